@@ -1,0 +1,34 @@
+# `make demo` and `make test` need nothing but Python 3.11 or newer (with venv and pip) and make.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: help demo test test-slow lint clean
+
+help:
+	@echo "make demo       corpus, dataset, training, evaluation, codes and pictures in runs/demo"
+	@echo "make test       lint and the whole test suite (under 10 minutes on 2 cores)"
+	@echo "make test-slow  the tests that take minutes"
+	@echo "make clean      remove the virtual environment and runs/demo"
+
+# One stamp file: the environment is set up once and again whenever its description changes.
+$(BIN)/.installed: setup.py pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $@
+
+demo: $(BIN)/.installed
+	$(BIN)/python -m tools.demo --output runs/demo
+
+test: $(BIN)/.installed lint
+	$(BIN)/python -m pytest
+
+test-slow: $(BIN)/.installed
+	$(BIN)/python -m pytest -m slow
+
+lint: $(BIN)/.installed
+	$(BIN)/ruff check .
+
+clean:
+	rm -rf $(VENV) runs/demo

@@ -1,0 +1,43 @@
+"""Installs the packages jaxvq, configs and tools, and the commands that researchers call by name."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="jaxvq",
+    version="0.1.0",
+    description="Human and sign language poses to tokens and back, in JAX and Flax",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["jaxvq*", "configs*", "tools*"]),
+    package_data={"jaxvq.datasets": ["*/README.md", "*/CITATIONS.bib", "*/TAGS.txt"]},
+    install_requires=[
+        "absl-py",
+        "array_record",
+        "flax>=0.12",
+        "grain>=0.2.18",
+        "importlib_resources",  # tensorflow-datasets imports it without declaring it
+        "jax>=0.10",
+        "ml-collections",
+        "numpy",
+        "optax",
+        "orbax-checkpoint>=0.12",
+        "pillow",
+        "pose-format>=0.8.3",
+        "tensorflow-datasets>=4.9.9",
+        "tqdm",
+    ],
+    extras_require={
+        "test": ["pytest", "ruff"],
+        "gpu": ["jax[cuda13]"],
+        "tpu": ["jax[tpu]"],
+        "wandb": ["wandb"],
+        "tensorboard": ["tensorboardX"],
+    },
+    entry_points={
+        "console_scripts": [
+            "poses_to_codes = tools.poses_to_codes:script",
+            "codes_to_poses = tools.codes_to_poses:script",
+            "reconstruct_poses = tools.reconstruct_poses:script",
+        ],
+    },
+)
