@@ -1,0 +1,60 @@
+"""Masked losses. Missing points and padding weigh nothing, in the sum as in the count."""
+
+import jax
+import jax.numpy as jnp
+
+
+def masked_mean(values: jax.Array, weights: jax.Array, axis_name: str | None = None) -> jax.Array:
+    """sum(values · weights) / sum(weights), a float32 scalar; 0 where nothing has weight.
+
+    With axis_name (inside pmap) the count is averaged over the devices, the sum is not. The mean of
+    the devices' results, and of their gradients, is then the weighted mean of the global batch,
+    also where one device sees more points than another.
+
+    Args:
+      values: any shape; not looked at where the weight is 0.
+      weights: of the same number of dimensions; broadcast to values.
+    """
+    total, count = masked_sum(values, weights)
+    count = jax.lax.stop_gradient(count)
+    if axis_name is not None:
+        count = jax.lax.pmean(count, axis_name)
+    return total / jnp.where(count > 0, count, 1)
+
+
+def masked_sum(values: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(sum(values · weights), sum(weights)), float32 scalars; weights are broadcast to values."""
+    weights = jnp.broadcast_to(weights, values.shape).astype(jnp.float32)
+    products = jnp.where(weights > 0, values.astype(jnp.float32), 0) * weights
+    return products.sum(), weights.sum()
+
+
+def point_error(predicted: jax.Array, target: jax.Array, kind: str = "l2") -> jax.Array:
+    """Error of each point, (…, v, c) -> float32 (…, v): mean square or absolute over channels.
+
+    On standardised data, 1 is about what predicting the mean pose costs under "l2".
+
+    Raises:
+      ValueError: kind is neither "l2" nor "l1".
+    """
+    difference = predicted.astype(jnp.float32) - target.astype(jnp.float32)
+    if kind == "l2":
+        return jnp.square(difference).mean(-1)
+    if kind == "l1":
+        return jnp.abs(difference).mean(-1)
+    raise ValueError(f"loss type {kind!r} is not known; choices: l1, l2")
+
+
+def differences(values: jax.Array, visible: jax.Array, segment: jax.Array):
+    """Frame-to-frame differences and where they exist.
+
+    Args:
+      values: (b, t, v, c).
+      visible: bool (b, t, v).
+      segment: int (b, t), 0 where padding.
+
+    Returns:
+      (b, t - 1, v, c) differences and bool (b, t - 1, v): both frames seen and of the same clip.
+    """
+    same_clip = (segment[:, 1:] == segment[:, :-1]) & (segment[:, 1:] > 0)
+    return values[:, 1:] - values[:, :-1], visible[:, 1:] & visible[:, :-1] & same_clip[..., None]

@@ -1,0 +1,103 @@
+"""Metrics as sums and counts, so that a split's mean is exact however it was batched.
+
+Distances are Euclidean and in shoulder widths; hand points are relative to their wrist, because
+that is how the data stores them. Arrays may be numpy's or JAX'; what returns sums and counts can be
+jitted, and its results may be summed over batches, devices and hosts.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def distances(predicted, target, std) -> jax.Array:
+    """Distance of each predicted point from its target.
+
+    Args:
+      predicted, target: (…, v, c), standardised.
+      std: (v, c) in shoulder widths, the statistics' standard deviation.
+
+    Returns:
+      float32 (…, v) in shoulder widths.
+    """
+    difference = jnp.asarray(predicted, jnp.float32) - jnp.asarray(target, jnp.float32)
+    std = jnp.asarray(std, jnp.float32).reshape((1,) * (difference.ndim - 2) + np.shape(std))
+    return jnp.sqrt(jnp.square(difference * std).sum(-1))
+
+
+def mpjpe(distance, visible, parts: dict) -> dict:
+    """Mean per-joint position error: part -> (sum, count), and "all" for every point.
+
+    Args:
+      distance: (…, v) from distances().
+      visible: bool (…, v).
+      parts: name -> indices of its points, as Skeleton.parts. Left and right hand, where there are
+        any, are reported together as "hands".
+    """
+    distance, visible = jnp.asarray(distance), jnp.asarray(visible)
+    groups = {name: points for name, points in parts.items() if not name.endswith("_hand")}
+    hands = [points for name, points in parts.items() if name.endswith("_hand")]
+    if hands:
+        groups["hands"] = np.concatenate(hands)
+    sums = {"all": sum_count(distance, visible)}
+    for name, points in groups.items():
+        points = np.asarray(points)
+        sums[name] = sum_count(distance[..., points], visible[..., points])
+    return sums
+
+
+def pck(distance, visible, threshold: float = 0.05):
+    """Percentage of correct keypoints as (sum, count): a visible point is correct when it lies
+    within `threshold` shoulder widths; sum / count is a fraction in 0..1."""
+    return sum_count((jnp.asarray(distance) <= threshold).astype(jnp.float32), visible)
+
+
+def sum_count(values, visible):
+    """(sum of the visible values, their number), float32 scalars."""
+    visible = jnp.asarray(visible)
+    return jnp.where(visible, values, 0).sum(dtype=jnp.float32), visible.sum(dtype=jnp.float32)
+
+
+def mean(pair) -> float:
+    """sum / count of a pair; NaN where nothing was counted."""
+    total, count = float(pair[0]), float(pair[1])
+    return total / count if count else float("nan")
+
+
+def code_counts(indices, valid, sizes: tuple[int, ...]) -> jax.Array:
+    """How often each code was used in valid frames.
+
+    Args:
+      indices: int (b, t, s, q).
+      valid: bool (b, t).
+      sizes: number of codes of each of the s·q codebooks, stream by stream.
+
+    Returns:
+      int32 (s·q, max(sizes)); codes beyond a smaller codebook stay 0.
+    """
+    indices, valid = jnp.asarray(indices), jnp.asarray(valid)
+    books, codes = len(sizes), max(sizes)
+    flat = indices.reshape(-1, books) + np.arange(books)[None] * codes
+    ones = jnp.broadcast_to(valid.reshape(-1, 1), flat.shape).astype(jnp.int32)
+    counts = jnp.zeros(books * codes, jnp.int32).at[flat.reshape(-1)].add(ones.reshape(-1))
+    return counts.reshape(books, codes)
+
+
+def utilization(counts, sizes: tuple[int, ...]) -> float:
+    """Percentage of the codes used at least once, mean over the codebooks, from summed counts."""
+    used = (np.asarray(counts) > 0).sum(-1)
+    return float(np.mean(100 * used / np.asarray(sizes)))
+
+
+def perplexity(counts) -> float:
+    """exp(entropy in nats) of the code distribution, mean over the codebooks, from summed counts.
+
+    Equals the number of codes in use when all are used alike; NaN where nothing was counted.
+    """
+    counts = np.asarray(counts, np.float64)
+    totals = counts.sum(-1, keepdims=True)
+    if not totals.all():
+        return float("nan")
+    p = counts / totals
+    entropy = -np.sum(p * np.log(np.where(p > 0, p, 1)), axis=-1)
+    return float(np.exp(entropy).mean())

@@ -1,0 +1,1 @@
+"""Flax Linen modules; they take plain fields, never a config."""

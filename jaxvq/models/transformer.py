@@ -1,0 +1,260 @@
+"""A transformer autoencoder over pose frames with FSQ in the middle: one frame, q tokens.
+
+project in -> encoder blocks -> project to q·len(levels) -> FSQ -> project back -> decoder blocks
+-> pose. Several clips may share a row: attention stays inside a segment, so a clip comes out the
+same alone, padded or packed. No LayerNorm stands right before FSQ's bound: it is known to hurt.
+
+The defaults are pre-norm blocks with rotary positions (Su et al. 2021,
+https://arxiv.org/abs/2104.09864). sign-vq's network is another setting of the same fields:
+post-norm, relu and position="constant".
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxvq.quantizers import fsq
+
+POSITIONS = ("rotary", "sinusoidal", "constant")
+ACTIVATIONS = {"gelu": nn.gelu, "relu": nn.relu, "silu": nn.silu}
+
+
+class Reconstruction(NamedTuple):
+    """pose: float32 (b, t, v, c), standardised; indices: int32 (b, t, s, q)."""
+
+    pose: jax.Array
+    indices: jax.Array
+
+
+class PoseTransformer(nn.Module):
+    """Fields:
+
+    num_points, num_dims: v and c of the poses.
+    hidden_dim, num_layers, num_heads, ff_dim: of the encoder and of the decoder alike.
+    levels, num_codebooks: FSQ levels of one codebook, and q.
+    dropout, input_dropout: inside the blocks, and on the input features.
+    position: "rotary" (frame number inside the clip, in attention), "sinusoidal" (the same, added
+      to the features) or "constant" (the sinusoidal vector of frame 0 for every frame, which is
+      what sign-vq computes: no notion of time).
+    norm_first: pre-norm, or post-norm as in Vaswani et al.
+    activation: "gelu", "relu" or "silu".
+    see_visibility: give the network each point's visibility next to its coordinates.
+    dtype: compute dtype; parameters, softmax, FSQ and the output are float32.
+    """
+
+    num_points: int
+    num_dims: int
+    hidden_dim: int = 512
+    num_layers: int = 8
+    num_heads: int = 16
+    ff_dim: int = 2048
+    levels: tuple[int, ...] = fsq.LEVELS[10]
+    num_codebooks: int = 4
+    dropout: float = 0.1
+    input_dropout: float = 0.15
+    position: str = "rotary"
+    norm_first: bool = True
+    activation: str = "gelu"
+    see_visibility: bool = True
+    dtype: jnp.dtype = jnp.float32
+
+    def setup(self):
+        self._check_fields()
+        stack = dict(
+            num_layers=self.num_layers,
+            num_heads=self.num_heads,
+            ff_dim=self.ff_dim,
+            dropout=self.dropout,
+            position=self.position,
+            norm_first=self.norm_first,
+            activation=self.activation,
+            dtype=self.dtype,
+        )
+        self.drop_input = nn.Dropout(self.input_dropout)
+        self.project_pose = nn.Dense(self.hidden_dim, use_bias=False, dtype=self.dtype)
+        # Pre-norm leaves the encoder's output un-normalised on purpose (see the module's text).
+        self.encoder = Stack(final_norm=False, **stack)
+        self.project_in = nn.Dense(self.num_codebooks * len(self.levels), dtype=jnp.float32)
+        self.project_out = nn.Dense(self.hidden_dim, dtype=jnp.float32)
+        self.decoder = Stack(final_norm=self.norm_first, **stack)
+        self.project_back = nn.Dense(self.num_points * self.num_dims, dtype=jnp.float32)
+
+    def _check_fields(self):
+        if self.position not in POSITIONS:
+            raise ValueError(f"position {self.position!r}; choices: {', '.join(POSITIONS)}")
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation {self.activation!r}; choices: {', '.join(ACTIVATIONS)}")
+        if self.hidden_dim % (2 * self.num_heads):
+            raise ValueError(
+                f"hidden_dim {self.hidden_dim} must be a multiple of 2 · num_heads "
+                f"({2 * self.num_heads})"
+            )
+        if self.num_codebooks < 1:
+            raise ValueError(f"num_codebooks {self.num_codebooks} must be at least 1")
+        fsq.num_codes(self.levels)
+
+    def features(self, pose, visible, segment, position, train=False):
+        """The encoder's output (b, t, d), before it is projected and quantized."""
+        b, t, v, c = pose.shape
+        x = jnp.where(visible[..., None], pose, 0).astype(self.dtype).reshape(b, t, v * c)
+        x = self.drop_input(x, deterministic=not train)
+        if self.see_visibility:
+            # Past the dropout: a dropped flag would say that a seen point is missing.
+            x = jnp.concatenate([x, visible.astype(self.dtype)], -1)
+        return self.encoder(self.project_pose(x), segment, position, train)
+
+    def encode(self, pose, visible, segment, position, train=False):
+        """Tokens of a batch, see __call__ for the arguments; int32 (b, t, s=1, q)."""
+        return self._quantize(self.features(pose, visible, segment, position, train))[1]
+
+    def decode(self, indices, segment, position, train=False):
+        """Poses float32 (b, t, v, c), standardised, from int32 indices (b, t, s=1, q)."""
+        codes = fsq.indices_to_codes(indices[:, :, 0], self.levels)
+        return self._reconstruct(codes, segment, position, train)
+
+    def __call__(self, pose, visible, segment, position, train=False) -> Reconstruction:
+        """Encodes, quantizes and decodes.
+
+        Args:
+          pose: (b, t, v, c), standardised; values of missing points are ignored.
+          visible: bool (b, t, v), True where a point was seen.
+          segment: int32 (b, t), 0 where padding, else the number of the clip in its row.
+          position: int32 (b, t), number of the frame in its clip.
+          train: whether to drop out; then the rng "dropout" is needed.
+        """
+        features = self.features(pose, visible, segment, position, train)
+        codes, indices = self._quantize(features)
+        return Reconstruction(self._reconstruct(codes, segment, position, train), indices)
+
+    def _quantize(self, features):
+        """features (b, t, d) -> codes float32 (b, t, q, n), indices int32 (b, t, 1, q)."""
+        z = self.project_in(features.astype(jnp.float32))
+        codes, indices = fsq.quantize(z.reshape(*z.shape[:2], self.num_codebooks, -1), self.levels)
+        return codes, indices[:, :, None]
+
+    def _reconstruct(self, codes, segment, position, train):
+        b, t = codes.shape[:2]
+        x = self.project_out(codes.reshape(b, t, -1)).astype(self.dtype)
+        x = self.decoder(x, segment, position, train)
+        x = self.project_back(x.astype(jnp.float32))
+        return x.reshape(b, t, self.num_points, self.num_dims)
+
+
+class Stack(nn.Module):
+    """Transformer blocks over x (b, t, d), after the positions were added to it."""
+
+    num_layers: int
+    num_heads: int
+    ff_dim: int
+    dropout: float
+    position: str
+    norm_first: bool
+    activation: str
+    final_norm: bool
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x, segment, position, train):
+        head_dim = x.shape[-1] // self.num_heads
+        angles = None
+        if self.position == "rotary":
+            angles = _angles(position, head_dim)
+        else:
+            frame = position if self.position == "sinusoidal" else jnp.zeros_like(position)
+            x = x + _sinusoids(frame, x.shape[-1]).astype(self.dtype)
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        # Padding (segment 0) attends to padding only: real frames never see it, and no row of the
+        # softmax is empty.
+        allowed = segment[:, :, None] == segment[:, None, :]
+        for i in range(self.num_layers):
+            block = Block(
+                num_heads=self.num_heads,
+                ff_dim=self.ff_dim,
+                dropout=self.dropout,
+                norm_first=self.norm_first,
+                activation=self.activation,
+                dtype=self.dtype,
+                name=f"block_{i}",
+            )
+            x = block(x, allowed, angles, train)
+        if self.final_norm:
+            x = _norm(self.dtype, "final_norm")(x)
+        return x
+
+
+class Block(nn.Module):
+    """Self-attention and a feed-forward layer, each with a residual connection."""
+
+    num_heads: int
+    ff_dim: int
+    dropout: float
+    norm_first: bool
+    activation: str
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x, allowed, angles, train):
+        drop = nn.Dropout(self.dropout, deterministic=not train)
+        attention = Attention(self.num_heads, self.dropout, self.dtype, name="attention")
+        norm_1, norm_2 = _norm(self.dtype, "norm_1"), _norm(self.dtype, "norm_2")
+        up = nn.Dense(self.ff_dim, dtype=self.dtype, name="up")
+        down = nn.Dense(x.shape[-1], dtype=self.dtype, name="down")
+
+        def feed_forward(x):
+            return down(drop(ACTIVATIONS[self.activation](up(x))))
+
+        if self.norm_first:
+            x = x + drop(attention(norm_1(x), allowed, angles, train))
+            return x + drop(feed_forward(norm_2(x)))
+        x = norm_1(x + drop(attention(x, allowed, angles, train)))
+        return norm_2(x + drop(feed_forward(x)))
+
+
+class Attention(nn.Module):
+    """Self-attention: x (b, t, d), allowed bool (b, t, t), angles (b, t, head_dim / 2) or None."""
+
+    num_heads: int
+    dropout: float
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x, allowed, angles, train):
+        b, t, d = x.shape
+        qkv = nn.Dense(3 * d, dtype=self.dtype, name="qkv")(x)
+        q, k, v = jnp.moveaxis(qkv.reshape(b, t, 3, self.num_heads, -1), 2, 0)
+        if angles is not None:
+            q, k = _rotate(q, angles), _rotate(k, angles)
+        scores = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32)
+        scores = scores * (d // self.num_heads) ** -0.5
+        scores = jnp.where(allowed[:, None], scores, jnp.finfo(jnp.float32).min)
+        weights = jax.nn.softmax(scores).astype(self.dtype)
+        weights = nn.Dropout(self.dropout, deterministic=not train)(weights)
+        mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, v).reshape(b, t, d)
+        return nn.Dense(d, dtype=self.dtype, name="out")(mixed)
+
+
+def _norm(dtype, name):
+    return nn.LayerNorm(epsilon=1e-5, dtype=dtype, name=name)
+
+
+def _angles(position, dim: int):
+    """position (b, t) times dim / 2 frequencies, from 1 down to about 1/10000; (b, t, dim / 2)."""
+    frequencies = (10_000.0 ** (-np.arange(0, dim, 2) / dim)).astype(np.float32)
+    return position.astype(jnp.float32)[..., None] * frequencies[None, None]
+
+
+def _sinusoids(position, dim: int):
+    """Positional vectors of Vaswani et al. 2017, sine and cosine alternating: (b, t, dim)."""
+    angles = _angles(position, dim)
+    return jnp.stack([jnp.sin(angles), jnp.cos(angles)], -1).reshape(*position.shape, dim)
+
+
+def _rotate(x, angles):
+    """Rotates pairs (i, i + half) of x (b, t, h, d) by angles (b, t, d / 2), in float32."""
+    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    sin, cos = jnp.sin(angles)[:, :, None], jnp.cos(angles)[:, :, None]
+    rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], -1)
+    return rotated.astype(x.dtype)

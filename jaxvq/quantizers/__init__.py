@@ -1,0 +1,1 @@
+"""Quantizers: pure functions on arrays, without Flax."""

@@ -1,0 +1,104 @@
+"""Finite Scalar Quantization (Mentzer et al. 2023, https://arxiv.org/abs/2309.15505).
+
+Each scalar is squashed into an interval that holds a fixed number of integers and is rounded to the
+nearest one; the tuple of integers is the code, and read as a mixed-radix number (first digit least
+significant) it is the token. There is nothing to learn here: no codebook, no extra loss.
+
+The bound follows vector-quantize-pytorch (interval widened by 0.1 %, atanh shift), because that
+fixes what sign-vq's tokens mean; the paper's own notebook rounds about 1 % of the codes
+differently.
+
+All arithmetic is float32 and all indices int32, whatever dtype comes in: in bfloat16 the codes of
+(8, 5, 5, 5) are wrong half of the time.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# Bits -> levels; the number of codes comes close to 2**bits. 9 and 11 are not in the paper.
+LEVELS: dict[int, tuple[int, ...]] = {
+    8: (8, 6, 5),
+    9: (4, 5, 5, 5),
+    10: (8, 5, 5, 5),
+    11: (4, 4, 5, 5, 5),
+    12: (7, 5, 5, 5, 5),
+    14: (8, 8, 8, 6, 5),
+    16: (8, 8, 8, 5, 5, 5),
+}
+
+_WIDENING = 1e-3  # how far past the outermost integers the bounded value may reach
+_MAX_LEVEL = 999  # above it the widening would reach one integer too far
+
+
+def num_codes(levels: tuple[int, ...]) -> int:
+    """The size of the codebook: the product of the levels.
+
+    Raises:
+      ValueError: no levels, a level outside 2..999, or more codes than int32 can index.
+    """
+    if not levels or not all(isinstance(n, (int, np.integer)) for n in levels):
+        raise ValueError(f"FSQ levels must be whole numbers, at least one: {levels!r}")
+    if not all(2 <= n <= _MAX_LEVEL for n in levels):
+        raise ValueError(f"FSQ levels must lie in 2..{_MAX_LEVEL}: {tuple(levels)}")
+    size = math.prod(int(n) for n in levels)
+    if size >= 2**31:
+        raise ValueError(f"FSQ levels {tuple(levels)} make {size} codes, more than int32 can index")
+    return size
+
+
+def bound(z: jax.Array, levels: tuple[int, ...]) -> jax.Array:
+    """Squashes z (..., len(levels)) smoothly into the interval of each level; returns float32."""
+    levels = _per_level(levels, z.ndim)
+    half = (levels - 1) * np.float32(1 + _WIDENING) / 2
+    # An even number of integers is not symmetric about 0 (8 levels are -4..3).
+    offset = np.where(levels % 2 == 0, np.float32(0.5), np.float32(0))
+    shift = np.arctanh(offset / half)
+    return jnp.tanh(z.astype(jnp.float32) + shift) * half - offset
+
+
+def quantize(z: jax.Array, levels: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    """Quantizes z (..., len(levels)), any float dtype.
+
+    Returns:
+      codes: float32, as z, in [-1, 1]; their gradient is that of the bound (straight through).
+      indices: int32 (...), each in 0..num_codes(levels) - 1.
+    """
+    _check(z.shape, levels)
+    bounded = bound(z, levels)
+    rounded = jax.lax.stop_gradient(jnp.round(bounded))
+    # bounded - stop_gradient(bounded) is exactly 0: the codes stay on the grid to the last bit.
+    straight_through = rounded + (bounded - jax.lax.stop_gradient(bounded))
+    half_width = _per_level(levels, z.ndim) // 2
+    codes = straight_through / half_width
+    digits = rounded.astype(jnp.int32) + half_width.astype(np.int32)
+    indices = jnp.sum(digits * _basis(levels, z.ndim), axis=-1, dtype=jnp.int32)
+    return codes, indices
+
+
+def indices_to_codes(indices: jax.Array, levels: tuple[int, ...]) -> jax.Array:
+    """The codes float32 (..., len(levels)) in [-1, 1] that the indices (...) stand for."""
+    indices = jnp.asarray(indices).astype(jnp.int32)[..., None]
+    levels_i = _per_level(levels, indices.ndim).astype(np.int32)
+    digits = indices // _basis(levels, indices.ndim) % levels_i
+    half_width = levels_i // 2
+    return (digits - half_width).astype(jnp.float32) / half_width.astype(np.float32)
+
+
+def _per_level(levels, ndim: int) -> np.ndarray:
+    """The levels as float32 (1, …, 1, n): broadcasts against an array of that many dimensions."""
+    return np.asarray(levels, np.float32).reshape((1,) * (ndim - 1) + (-1,))
+
+
+def _basis(levels, ndim: int) -> np.ndarray:
+    """The weight of each digit, int32 (1, …, 1, n): 1, levels[0], levels[0]·levels[1], …"""
+    basis = np.cumprod((1, *levels[:-1])).astype(np.int32)
+    return basis.reshape((1,) * (ndim - 1) + (-1,))
+
+
+def _check(shape: tuple[int, ...], levels: tuple[int, ...]) -> None:
+    num_codes(levels)
+    if not shape or shape[-1] != len(levels):
+        raise ValueError(f"FSQ levels {tuple(levels)} need {len(levels)} features, got {shape}")

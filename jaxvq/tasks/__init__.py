@@ -1,0 +1,1 @@
+"""Tasks: a model together with its losses and metrics, one module each."""

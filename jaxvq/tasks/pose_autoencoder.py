@@ -1,0 +1,152 @@
+"""Task: compress standardised poses to FSQ tokens and back with the transformer autoencoder."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxvq import losses, metrics
+from jaxvq.models.transformer import PoseTransformer
+from jaxvq.quantizers import fsq
+
+_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+def make(config, skeleton, statistics) -> "PoseAutoencoder":
+    """The task that a config describes, for poses of this skeleton and these statistics.
+
+    Raises:
+      ValueError: a config value that is not among the choices.
+    """
+    if config.quantizer.type != "fsq":
+        raise ValueError(f"quantizer.type {config.quantizer.type!r} is not known; choices: fsq")
+    if config.dtype not in _DTYPES:
+        raise ValueError(f"dtype {config.dtype!r} is not known; choices: {', '.join(_DTYPES)}")
+    if config.loss.type not in ("l1", "l2"):
+        raise ValueError(f"loss.type {config.loss.type!r} is not known; choices: l1, l2")
+    model = PoseTransformer(
+        num_points=skeleton.num_points,
+        num_dims=skeleton.num_dims,
+        levels=tuple(config.quantizer.levels),
+        num_codebooks=config.quantizer.num_codebooks,
+        dtype=_DTYPES[config.dtype],
+        **{name: config.model[name] for name in _MODEL_FIELDS},
+    )
+    return PoseAutoencoder(
+        model=model,
+        weights=hand_weights(skeleton, config.loss.hand_weight),
+        std=np.asarray(statistics.std, np.float32),
+        velocity_weight=config.loss.velocity_weight,
+        loss_type=config.loss.type,
+    )
+
+
+_MODEL_FIELDS = (
+    "hidden_dim",
+    "num_layers",
+    "num_heads",
+    "ff_dim",
+    "dropout",
+    "input_dropout",
+    "position",
+    "norm_first",
+    "activation",
+    "see_visibility",
+)
+
+
+def hand_weights(skeleton, hand_weight: float) -> np.ndarray:
+    """Loss weight of each point, float32 (v,): hand_weight for the hands and the body's two wrists
+    (a hand's place hangs on the wrist), 1 for the others.
+
+    sign-vq gives these points 10 and scales the others down to 178 / (134 + 44 · 10) = 0.31, so
+    its "10" is hand_weight = 32.2 here.
+    """
+    weights = np.ones(skeleton.num_points, np.float32)
+    for _, body_wrist, hand in skeleton.wrist_pairs:
+        weights[list(hand)] = hand_weight
+        weights[body_wrist] = hand_weight
+    return weights
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PoseAutoencoder:
+    """The interface of every task. Tokens are int32 (b, t / downsample, s, q); `state` holds the
+    variables that change without gradients (none here). Batches are dicts of pose, visible,
+    segment and position as the input pipeline makes them."""
+
+    model: PoseTransformer
+    weights: np.ndarray
+    std: np.ndarray
+    velocity_weight: float
+    loss_type: str
+
+    downsample = 1
+
+    @property
+    def num_codes(self) -> tuple[int, ...]:
+        """Number of codes of each of the s·q codebooks."""
+        return (fsq.num_codes(self.model.levels),) * self.model.num_codebooks
+
+    def init(self, rng, batch):
+        """(params, state) for a batch of any length; parameters are float32."""
+        variables = jax.jit(self.model.init)(rng, *_inputs(_first_frames(batch)))
+        return variables["params"], {}
+
+    def loss(self, params, state, batch, rng, *, train, axis_name=None):
+        """Hand-weighted mean error of the visible points.
+
+        Returns:
+          loss: scalar. Under pmap with axis_name, the mean of the devices' losses and gradients is
+            that of the global batch (losses.masked_mean).
+          (state, metrics): metrics of this device's part of the batch: "loss" and "mpjpe" (shoulder
+            widths) as (sum, count), "code_counts" int32 (s·q, k); to be summed by the caller.
+        """
+        rngs = {"dropout": rng} if train else None
+        output = self.model.apply({"params": params}, *_inputs(batch), train=train, rngs=rngs)
+        visible = batch["visible"] & (batch["segment"] > 0)[..., None]
+        weights = self.weights[None, None]
+        error = losses.point_error(output.pose, batch["pose"], self.loss_type)
+        loss = losses.masked_mean(error, weights * visible, axis_name)
+        if self.velocity_weight:
+            loss += self.velocity_weight * self._velocity_loss(output.pose, batch, axis_name)
+        distance = metrics.distances(output.pose, batch["pose"], self.std)
+        counts = metrics.code_counts(output.indices, batch["segment"] > 0, self.num_codes)
+        return loss, (
+            state,
+            {
+                "loss": losses.masked_sum(error, weights * visible),
+                "mpjpe": metrics.sum_count(distance, visible),
+                "code_counts": counts,
+            },
+        )
+
+    def _velocity_loss(self, predicted, batch, axis_name):
+        visible, segment = batch["visible"], batch["segment"]
+        moved, seen = losses.differences(batch["pose"], visible, segment)
+        predicted_moved, _ = losses.differences(predicted, visible, segment)
+        error = losses.point_error(predicted_moved, moved, self.loss_type)
+        return losses.masked_mean(error, self.weights[None, None] * seen, axis_name)
+
+    def encode(self, params, state, batch):
+        """Tokens int32 (b, t, 1, q); those of padding mean nothing."""
+        return self.model.apply({"params": params}, *_inputs(batch), method="encode")
+
+    def decode(self, params, state, indices, batch):
+        """Standardised poses float32 (b, t, v, c); of the batch, segment and position are used."""
+        variables, places = {"params": params}, (batch["segment"], batch["position"])
+        return self.model.apply(variables, indices, *places, method="decode")
+
+    def reconstruct(self, params, state, batch):
+        """decode(encode(batch)) in one pass: standardised poses float32 (b, t, v, c)."""
+        return self.model.apply({"params": params}, *_inputs(batch)).pose
+
+
+def _inputs(batch):
+    return batch["pose"], batch["visible"], batch["segment"], batch["position"]
+
+
+def _first_frames(batch):
+    """Two frames of one row: enough to initialise, and quick."""
+    return {name: batch[name][:1, :2] for name in ("pose", "visible", "segment", "position")}
