@@ -1,0 +1,86 @@
+"""Finds the clips of a corpus: a directory, a zip file, or a single file."""
+
+import functools
+import os
+import zipfile
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+SUFFIXES = (".pose", ".npz")
+
+
+@dataclass(frozen=True)
+class PoseFile:
+    """One clip on disk or in a zip. `key` is its relative POSIX path, the same in both.
+
+    Holds only paths, so that it can be sent to worker processes.
+    """
+
+    key: str
+    path: str
+    member: str | None = None
+
+    def read(self) -> bytes:
+        """The file's bytes; ValueError for a damaged zip member, OSError for an unreadable file."""
+        if self.member is None:
+            return Path(self.path).read_bytes()
+        status = os.stat(self.path)
+        archive = _open_zip(self.path, status.st_mtime_ns, status.st_size, os.getpid())
+        try:
+            return archive.read(self.member)
+        except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
+            raise ValueError(f"{self.path}: cannot unpack {self.member}: {error}") from error
+
+
+def list_poses(source: str | Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[PoseFile]:
+    """All clips of a directory (with its subdirectories) or zip file, or the one file; by key.
+
+    Raises ValueError if nothing is there, or nothing in it ends with one of `suffixes`.
+    """
+    path = Path(source)
+    if path.is_dir():
+        found = _in_directory(path, suffixes)
+    elif not path.is_file():
+        raise ValueError(f"no such file or directory: {path}")
+    elif path.suffix.lower() == ".zip":
+        found = _in_zip(path, suffixes)
+    elif path.name.lower().endswith(suffixes):
+        found = [PoseFile(path.name, str(path))]
+    else:
+        found = []
+    if not found:
+        raise ValueError(
+            f"{path}: no {' or '.join(suffixes)} files; expected a directory, a .zip or one file"
+        )
+    return sorted(found, key=lambda file: file.key)
+
+
+def _wanted(keys: Iterable[str], suffixes: tuple[str, ...]) -> Iterable[str]:
+    for key in keys:
+        # macOS leaves "._x.pose" beside x.pose in archives and on foreign disks.
+        if key.lower().endswith(suffixes) and not key.rpartition("/")[2].startswith("._"):
+            yield key
+
+
+def _in_directory(path: Path, suffixes: tuple[str, ...]) -> list[PoseFile]:
+    files = (os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
+    keys = (Path(os.path.relpath(file, path)).as_posix() for file in files)
+    return [PoseFile(key, str(path / key)) for key in _wanted(keys, suffixes)]
+
+
+def _in_zip(path: Path, suffixes: tuple[str, ...]) -> list[PoseFile]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = set(archive.namelist())
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path}: not a zip file: {error}") from error
+    return [PoseFile(key, str(path), key) for key in _wanted(names, suffixes)]
+
+
+@functools.lru_cache(maxsize=4)
+def _open_zip(path: str, modified: int, size: int, process: int) -> zipfile.ZipFile:
+    # Opening reads the whole directory of the zip, so keep it open. A forked process must not share
+    # the parent's file position, and a rewritten zip is another one: both are part of the key.
+    return zipfile.ZipFile(path)

@@ -1,0 +1,153 @@
+"""From a pose as it was recorded to the numbers a model sees, and back.
+
+The steps are sign-vq's: select 178 points, put the body's wrists onto the hands' wrists, normalise
+by the shoulders, express each hand relative to its wrist. (sign-vq drops the result of its wrist
+correction; here it acts.) Every function returns a new Pose and leaves its argument alone.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from jaxvq.pose.reader import Pose
+from jaxvq.pose.skeleton import HOLISTIC_178, Skeleton
+
+# A point this many shoulder widths away is no pose any more (and soon leaves float16).
+MAX_COORDINATE = 10_000
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a normalised pose was: original = normalised / scale + center.
+
+    center: float64 (c,), the mean midpoint of the shoulders; scale: 1 / mean shoulder distance.
+    """
+
+    center: np.ndarray
+    scale: float
+
+
+def select_points(pose: Pose, skeleton: Skeleton = HOLISTIC_178) -> Pose:
+    """The points of `skeleton`, found by component and point name.
+
+    Components that the pose lacks are missing in the result, and so are single points; coordinates
+    are taken by their letter in the format, and one that the pose lacks (z of a flat pose) is 0.
+    Raises ValueError if none of the components is there, or one is but shares no point.
+    """
+    if pose.skeleton is skeleton or pose.skeleton == skeleton:
+        return pose
+    points, found, dims = _selection(pose.skeleton, skeleton)
+    data = pose.data.take(points, axis=1)
+    confidence = pose.confidence.take(points, axis=1)
+    if dims != tuple(range(pose.skeleton.num_dims)):
+        columns = [data[..., d] if d is not None else np.zeros_like(confidence) for d in dims]
+        data = np.stack(columns, axis=-1)
+    if not found.all():
+        data[:, ~found] = 0
+        confidence[:, ~found] = 0
+    return pose.replace(skeleton=skeleton, data=data, confidence=confidence)
+
+
+@lru_cache(maxsize=64)
+def _selection(source: Skeleton, target: Skeleton) -> tuple[np.ndarray, np.ndarray, tuple]:
+    """Per target point its index in the source (0 if absent), whether it is there; columns."""
+    shared = [c.name for c in target.components if c.name in source.offsets]
+    if not shared:
+        raise ValueError(
+            f"cannot select {', '.join(c.name for c in target.components)} "
+            f"from a pose of {', '.join(source.offsets)}"
+        )
+    points = [source.indices.get(name) for name in target.names]
+    for component in target.components:
+        existing = [p for p in component.points if (component.name, p) in source.indices]
+        if component.name in shared and not existing:
+            raise ValueError(
+                f"{component.name} has none of the points {', '.join(component.points[:4])}, …"
+            )
+    letters = max((c.format[:-1] for c in source.components), key=len)
+    wanted = max((c.format[:-1] for c in target.components), key=len)
+    dims = tuple(letters.index(d) if d in letters else None for d in wanted)
+    found = np.array([p is not None for p in points])
+    return np.array([p or 0 for p in points]), found, dims
+
+
+def correct_wrists(pose: Pose) -> Pose:
+    """Puts the body's wrist onto the hand's wrist in the frames where the hand is seen."""
+    data, confidence = pose.data.copy(), pose.confidence.copy()
+    for at_hand, at_body, _ in pose.skeleton.wrist_pairs:
+        seen = confidence[:, at_hand] > 0
+        data[seen, at_body] = data[seen, at_hand]
+        confidence[seen, at_body] = confidence[seen, at_hand]
+    return pose.replace(data=data, confidence=confidence)
+
+
+def normalize_shoulders(pose: Pose) -> tuple[Pose, Placement]:
+    """Moves the mean midpoint of the shoulders to 0 and scales their mean distance to 1.
+
+    Both means run over the frames that show both shoulders, in float64; the distance counts all
+    coordinates. Raises ValueError without such a frame, or for shoulders in one place.
+    """
+    right, left = pose.skeleton.shoulders
+    seen = (pose.confidence[:, right] > 0) & (pose.confidence[:, left] > 0)
+    if not seen.any():
+        raise ValueError(f"none of the {len(seen)} frames shows both shoulders: cannot normalise")
+    rights = pose.data[seen, right].astype(np.float64)
+    lefts = pose.data[seen, left].astype(np.float64)
+    center = ((rights + lefts) / 2).mean(axis=0)
+    distance = np.sqrt(((rights - lefts) ** 2).sum(axis=-1)).mean()
+    if not distance > 0:
+        raise ValueError("the shoulders are in one place (distance 0): cannot normalise")
+    placement = Placement(center, 1 / float(distance))
+    with np.errstate(over="ignore"):
+        data = (pose.data - center.astype(np.float32)) * np.float32(placement.scale)
+    data[pose.mask] = 0
+    largest = np.abs(data).max()
+    if not largest <= MAX_COORDINATE:
+        raise ValueError(
+            f"a point lies {largest:.3g} shoulder widths away, the limit is {MAX_COORDINATE}"
+        )
+    return pose.replace(data=data), placement
+
+
+def shift_hands(pose: Pose) -> Pose:
+    """Hands relative to their wrists; after `correct_wrists` hand wrists become exactly 0.
+
+    The origin is the body's wrist (equal to the hand's wrist where that is seen), so that
+    `unshift_hands` needs nothing else. A hand in a frame without any wrist cannot be placed and
+    becomes missing.
+    """
+    return _move_hands(pose, -1)
+
+
+def unshift_hands(pose: Pose) -> Pose:
+    """Puts the hands back to the body's wrists: the inverse of `shift_hands`."""
+    return _move_hands(pose, 1)
+
+
+def _move_hands(pose: Pose, sign: int) -> Pose:
+    data, confidence = pose.data.copy(), pose.confidence.copy()
+    for _, at_body, hand in pose.skeleton.wrist_pairs:
+        hand = slice(hand[0], hand[-1] + 1)
+        seen = (confidence[:, hand] > 0) & (confidence[:, at_body] > 0)[:, None]
+        moved = data[:, hand] + sign * data[:, at_body][:, None]
+        data[:, hand] = np.where(seen[..., None], moved, 0)
+        confidence[:, hand] = np.where(seen, confidence[:, hand], 0)
+    return pose.replace(data=data, confidence=confidence)
+
+
+def preprocess(pose: Pose) -> tuple[Pose, Placement]:
+    """All steps for HOLISTIC_178: select, correct wrists, normalise, shift hands.
+
+    Raises ValueError where the points are not there or no frame shows both shoulders.
+    """
+    pose, placement = normalize_shoulders(correct_wrists(select_points(pose)))
+    return shift_hands(pose), placement
+
+
+def restore(pose: Pose, placement: Placement) -> Pose:
+    """Undoes `shift_hands` and `normalize_shoulders`: poses in the units of the recording."""
+    pose = unshift_hands(pose)
+    data = pose.data / np.float32(placement.scale) + placement.center.astype(np.float32)
+    data[pose.mask] = 0
+    return pose.replace(data=data)

@@ -1,0 +1,215 @@
+"""Reads `.pose` files (versions 0.0, 0.1 and 0.2) with numpy alone.
+
+The layout is described in pose-format's docs (specs v0.0 - v0.2). Unlike pose-format, this reader
+checks that the body has exactly the announced size, so truncated files never turn into garbage.
+"""
+
+import dataclasses
+import math
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jaxvq.pose.skeleton import Component, Skeleton
+
+# OpenPose writes confidences slightly above 1; beyond this the bytes are no confidences.
+MAX_CONFIDENCE = 1.1
+
+
+@dataclass(frozen=True)
+class Pose:
+    """One person through time.
+
+    data: float32 (t, v, c), in the file's units (usually pixels), 0 where missing.
+    confidence: float32 (t, v), 0 where missing.
+    fps: frames a second. canvas: width, height, depth as the header tells them (unreliable).
+    """
+
+    skeleton: Skeleton
+    data: np.ndarray
+    confidence: np.ndarray
+    fps: float
+    canvas: tuple[int, int, int] = (0, 0, 0)
+
+    @property
+    def mask(self) -> np.ndarray:
+        """bool (t, v), True = missing."""
+        return self.confidence == 0
+
+    def replace(self, **changes) -> "Pose":
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+
+def read_pose(source: str | Path | bytes, name: str | None = None) -> Pose:
+    """The first person of a `.pose` file.
+
+    source: a path, or the file's bytes; name: what errors call it (default: the path).
+    A point is missing where its confidence is 0 or NaN or a coordinate is not finite.
+    Raises ValueError, one line, for everything that is not a complete `.pose` file.
+    """
+    if isinstance(source, str | Path):
+        name = name or str(source)
+        source = Path(source).read_bytes()
+    try:
+        return _parse(bytes(source))
+    except ValueError as error:
+        raise ValueError(f"{name or 'pose'}: {error}") from error
+
+
+def _parse(buffer: bytes) -> Pose:
+    if len(buffer) < 12:
+        raise ValueError(f"not a .pose file: {len(buffer)} bytes, no complete header")
+    version, *canvas = struct.unpack_from("<fHHH", buffer)
+    version = 0.0 if version == 0 else round(version, 3)
+    if version not in (0.0, 0.1, 0.2):
+        raise ValueError(f"not a .pose file: version {version:g} is none of 0.0, 0.1 and 0.2")
+    skeleton, offset = _read_skeleton(buffer)
+    read_body = _read_frames if version == 0 else _read_block
+    data, confidence, fps = read_body(buffer, offset, skeleton, version)
+    if not (math.isfinite(fps) and fps > 0):
+        raise ValueError(f"frames a second must be positive, the file says {fps:g}")
+    if (confidence < 0).any() or (confidence > MAX_CONFIDENCE).any():
+        raise ValueError(
+            f"confidences from {np.nanmin(confidence):g} to {np.nanmax(confidence):g}, "
+            f"expected 0 to {MAX_CONFIDENCE}: the body is damaged"
+        )
+    data, confidence = _without_missing(data, confidence)
+    return Pose(skeleton, data, confidence, fps, tuple(canvas))
+
+
+def _without_missing(data: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    seen = (confidence > 0) & np.isfinite(data).all(axis=-1)
+    if seen.all():
+        return data, confidence
+    return np.where(seen[..., None], data, np.float32(0)), np.where(seen, confidence, np.float32(0))
+
+
+# Recent headers: (their bytes after version and canvas, what they say). A corpus has very few, and
+# parsing hundreds of names takes longer than reading a clip.
+_recent: tuple[tuple[bytes, Skeleton], ...] = ()
+
+
+def _read_skeleton(buffer: bytes) -> tuple[Skeleton, int]:
+    """The header's components, and where the body starts."""
+    global _recent
+    for content, skeleton in _recent:
+        # A header tells its own length, so none is the beginning of another one.
+        if buffer.startswith(content, 10):
+            return skeleton, 10 + len(content)
+    skeleton, end = _parse_skeleton(buffer)
+    _recent = ((buffer[10:end], skeleton), *_recent[:15])
+    return skeleton, end
+
+
+def _parse_skeleton(buffer: bytes) -> tuple[Skeleton, int]:
+    (count,), offset = struct.unpack_from("<H", buffer, 10), 12
+    components = []
+    try:
+        for _ in range(count):
+            component, offset = _parse_component(buffer, offset)
+            components.append(component)
+    except (struct.error, UnicodeDecodeError) as error:
+        raise ValueError("the header is cut off or damaged") from error
+    if sum(len(component.points) for component in components) == 0:
+        raise ValueError("the header names no points")
+    return Skeleton(tuple(components)), offset
+
+
+def _parse_component(buffer: bytes, offset: int) -> tuple[Component, int]:
+    name, offset = _parse_string(buffer, offset)
+    form, offset = _parse_string(buffer, offset)
+    if not (form.startswith("XY") and form.endswith("C")):
+        raise ValueError(f"component {name!r} has the format {form!r}, expected XYC, XYZC or XYZKC")
+    num_points, num_limbs, num_colors = struct.unpack_from("<HHH", buffer, offset)
+    offset += 6
+    points = []
+    for _ in range(num_points):
+        point, offset = _parse_string(buffer, offset)
+        points.append(point)
+    limbs = struct.unpack_from(f"<{2 * num_limbs}H", buffer, offset)
+    offset += 4 * num_limbs
+    colors = struct.unpack_from(f"<{3 * num_colors}H", buffer, offset)
+    offset += 6 * num_colors
+    if limbs and max(limbs) >= num_points:
+        raise ValueError(f"component {name!r} has a limb to point {max(limbs)} of {num_points}")
+    return Component(name, tuple(points), _tuples(limbs, 2), _tuples(colors, 3), form), offset
+
+
+def _tuples(numbers: tuple[int, ...], size: int) -> tuple[tuple[int, ...], ...]:
+    return tuple(zip(*(numbers[i::size] for i in range(size)), strict=True))
+
+
+def _parse_string(buffer: bytes, offset: int) -> tuple[str, int]:
+    (length,) = struct.unpack_from("<H", buffer, offset)
+    text = struct.unpack_from(f"<{length}s", buffer, offset + 2)[0]
+    return text.decode("utf-8"), offset + 2 + length
+
+
+def _read_block(buffer: bytes, offset: int, skeleton: Skeleton, version: float) -> tuple:
+    """Body of versions 0.1 and 0.2: all coordinates (t, people, v, c), then all confidences."""
+    layout = "<HHH" if version == 0.1 else "<fIH"
+    if len(buffer) < offset + struct.calcsize(layout):
+        raise ValueError("the file ends before its first frame")
+    fps, frames, people = struct.unpack_from(layout, buffer, offset)
+    offset += struct.calcsize(layout)
+    if people == 0:
+        raise ValueError("the file holds no person")
+    points, dims = skeleton.num_points, skeleton.num_dims
+    frame_size = 4 * people * points * (dims + 1)
+    size = len(buffer) - offset
+    if version == 0.1:
+        frames = _count_frames(frames, size, frame_size)
+    if size != frames * frame_size:
+        raise ValueError(
+            f"the body has {size} bytes instead of {frames * frame_size} ({frames} frames x "
+            f"{people} people x {points} points x {dims + 1} numbers): truncated or malformed"
+        )
+    if frames == 0:
+        raise ValueError("the file holds no frames")
+    count = frames * people * points
+    data = np.frombuffer(buffer, "<f4", count * dims, offset)
+    confidence = np.frombuffer(buffer, "<f4", count, offset + 4 * count * dims)
+    data = data.reshape(frames, people, points, dims)[:, 0]
+    return data, confidence.reshape(frames, people, points)[:, 0], float(fps)
+
+
+def _count_frames(announced: int, size: int, frame_size: int) -> int:
+    """Frames of a version 0.1 body: its 16 bit counter is right only below 65536 frames."""
+    frames = size // frame_size
+    overflown = frames > 0xFFFF and announced in (0, 0xFFFF, frames % 0x10000)
+    return frames if overflown else announced
+
+
+def _read_frames(buffer: bytes, offset: int, skeleton: Skeleton, version: float) -> tuple:
+    """Body of version 0.0: each frame has its own people, each person its number and components."""
+    widths = [len(c.points) * len(c.format) for c in skeleton.components]
+    person_size = 2 + 4 * sum(widths)
+    try:
+        (fps, frames), offset = struct.unpack_from("<HH", buffer, offset), offset + 4
+        starts = []
+        for _ in range(frames):
+            (people,) = struct.unpack_from("<H", buffer, offset)
+            starts.append(offset + 4 if people else None)
+            offset += 2 + people * person_size
+    except struct.error:
+        offset = len(buffer) + 1
+    if offset != len(buffer):
+        raise ValueError("the body is not as long as its frames: truncated or malformed")
+    if frames == 0:
+        raise ValueError("the file holds no frames")
+    data = np.zeros((frames, skeleton.num_points, skeleton.num_dims), np.float32)
+    confidence = np.zeros((frames, skeleton.num_points), np.float32)
+    for frame, start in enumerate(starts):
+        point = 0
+        for component, width in zip(skeleton.components, widths, strict=True):
+            if start is None:
+                break
+            values = np.frombuffer(buffer, "<f4", width, start).reshape(-1, len(component.format))
+            stop = point + len(component.points)
+            data[frame, point:stop, : values.shape[1] - 1] = values[:, :-1]
+            confidence[frame, point:stop] = values[:, -1]
+            start, point = start + 4 * width, stop
+    return data, confidence, float(fps)

@@ -1,0 +1,279 @@
+"""What the points of a pose are called and how they are connected.
+
+Points are known by name, never by index. Three naming schemes occur in `.pose` files: MediaPipe
+Holistic ("POSE_LANDMARKS" / "LEFT_SHOULDER"), OpenPose ("pose_keypoints_2d" / "LShoulder") and
+COCO-WholeBody with AlphaPose ("BODY", "BODY_133" / "left_shoulder").
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+PARTS = {
+    "POSE_LANDMARKS": "body", "FACE_LANDMARKS": "face",
+    "LEFT_HAND_LANDMARKS": "left_hand", "RIGHT_HAND_LANDMARKS": "right_hand",
+    "pose_keypoints_2d": "body", "face_keypoints_2d": "face",
+    "hand_left_keypoints_2d": "left_hand", "hand_right_keypoints_2d": "right_hand",
+    "BODY": "body", "FACE": "face", "LEFT_HAND": "left_hand", "RIGHT_HAND": "right_hand",
+    "BODY_133": "body", "FACE_133": "face", "LEFT_HAND_133": "left_hand",
+    "RIGHT_HAND_133": "right_hand",
+    "BODY_136": "body", "FACE_136": "face", "LEFT_HAND_136": "left_hand",
+    "RIGHT_HAND_136": "right_hand",
+    "BODY_135": "body", "FACE_135": "face", "LEFT_HAND_135": "left_hand",
+    "RIGHT_HAND_135": "right_hand",
+}  # fmt: skip
+
+# One entry a naming scheme: (right, left) for the body, one name for the wrist of a hand.
+SHOULDERS = (
+    ("RIGHT_SHOULDER", "LEFT_SHOULDER"),
+    ("RShoulder", "LShoulder"),
+    ("right_shoulder", "left_shoulder"),
+)
+BODY_WRISTS = {
+    "left_hand": ("LEFT_WRIST", "LWrist", "left_wrist"),
+    "right_hand": ("RIGHT_WRIST", "RWrist", "right_wrist"),
+}
+HAND_WRISTS = ("WRIST", "BASE", "hand_0")
+
+
+@dataclass(frozen=True)
+class Component:
+    """A named group of points, as in the header of a `.pose` file.
+
+    `limbs` are pairs of indices into `points`; `colors` are RGB: one for all, or one a point.
+    `format` names the numbers of a point: coordinates, then C for the confidence.
+    """
+
+    name: str
+    points: tuple[str, ...]
+    limbs: tuple[tuple[int, int], ...] = ()
+    colors: tuple[tuple[int, int, int], ...] = ((0, 0, 0),)
+    format: str = "XYZC"
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """The components of a pose; points are numbered through all of them in order."""
+
+    components: tuple[Component, ...]
+
+    def __hash__(self) -> int:
+        # Equality compares every name and limb; a hash of the names and sizes is enough, and cheap
+        # enough for a cache that is asked once a clip.
+        return hash(tuple((c.name, len(c.points)) for c in self.components))
+
+    @property
+    def num_points(self) -> int:
+        """v: the number of points of all components."""
+        return sum(len(component.points) for component in self.components)
+
+    @cached_property
+    def num_dims(self) -> int:
+        """c: coordinates a point (the confidence is not one of them)."""
+        return max(len(component.format) for component in self.components) - 1
+
+    @cached_property
+    def offsets(self) -> dict[str, int]:
+        """Component name -> index of its first point."""
+        offsets, offset = {}, 0
+        for component in self.components:
+            offsets.setdefault(component.name, offset)
+            offset += len(component.points)
+        return offsets
+
+    @cached_property
+    def indices(self) -> dict[tuple[str, str], int]:
+        """(component name, point name) -> index of the point; of two equal names the first wins."""
+        names = ((c.name, point) for c in self.components for point in c.points)
+        indices: dict[tuple[str, str], int] = {}
+        for index, name in enumerate(names):
+            indices.setdefault(name, index)
+        return indices
+
+    def index(self, component: str, point: str) -> int:
+        """Index of a point by name; ValueError that lists the choices for an unknown one."""
+        if (component, point) in self.indices:
+            return self.indices[component, point]
+        if component not in self.offsets:
+            raise ValueError(f"no component {component!r}; there are: {_listed(self.offsets)}")
+        points = (name for owner, name in self.indices if owner == component)
+        raise ValueError(f"no point {point!r} in {component}; there are: {_listed(points)}")
+
+    @cached_property
+    def limbs(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of point indices of all components."""
+        limbs, offset = [], 0
+        for component in self.components:
+            limbs += [(offset + a, offset + b) for a, b in component.limbs]
+            offset += len(component.points)
+        return tuple(limbs)
+
+    @cached_property
+    def colors(self) -> np.ndarray:
+        """uint8 (v, 3): the RGB colour of each point (headers hold values above 255: clipped)."""
+        rows = []
+        for component in self.components:
+            colors = component.colors or ((0, 0, 0),)
+            rows += [colors[i % len(colors)] for i in range(len(component.points))]
+        return np.clip(np.asarray(rows).reshape(-1, 3), 0, 255).astype(np.uint8)
+
+    @cached_property
+    def parts(self) -> dict[str, np.ndarray]:
+        """Those of body, face, left_hand, right_hand that exist -> indices of their points."""
+        parts, offset = {}, 0
+        for component in self.components:
+            indices = np.arange(offset, offset + len(component.points))
+            part = PARTS.get(component.name)
+            if part is not None and part not in parts:
+                parts[part] = indices
+            offset += len(component.points)
+        return parts
+
+    @cached_property
+    def names(self) -> tuple[tuple[str, str], ...]:
+        """(component name, point name) of each point, in order."""
+        return tuple((c.name, point) for c in self.components for point in c.points)
+
+    @cached_property
+    def shoulders(self) -> tuple[int, int]:
+        """Indices of the right and the left shoulder; ValueError without them."""
+        for right, left in SHOULDERS:
+            pair = self._find("body", right), self._find("body", left)
+            if None not in pair:
+                return pair
+        raise ValueError(f"no shoulders among the points of {_listed(self.offsets)}")
+
+    @cached_property
+    def wrist_pairs(self) -> tuple[tuple[int, int, np.ndarray], ...]:
+        """(hand's wrist, body's wrist, hand's indices), left and right, where both exist."""
+        pairs = []
+        for hand in ("left_hand", "right_hand"):
+            at_hand = self._find(hand, *HAND_WRISTS)
+            at_body = self._find("body", *BODY_WRISTS[hand])
+            if at_hand is not None and at_body is not None:
+                pairs.append((at_hand, at_body, self.parts[hand]))
+        return tuple(pairs)
+
+    def _find(self, part: str, *points: str) -> int | None:
+        for component in self.components:
+            for point in points:
+                if PARTS.get(component.name) == part and point in component.points:
+                    return self.indices[component.name, point]
+        return None
+
+    def to_json(self) -> dict:
+        """A dict of lists and strings; `from_json` is its inverse."""
+        return {
+            "components": [
+                {
+                    "name": c.name,
+                    "format": c.format,
+                    "points": list(c.points),
+                    "limbs": [list(limb) for limb in c.limbs],
+                    "colors": [list(color) for color in c.colors],
+                }
+                for c in self.components
+            ]
+        }
+
+    @staticmethod
+    def from_json(content: dict) -> "Skeleton":
+        """The skeleton that `to_json` described; ValueError where a field is absent."""
+        try:
+            return Skeleton(
+                tuple(
+                    Component(
+                        name=c["name"],
+                        points=tuple(c["points"]),
+                        limbs=tuple((int(a), int(b)) for a, b in c["limbs"]),
+                        colors=tuple((int(r), int(g), int(b)) for r, g, b in c["colors"]),
+                        format=c["format"],
+                    )
+                    for c in content["components"]
+                )
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not the description of a skeleton: {error!r} is missing") from error
+
+
+def _listed(names: Iterable[str], limit: int = 8) -> str:
+    names = list(names)
+    return ", ".join(names[:limit]) + (f", … ({len(names)})" if len(names) > limit else "")
+
+
+def _path_limbs(paths: Iterable[Iterable[int]], names: tuple[str, ...]) -> tuple:
+    """Limbs along paths of point numbers, as pairs of positions in `names`."""
+    at = {int(name): index for index, name in enumerate(names)}
+    return tuple(
+        (at[a], at[b]) for path in paths for a, b in zip(path, list(path)[1:], strict=False)
+    )
+
+
+# The contours of MediaPipe's face mesh (468 points), as closed or open paths of point numbers.
+FACE_PATHS = {
+    "oval": (
+        10, 109, 67, 103, 54, 21, 162, 127, 234, 93, 132, 58, 172, 136, 150, 149, 176, 148,
+        152, 377, 400, 378, 379, 365, 397, 288, 361, 323, 454, 356, 389, 251, 284, 332, 297,
+        338, 10,
+    ),
+    "outer_lips": (
+        61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291,
+        409, 270, 269, 267, 0, 37, 39, 40, 185, 61,
+    ),
+    "inner_lips": (
+        78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308,
+        415, 310, 311, 312, 13, 82, 81, 80, 191, 78,
+    ),
+    "right_eye": (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246, 33),
+    "left_eye": (
+        263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466, 263,
+    ),
+    "right_brow_low": (46, 53, 52, 65, 55),
+    "right_brow_high": (70, 63, 105, 66, 107),
+    "left_brow_low": (276, 283, 282, 295, 285),
+    "left_brow_high": (300, 293, 334, 296, 336),
+}  # fmt: skip
+FACE_CONTOURS = tuple(str(i) for i in sorted({i for path in FACE_PATHS.values() for i in path}))
+
+HAND_POINTS = ("WRIST",) + tuple(
+    f"{finger}_{joint}"
+    for finger, joints in (
+        ("THUMB", ("CMC", "MCP", "IP", "TIP")),
+        *((f, ("MCP", "PIP", "DIP", "TIP")) for f in
+          ("INDEX_FINGER", "MIDDLE_FINGER", "RING_FINGER", "PINKY")),
+    )
+    for joint in joints
+)  # fmt: skip
+HAND_LIMBS = (
+    (0, 1), (1, 2), (2, 3), (3, 4), (0, 5), (5, 6), (6, 7), (7, 8), (9, 10), (10, 11), (11, 12),
+    (13, 14), (14, 15), (15, 16), (17, 18), (18, 19), (19, 20), (5, 9), (9, 13), (13, 17), (0, 17),
+)  # fmt: skip
+# Each finger has its hue and grows lighter towards the tip, as in pose-format's headers.
+_FINGERS = ((192, 0, 0), (192, 192, 0), (0, 192, 0), (0, 192, 192), (0, 0, 192))
+HAND_COLORS = ((232, 232, 232),) + tuple(
+    tuple(min(channel + 35 * joint, 255) for channel in finger)
+    for finger in _FINGERS
+    for joint in range(4)
+)
+BODY_POINTS = (
+    "LEFT_SHOULDER", "RIGHT_SHOULDER", "LEFT_ELBOW", "RIGHT_ELBOW",
+    "LEFT_WRIST", "RIGHT_WRIST", "LEFT_HIP", "RIGHT_HIP",
+)  # fmt: skip
+
+HOLISTIC_178 = Skeleton(
+    (
+        Component(
+            "POSE_LANDMARKS", BODY_POINTS,
+            ((0, 1), (0, 2), (2, 4), (1, 3), (3, 5), (0, 6), (1, 7), (6, 7)), ((255, 0, 0),),
+        ),
+        Component(
+            "FACE_LANDMARKS", FACE_CONTOURS,
+            _path_limbs(FACE_PATHS.values(), FACE_CONTOURS), ((128, 0, 0),),
+        ),
+        Component("LEFT_HAND_LANDMARKS", HAND_POINTS, HAND_LIMBS, HAND_COLORS),
+        Component("RIGHT_HAND_LANDMARKS", HAND_POINTS, HAND_LIMBS, HAND_COLORS),
+    )
+)  # fmt: skip
+"""MediaPipe Holistic cut to 8 body, 128 face contour, 2 x 21 hand points, in sign-vq's order."""
