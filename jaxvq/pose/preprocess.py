@@ -6,11 +6,10 @@ correction; here it acts.) Every function returns a new Pose and leaves its argu
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
-from jaxvq.pose.reader import Pose
+from jaxvq.pose.reader import Pose, pick_points
 from jaxvq.pose.skeleton import HOLISTIC_178, Skeleton
 
 # A point this many shoulder widths away is no pose any more (and soon leaves float16).
@@ -37,39 +36,8 @@ def select_points(pose: Pose, skeleton: Skeleton = HOLISTIC_178) -> Pose:
     """
     if pose.skeleton is skeleton or pose.skeleton == skeleton:
         return pose
-    points, found, dims = _selection(pose.skeleton, skeleton)
-    data = pose.data.take(points, axis=1)
-    confidence = pose.confidence.take(points, axis=1)
-    if dims != tuple(range(pose.skeleton.num_dims)):
-        columns = [data[..., d] if d is not None else np.zeros_like(confidence) for d in dims]
-        data = np.stack(columns, axis=-1)
-    if not found.all():
-        data[:, ~found] = 0
-        confidence[:, ~found] = 0
+    data, confidence = pick_points(pose.data, pose.confidence, pose.skeleton, skeleton)
     return pose.replace(skeleton=skeleton, data=data, confidence=confidence)
-
-
-@lru_cache(maxsize=64)
-def _selection(source: Skeleton, target: Skeleton) -> tuple[np.ndarray, np.ndarray, tuple]:
-    """Per target point its index in the source (0 if absent), whether it is there; columns."""
-    shared = [c.name for c in target.components if c.name in source.offsets]
-    if not shared:
-        raise ValueError(
-            f"cannot select {', '.join(c.name for c in target.components)} "
-            f"from a pose of {', '.join(source.offsets)}"
-        )
-    points = [source.indices.get(name) for name in target.names]
-    for component in target.components:
-        existing = [p for p in component.points if (component.name, p) in source.indices]
-        if component.name in shared and not existing:
-            raise ValueError(
-                f"{component.name} has none of the points {', '.join(component.points[:4])}, …"
-            )
-    letters = max((c.format[:-1] for c in source.components), key=len)
-    wanted = max((c.format[:-1] for c in target.components), key=len)
-    dims = tuple(letters.index(d) if d in letters else None for d in wanted)
-    found = np.array([p is not None for p in points])
-    return np.array([p or 0 for p in points]), found, dims
 
 
 def correct_wrists(pose: Pose) -> Pose:
@@ -92,17 +60,21 @@ def normalize_shoulders(pose: Pose) -> tuple[Pose, Placement]:
     seen = (pose.confidence[:, right] > 0) & (pose.confidence[:, left] > 0)
     if not seen.any():
         raise ValueError(f"none of the {len(seen)} frames shows both shoulders: cannot normalise")
-    rights = pose.data[seen, right].astype(np.float64)
-    lefts = pose.data[seen, left].astype(np.float64)
-    center = ((rights + lefts) / 2).mean(axis=0)
-    distance = np.sqrt(((rights - lefts) ** 2).sum(axis=-1)).mean()
+    rights = pose.data[:, right][seen].astype(np.float64)
+    lefts = pose.data[:, left][seen].astype(np.float64)
+    center = (rights + lefts).mean(axis=0) / 2
+    rights -= lefts
+    distance = np.sqrt((rights * rights).sum(axis=-1)).mean()
     if not distance > 0:
         raise ValueError("the shoulders are in one place (distance 0): cannot normalise")
     placement = Placement(center, 1 / float(distance))
     with np.errstate(over="ignore"):
-        data = (pose.data - center.astype(np.float32)) * np.float32(placement.scale)
+        # One row of repeated centres: numpy is slow at broadcasting over an axis of 3.
+        row = np.tile(center.astype(np.float32), pose.skeleton.num_points)
+        data = (pose.data.reshape(len(seen), -1) - row).reshape(pose.data.shape)
+        data *= np.float32(placement.scale)
     data[pose.mask] = 0
-    largest = np.abs(data).max()
+    largest = max(data.max(), -data.min())
     if not largest <= MAX_COORDINATE:
         raise ValueError(
             f"a point lies {largest:.3g} shoulder widths away, the limit is {MAX_COORDINATE}"
@@ -128,11 +100,12 @@ def unshift_hands(pose: Pose) -> Pose:
 def _move_hands(pose: Pose, sign: int) -> Pose:
     data, confidence = pose.data.copy(), pose.confidence.copy()
     for _, at_body, hand in pose.skeleton.wrist_pairs:
-        hand = slice(hand[0], hand[-1] + 1)
-        seen = (confidence[:, hand] > 0) & (confidence[:, at_body] > 0)[:, None]
-        moved = data[:, hand] + sign * data[:, at_body][:, None]
-        data[:, hand] = np.where(seen[..., None], moved, 0)
-        confidence[:, hand] = np.where(seen, confidence[:, hand], 0)
+        span = slice(hand[0], hand[-1] + 1)
+        missing = confidence[:, span] == 0
+        missing |= confidence[:, at_body, None] == 0
+        data[:, span] += sign * data[:, at_body, None]
+        data[:, span][missing] = 0
+        confidence[:, span][missing] = 0
     return pose.replace(data=data, confidence=confidence)
 
 

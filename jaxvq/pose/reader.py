@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxvq.pose.skeleton import Component, Skeleton
+from jaxvq.pose.skeleton import Component, Skeleton, find_points
 
 # OpenPose writes confidences slightly above 1; beyond this the bytes are no confidences.
 MAX_CONFIDENCE = 1.1
@@ -43,23 +43,27 @@ class Pose:
         return dataclasses.replace(self, **changes)
 
 
-def read_pose(source: str | Path | bytes, name: str | None = None) -> Pose:
+def read_pose(
+    source: str | Path | bytes, name: str | None = None, skeleton: Skeleton | None = None
+) -> Pose:
     """The first person of a `.pose` file.
 
     source: a path, or the file's bytes; name: what errors call it (default: the path).
+    skeleton: read only its points, as `select_points` would pick them afterwards, but faster.
     A point is missing where its confidence is 0 or NaN or a coordinate is not finite.
-    Raises ValueError, one line, for everything that is not a complete `.pose` file.
+    Raises ValueError, one line, for everything that is not a complete `.pose` file, and where
+    the points of `skeleton` cannot be found.
     """
     if isinstance(source, str | Path):
         name = name or str(source)
         source = Path(source).read_bytes()
     try:
-        return _parse(bytes(source))
+        return _parse(bytes(source), skeleton)
     except ValueError as error:
         raise ValueError(f"{name or 'pose'}: {error}") from error
 
 
-def _parse(buffer: bytes) -> Pose:
+def _parse(buffer: bytes, wanted: Skeleton | None) -> Pose:
     if len(buffer) < 12:
         raise ValueError(f"not a .pose file: {len(buffer)} bytes, no complete header")
     version, *canvas = struct.unpack_from("<fHHH", buffer)
@@ -71,20 +75,52 @@ def _parse(buffer: bytes) -> Pose:
     data, confidence, fps = read_body(buffer, offset, skeleton, version)
     if not (math.isfinite(fps) and fps > 0):
         raise ValueError(f"frames a second must be positive, the file says {fps:g}")
-    if (confidence < 0).any() or (confidence > MAX_CONFIDENCE).any():
-        raise ValueError(
-            f"confidences from {np.nanmin(confidence):g} to {np.nanmax(confidence):g}, "
-            f"expected 0 to {MAX_CONFIDENCE}: the body is damaged"
-        )
+    _check_confidence(confidence)
+    if wanted is not None:
+        data, confidence = pick_points(data, confidence, skeleton, wanted)
     data, confidence = _without_missing(data, confidence)
-    return Pose(skeleton, data, confidence, fps, tuple(canvas))
+    return Pose(wanted or skeleton, data, confidence, fps, tuple(canvas))
+
+
+def _check_confidence(confidence: np.ndarray) -> None:
+    low, high = confidence.min(), confidence.max()
+    if np.isnan(low):  # some files mark missing points with NaN
+        numbers = confidence[~np.isnan(confidence)]
+        low, high = numbers.min(initial=0), numbers.max(initial=0)
+    if low < 0 or high > MAX_CONFIDENCE:
+        raise ValueError(
+            f"the body is damaged: confidences from {low:g} to {high:g}, "
+            f"expected 0 to {MAX_CONFIDENCE}"
+        )
 
 
 def _without_missing(data: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    seen = (confidence > 0) & np.isfinite(data).all(axis=-1)
+    seen = confidence > 0
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = np.isfinite(data.sum())  # one number not finite makes the sum so
+    if not finite:
+        seen &= np.isfinite(data).all(axis=-1)
     if seen.all():
         return data, confidence
-    return np.where(seen[..., None], data, np.float32(0)), np.where(seen, confidence, np.float32(0))
+    data, confidence, missing = data.copy(), confidence.copy(), ~seen
+    data[missing] = 0
+    confidence[missing] = 0
+    return data, confidence
+
+
+def pick_points(
+    data: np.ndarray, confidence: np.ndarray, source: Skeleton, target: Skeleton
+) -> tuple[np.ndarray, np.ndarray]:
+    """data (t, v, c) and confidence (t, v) of `source` as those of `target` (`select_points`)."""
+    points, found, columns = find_points(source, target)
+    data, confidence = data.take(points, axis=1), confidence.take(points, axis=1)
+    if columns != tuple(range(data.shape[-1])):
+        zeros = np.zeros_like(confidence)
+        data = np.stack([zeros if c is None else data[..., c] for c in columns], axis=-1)
+    if not found.all():
+        data[:, ~found] = 0
+        confidence[:, ~found] = 0
+    return data, confidence
 
 
 # Recent headers: (their bytes after version and canvas, what they say). A corpus has very few, and

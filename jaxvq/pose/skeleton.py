@@ -7,7 +7,7 @@ COCO-WholeBody with AlphaPose ("BODY", "BODY_133" / "left_shoulder").
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -64,15 +64,20 @@ class Skeleton:
         # enough for a cache that is asked once a clip.
         return hash(tuple((c.name, len(c.points)) for c in self.components))
 
-    @property
+    @cached_property
     def num_points(self) -> int:
         """v: the number of points of all components."""
         return sum(len(component.points) for component in self.components)
 
     @cached_property
+    def coordinates(self) -> str:
+        """The letters of the coordinates, such as "XYZ": the longest format without its C."""
+        return max((component.format[:-1] for component in self.components), key=len)
+
+    @property
     def num_dims(self) -> int:
         """c: coordinates a point (the confidence is not one of them)."""
-        return max(len(component.format) for component in self.components) - 1
+        return len(self.coordinates)
 
     @cached_property
     def offsets(self) -> dict[str, int]:
@@ -201,6 +206,30 @@ class Skeleton:
 def _listed(names: Iterable[str], limit: int = 8) -> str:
     names = list(names)
     return ", ".join(names[:limit]) + (f", … ({len(names)})" if len(names) > limit else "")
+
+
+@lru_cache(maxsize=64)
+def find_points(source: Skeleton, target: Skeleton) -> tuple[np.ndarray, np.ndarray, tuple]:
+    """Where the points of `target` are in `source`, by name.
+
+    Returns int (v,), index in the source (0 if absent); bool (v,), whether it is there; and for
+    each coordinate of the target the column of the source (None if absent).
+    Raises ValueError if no component is there, or if one is but has none of the points.
+    """
+    shared = [c for c in target.components if c.name in source.offsets]
+    if not shared:
+        raise ValueError(
+            f"no {', '.join(c.name for c in target.components)}; "
+            f"there are: {_listed(source.offsets)}"
+        )
+    for component in shared:
+        if not any((component.name, point) in source.indices for point in component.points):
+            raise ValueError(f"{component.name} has none of {_listed(component.points)}")
+    points = [source.indices.get(name) for name in target.names]
+    letters, wanted = source.coordinates, target.coordinates
+    columns = tuple(letters.index(d) if d in letters else None for d in wanted)
+    found = np.array([point is not None for point in points])
+    return np.array([point or 0 for point in points]), found, columns
 
 
 def _path_limbs(paths: Iterable[Iterable[int]], names: tuple[str, ...]) -> tuple:

@@ -1,0 +1,64 @@
+"""Writes `.pose` files and headers through pose-format."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+
+from jaxvq.pose.reader import Pose
+from jaxvq.pose.skeleton import Skeleton
+
+# sign-vq places normalised poses so: 2.5 shoulder widths fill the canvas, the shoulders' midpoint
+# is its middle.
+CANVAS_MARGIN = 1.25
+
+
+def write_pose(path: str | Path, pose: Pose) -> None:
+    """Writes a `.pose` file of version 0.2 with the clip's own frame rate.
+
+    Raises ValueError for a canvas outside 0 ... 65535.
+    """
+    from pose_format import Pose as FormatPose
+    from pose_format.numpy import NumPyPoseBody
+
+    confidence = np.asarray(pose.confidence, np.float32)[:, None]
+    data = np.ma.masked_array(np.asarray(pose.data, np.float32)[:, None])
+    data[np.broadcast_to(confidence[..., None] == 0, data.shape)] = np.ma.masked
+    body = NumPyPoseBody(fps=pose.fps, data=data, confidence=confidence)
+    buffer = io.BytesIO()
+    FormatPose(_header(pose.skeleton, pose.canvas), body).write(buffer)
+    _replace(path, buffer.getvalue())
+
+
+def write_header(path: str | Path, skeleton: Skeleton, canvas=(1, 1, 1)) -> None:
+    """Writes only the header of a `.pose` file, as sign-vq's `header.poseheader`."""
+    buffer = io.BytesIO()
+    _header(skeleton, canvas).write(buffer)
+    _replace(path, buffer.getvalue())
+
+
+def pose_for_canvas(pose: Pose, size: int = 500) -> Pose:
+    """A normalised pose (hands at their wrists) in pixels of a square canvas, as sign-vq does it.
+
+    (x, y, z) -> (x, y, z + 1.25) * size / 2.5, so one shoulder width is 200 of 500 pixels.
+    """
+    data = (pose.data + np.float32(CANVAS_MARGIN)) * np.float32(size / (2 * CANVAS_MARGIN))
+    data[pose.mask] = 0
+    return pose.replace(data=data.astype(np.float32), canvas=(size, size, size))
+
+
+def _header(skeleton: Skeleton, canvas: tuple[int, ...]):
+    from pose_format.pose_header import PoseHeader, PoseHeaderComponent, PoseHeaderDimensions
+
+    components = [
+        PoseHeaderComponent(c.name, list(c.points), list(c.limbs), list(c.colors), c.format)
+        for c in skeleton.components
+    ]
+    return PoseHeader(version=0.2, dimensions=PoseHeaderDimensions(*canvas), components=components)
+
+
+def _replace(path: str | Path, content: bytes) -> None:
+    temporary = Path(f"{path}.tmp{os.getpid()}")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
