@@ -101,3 +101,21 @@ def perplexity(counts) -> float:
     p = counts / totals
     entropy = -np.sum(p * np.log(np.where(p > 0, p, 1)), axis=-1)
     return float(np.exp(entropy).mean())
+
+
+def summarize(sums: dict, sizes: tuple[int, ...]) -> dict[str, float]:
+    """What a task's summed metrics say: means of the (sum, count) pairs, and of "code_counts" the
+    utilization in percent ("code_utilization") and the "perplexity".
+
+    Args:
+      sums: a task's metrics, summed over batches and devices.
+      sizes: number of codes of each codebook, the task's `num_codes`.
+    """
+    values = {}
+    for name, value in sums.items():
+        if name == "code_counts":
+            values["code_utilization"] = utilization(value, sizes)
+            values["perplexity"] = perplexity(value)
+        else:
+            values[name] = mean(value)
+    return values

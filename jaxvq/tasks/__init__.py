@@ -1,1 +1,16 @@
-"""Tasks: a model together with its losses and metrics, one module each."""
+"""A task is a model with its losses: everything that training and inference know of either."""
+
+import importlib
+from pathlib import Path
+
+
+def make_task(config, skeleton, statistics):
+    """The task that `config.task` names: what `make` of that module in this folder returns.
+
+    Raises:
+      ValueError: no such task, or a field that it cannot use.
+    """
+    known = sorted(p.stem for p in Path(__file__).parent.glob("*.py") if p.stem != "__init__")
+    if config.task not in known:
+        raise ValueError(f"task={config.task!r} is unknown; choose from {', '.join(known)}")
+    return importlib.import_module(f"jaxvq.tasks.{config.task}").make(config, skeleton, statistics)

@@ -89,6 +89,11 @@ class PoseAutoencoder:
         """Number of codes of each of the s·q codebooks."""
         return (fsq.num_codes(self.model.levels),) * self.model.num_codebooks
 
+    @property
+    def token_shape(self) -> tuple[int, int]:
+        """(s, q): streams and quantizers of one step of tokens."""
+        return 1, self.model.num_codebooks
+
     def init(self, rng, batch):
         """(params, state) for a batch of any length; parameters are float32."""
         variables = jax.jit(self.model.init)(rng, *_inputs(_first_frames(batch)))

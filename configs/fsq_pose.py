@@ -1,0 +1,112 @@
+"""An FSQ transformer autoencoder on `sign_poses`: MediaPipe poses to one small set of integers a frame.
+
+    python -m tools.build_dataset --corpus sign_poses --input DIR_OR_ZIP --data_dir DATA
+    python -m jaxvq.train --config configs/fsq_pose.py --config.data.dir DATA --workdir RUN
+
+Variants, after a colon:
+  (none)      pre-norm blocks, rotary positions, the visibility of every point as input; one codebook
+              of 1000 codes a frame (9.97 bits), as sign-vq's default has.
+  :sign_vq    sign-vq's published recipe: post-norm blocks of 512 x 8 layers, four codebooks, its optimizer,
+              schedule and hand weights. Only the positions are those of the frames.
+  :runlocal   seconds on a laptop's CPU; what `make demo` and the tests run.
+"""
+
+from ml_collections import ConfigDict
+
+VARIANTS = ("", "sign_vq", "runlocal")
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The config of a variant; ValueError for an unknown one."""
+    arg = arg or ""
+    if arg not in VARIANTS:
+        raise ValueError(f"configs/fsq_pose.py:{arg} is unknown; choose from "
+                         + ", ".join(f":{v}" for v in VARIANTS if v) + " or nothing")
+    config = ConfigDict()
+    config.task = "pose_autoencoder"
+    config.seed = 42
+    config.dtype = "float32"  # of the computation; parameters, FSQ and softmax stay in float32
+    config.total_steps = 100_000
+    config.batch_size = 64  # rows of seq_len frames, over all devices of all hosts
+
+    config.data = ConfigDict()
+    config.data.dir = ""
+    config.data.seq_len = 512
+    config.data.num_workers = 0
+
+    config.model = ConfigDict()
+    config.model.hidden_dim = 512
+    config.model.num_layers = 6  # of the encoder, and as many of the decoder
+    config.model.num_heads = 8
+    config.model.ff_dim = 2048
+    config.model.dropout = 0.1
+    config.model.input_dropout = 0.0
+    config.model.position = "rotary"
+    config.model.norm_first = True
+    config.model.activation = "gelu"
+    config.model.see_visibility = True
+
+    config.quantizer = ConfigDict()
+    config.quantizer.type = "fsq"
+    config.quantizer.levels = (8, 5, 5, 5)
+    config.quantizer.num_codebooks = 1
+
+    config.loss = ConfigDict()
+    config.loss.type = "l2"
+    config.loss.hand_weight = 2.0
+    config.loss.velocity_weight = 0.0
+
+    config.optim = ConfigDict()
+    config.optim.optimizer = "adamw"
+    config.optim.schedule = "warmup_cosine"
+    config.optim.learning_rate = 3e-4
+    config.optim.warmup_steps = 1000
+    config.optim.final_scale = 0.05
+    config.optim.b1 = 0.9
+    config.optim.b2 = 0.95
+    config.optim.eps = 1e-8
+    config.optim.weight_decay = 0.1
+    config.optim.clip_norm = 1.0
+    config.optim.ema_decay = 0.0  # moving average of the weights when above 0, e.g. 0.999
+
+    config.log_every = 50
+    config.eval_every = 1000
+    config.eval_batches = 0  # of the validation split; 0 reads all of it
+    config.eval_videos = 5
+    config.checkpoint_every = 1000
+    config.keep_last = 2
+    config.keep_best = 1
+    config.tensorboard = False
+    config.wandb = ""  # a W&B project name
+
+    if arg == "sign_vq":
+        _sign_vq(config)
+    elif arg == "runlocal":
+        _runlocal(config)
+    return config
+
+
+def _sign_vq(config: ConfigDict) -> None:
+    config.total_steps = 10_000_000
+    config.batch_size = 240
+    config.eval_every = 100_000 // 240
+    config.eval_batches = 1
+    config.checkpoint_every = 5000
+    config.model.update(num_layers=8, num_heads=16, input_dropout=0.15, position="sinusoidal",
+                        norm_first=False, activation="relu", see_visibility=False)
+    config.quantizer.num_codebooks = 4
+    # It weighs hands 10 and everything else 178 / (134 + 44 * 10).
+    config.loss.hand_weight = 10 * (134 + 44 * 10) / 178
+    config.optim.update(schedule="warmup_rsqrt", warmup_steps=10_000, final_scale=0.1, eps=1e-5)
+
+
+def _runlocal(config: ConfigDict) -> None:
+    config.total_steps = 200
+    config.batch_size = 8
+    config.data.seq_len = 128
+    config.model.update(hidden_dim=64, num_layers=1, num_heads=4, ff_dim=128, dropout=0.0)
+    config.optim.update(learning_rate=2e-3, warmup_steps=20)
+    config.log_every = 20
+    config.eval_every = 100
+    config.eval_videos = 2
+    config.checkpoint_every = 100

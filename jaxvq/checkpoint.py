@@ -1,0 +1,314 @@
+"""Runs and models on disk, through Orbax.
+
+    RUN/config.json                    what the run was started with
+    RUN/metrics.jsonl
+    RUN/checkpoints/<step>/model       {"params", "state"}: the weights to use (averaged if EMA is on)
+                           train       what only training needs: optimizer, raw weights under EMA
+                           meta        JSON: step, config, skeleton, statistics, fingerprint of the data
+
+Each of the three loads alone, so a notebook reads `model` and `meta` and nothing of the optimizer. A
+model without training state (an imported one) is the same folder with an empty `train`. The position
+in the data needs no file of its own: it is the step.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from ml_collections import ConfigDict
+from orbax.checkpoint import checkpoint_managers
+
+from jaxvq import parallel
+from jaxvq.pose.skeleton import Skeleton
+from jaxvq.pose.statistics import Statistics, statistics_from_json, statistics_to_json
+
+CHECKPOINTS = "checkpoints"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Model:
+    """What inference and evaluation need; arrays are numpy."""
+
+    config: ConfigDict
+    skeleton: Skeleton
+    statistics: Statistics
+    params: Any
+    state: Any
+    step: int
+    path: Path
+
+
+def make_meta(config, skeleton, statistics, *, fingerprint: str = "") -> dict:
+    """The part of `meta` that stays the same for a whole run."""
+    return {
+        "format": FORMAT,
+        "config": config_to_json(config),
+        "skeleton": skeleton.to_json(),
+        "statistics": statistics_to_json(statistics, skeleton),
+        "data_fingerprint": fingerprint,
+    }
+
+
+class Checkpointer:
+    """Saves asynchronously; keeps the last `keep_last` and the best `keep_best` checkpoints.
+
+    Best is the lowest `validation_loss` among the metrics given to `save`. A checkpoint appears
+    under its step only when it is complete.
+    """
+
+    def __init__(self, directory, *, keep_last: int = 2, keep_best: int = 1):
+        policies = [checkpoint_managers.LatestN(max(keep_last, 1))]
+        if keep_best > 0:
+            policies.append(
+                checkpoint_managers.BestN(
+                    get_metric_fn=lambda metrics: metrics["validation_loss"],
+                    reverse=True,
+                    n=keep_best,
+                    keep_checkpoints_without_metrics=False,
+                )
+            )
+        self._manager = ocp.CheckpointManager(
+            Path(directory).resolve(),
+            item_names=("model", "train", "meta"),
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
+                enable_async_checkpointing=True,
+            ),
+        )
+
+    def latest_step(self) -> int | None:
+        return self._manager.latest_step()
+
+    def save(self, state: parallel.TrainState, meta: dict, metrics: Mapping | None = None) -> None:
+        """Copies the state to host memory and writes it in the background."""
+        state = parallel.gather(state)
+        step = int(state.step)
+        if step in self._manager.all_steps():
+            return
+        train = {"opt_state": state.opt_state}
+        if state.ema_params:
+            train["params"] = state.params
+        model = {"params": state.inference_params(), "state": state.state}
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                model=ocp.args.StandardSave(model),
+                train=ocp.args.StandardSave(train),
+                meta=ocp.args.JsonSave({**meta, "step": step}),
+            ),
+            metrics=dict(metrics) if metrics else None,
+        )
+
+    def restore(self, state: parallel.TrainState, step: int) -> parallel.TrainState:
+        """The state of `step`; `state` gives the structure and shapes that this run expects.
+
+        Raises:
+          ValueError: the checkpoint has other parameters, each named with both shapes.
+        """
+        target = {"opt_state": state.opt_state}
+        if state.ema_params:
+            target["params"] = state.params
+        model_target = {"params": state.params, "state": state.state}
+        directory = Path(self._manager.directory) / str(step)
+        check_shapes(directory / "model", model_target)
+        check_shapes(directory / "train", target)
+        restored = self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                model=ocp.args.StandardRestore(_as_numpy(model_target)),
+                train=ocp.args.StandardRestore(_as_numpy(target)),
+            ),
+        )
+        model, train = restored["model"], restored["train"]
+        return parallel.TrainState(
+            step=np.int32(step),
+            params=train.get("params", model["params"]),
+            state=model["state"],
+            opt_state=train["opt_state"],
+            ema_params=model["params"] if state.ema_params else {},
+        )
+
+    def wait(self) -> None:
+        """Blocks until what was saved is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        self._manager.close()
+
+
+def save_model(directory, *, config, skeleton, statistics, params, state, step: int = 0) -> None:
+    """Writes a model that was not trained here in the form that `load_model` and all tools read."""
+    directory = Path(directory)
+    if (directory / CHECKPOINTS).exists():
+        raise ValueError(f"{directory} holds a model already; give another --output")
+    directory.mkdir(parents=True, exist_ok=True)
+    with ocp.CheckpointManager(
+        (directory / CHECKPOINTS).resolve(), item_names=("model", "train", "meta")
+    ) as manager:
+        manager.save(
+            step,
+            args=ocp.args.Composite(
+                model=ocp.args.StandardSave({"params": params, "state": state}),
+                train=ocp.args.StandardSave({}),
+                meta=ocp.args.JsonSave({**make_meta(config, skeleton, statistics), "step": step}),
+            ),
+        )
+    write_config(directory, config)
+
+
+def load_model(path, step: int | None = None) -> Model:
+    """Reads the newest checkpoint (or that of `step`) of a run or model folder.
+
+    Raises:
+      ValueError: there is none at that path, or it is of a newer format.
+    """
+    step_directory = find_checkpoint(path, step)
+    meta = load_meta(step_directory)
+    skeleton = Skeleton.from_json(meta["skeleton"])
+    item = step_directory / "model"
+    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
+        model = reader.restore(item, args=ocp.args.StandardRestore(_as_numpy(_saved_tree(item))))
+    return Model(
+        config=ConfigDict(_tuples(meta["config"])),
+        skeleton=skeleton,
+        statistics=statistics_from_json(meta["statistics"], skeleton),
+        params=model["params"],
+        state=model.get("state", {}),
+        step=int(meta["step"]),
+        path=step_directory,
+    )
+
+
+def load_meta(step_directory: Path) -> dict:
+    """The JSON of one checkpoint; ValueError where it is damaged or of a newer format."""
+    try:
+        with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+            meta = reader.restore(step_directory / "meta")
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"{step_directory}: damaged checkpoint, no readable meta ({error})"
+                         ) from None
+    if meta.get("format", 0) > FORMAT:
+        raise ValueError(f"{step_directory} was written by a newer jaxvq: please upgrade")
+    return meta
+
+
+def find_checkpoint(path, step: int | None = None) -> Path:
+    """The folder of one complete checkpoint below a run, a model, `checkpoints` or itself."""
+    path = Path(path)
+    if not path.exists():
+        raise ValueError(f"{path} does not exist; give a run or model folder")
+    if (path / "meta").is_dir():
+        return path.resolve()
+    root = path / CHECKPOINTS if (path / CHECKPOINTS).is_dir() else path
+    steps = sorted(int(p.name) for p in root.iterdir() if p.name.isdigit()) if root.is_dir() else []
+    if not steps:
+        raise ValueError(f"no checkpoint in {path}; give the --workdir of a training run")
+    if step is not None and step not in steps:
+        raise ValueError(f"no checkpoint of step {step} in {path}; there are {steps}")
+    return (root / str(steps[-1] if step is None else step)).resolve()
+
+
+def check_shapes(item: Path, expected) -> None:
+    """Compares a saved tree with the expected one; a difference is a ValueError that names it."""
+    saved = _shapes(_saved_tree(item))
+    wanted = _shapes(expected)
+    problems = [f"{k}: the run expects {wanted[k]}, the checkpoint lacks it" for k in wanted
+                if k not in saved]
+    problems += [f"{k}: only in the checkpoint, {saved[k]}" for k in saved if k not in wanted]
+    problems += [f"{k}: the run expects {wanted[k]}, the checkpoint holds {saved[k]}"
+                 for k in wanted if k in saved and saved[k] != wanted[k]]
+    if problems:
+        more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
+        raise ValueError(f"{item} is of another model: " + "; ".join(problems[:5]) + more)
+
+
+def _saved_tree(item: Path):
+    """The tree of a saved item, with shapes and dtypes for leaves."""
+    metadata = ocp.StandardCheckpointHandler().metadata(item)
+    return getattr(metadata, "tree", metadata)
+
+
+def _shapes(tree) -> dict[str, tuple]:
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    names = (("/".join(_key(k) for k in path), leaf) for path, leaf in leaves)
+    return {name: tuple(leaf.shape) for name, leaf in names if hasattr(leaf, "shape")}
+
+
+def _key(entry) -> str:
+    return str(next(getattr(entry, a) for a in ("key", "name", "idx") if hasattr(entry, a)))
+
+
+def _as_numpy(tree):
+    return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), tree)
+
+
+# ------------------------------------------------------------------------------------- configs
+
+
+def config_to_json(config) -> dict:
+    return json.loads(config.to_json_best_effort() if hasattr(config, "to_json_best_effort")
+                      else json.dumps(config))
+
+
+def write_config(workdir, config) -> None:
+    path = Path(workdir) / "config.json"
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(config_to_json(config), indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _tuples(value):
+    """JSON has no tuples, configs have no lists: levels come back as they were."""
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+# What may differ between the run that started a workdir and the one that continues it.
+MAY_CHANGE = ("total_steps", "log_every", "eval_every", "checkpoint_every", "eval_videos",
+              "eval_batches", "keep_last", "keep_best", "wandb", "tensorboard", "data.dir",
+              "data.num_workers")
+
+
+def check_same_config(workdir, config) -> None:
+    """Refuses to continue a workdir that another config started.
+
+    Raises:
+      ValueError: names the fields that differ, with both values.
+    """
+    path = Path(workdir) / "config.json"
+    if not path.exists():
+        return
+    before, now = flatten(json.loads(path.read_text())), flatten(config_to_json(config))
+    differ = [key for key in sorted(before.keys() | now.keys())
+              if before.get(key) != now.get(key) and key not in MAY_CHANGE]
+    if differ:
+        changes = ", ".join(f"{k}: {before.get(k)!r} there, {now.get(k)!r} now" for k in differ[:5])
+        more = f" and {len(differ) - 5} more" if len(differ) > 5 else ""
+        raise ValueError(f"{workdir} was started with another config ({changes}{more}); "
+                         "give another --workdir, or the same config to continue it")
+
+
+def check_same_data(workdir, step: int, fingerprint: str) -> None:
+    """Refuses to continue a run on another dataset than the one it was started on."""
+    before = load_meta(find_checkpoint(workdir, step))["data_fingerprint"]
+    if before != fingerprint:
+        raise ValueError(f"{workdir} was trained on another dataset than data.dir now names (its "
+                         "clips, points or statistics differ); give another --workdir")
+
+
+def flatten(tree: dict, prefix: str = "") -> dict:
+    out = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            out.update(flatten(value, f"{prefix}{key}."))
+        else:
+            out[prefix + key] = value
+    return out

@@ -1,0 +1,54 @@
+"""Videos for the eye: left the original, right what is left of it after the tokens."""
+
+import shutil
+from pathlib import Path
+
+from jaxvq import checkpoint, parallel
+from jaxvq.inference import PoseTokenizer
+from jaxvq.pose import draw, preprocess
+from jaxvq.pose.reader import Pose
+
+MAX_FRAMES = 512  # of one video: a GIF of a longer clip is too large to look at
+
+
+def write_videos(tokenizer: PoseTokenizer, clips: list[Pose], directory, name: str) -> list[Path]:
+    """Writes `<name>_0.gif`, `<name>_1.gif`, … of standardised clips, at their own frame rates.
+
+    A video has the length of its clip, up to MAX_FRAMES. The folder appears when all are there.
+    """
+    directory = Path(directory)
+    clips = [c.replace(data=c.data[:MAX_FRAMES], confidence=c.confidence[:MAX_FRAMES])
+             for c in clips]
+    temporary = directory.with_name(directory.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    for i, (clip, data) in enumerate(zip(clips, tokenizer.reconstruct_clips(clips), strict=True)):
+        original = tokenizer.unstandardize(clip.data, clip.fps).replace(confidence=clip.confidence)
+        predicted = tokenizer.unstandardize(data, clip.fps)
+        frames = draw.side_by_side(
+            preprocess.unshift_hands(original), preprocess.unshift_hands(predicted)
+        )
+        draw.write_gif(temporary / f"{name}_{i}.gif", frames, clip.fps)
+    shutil.rmtree(directory, ignore_errors=True)
+    temporary.rename(directory)
+    return [directory / f"{name}_{i}.gif" for i in range(len(clips))]
+
+
+def write_validation_videos(task, state, dataset, config, directory) -> list[Path]:
+    """Videos of the first `config.eval_videos` validation clips with the weights of a run."""
+    source = dataset.source("validation")
+    count = min(config.eval_videos, len(source))
+    if not count:
+        return []
+    model = checkpoint.Model(
+        config=config,
+        skeleton=dataset.skeleton,
+        statistics=dataset.statistics,
+        params=parallel.gather(state.inference_params()),
+        state=parallel.gather(state.state),
+        step=int(state.step),
+        path=Path(directory),
+    )
+    tokenizer = PoseTokenizer(model=model, task=task)
+    clips = [tokenizer.from_record(source[i]) for i in range(count)]
+    return write_videos(tokenizer, clips, directory, "validation")

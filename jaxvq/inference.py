@@ -1,0 +1,297 @@
+"""Poses to tokens and back with a trained model: what the tools, notebooks and users call.
+
+    from jaxvq import inference
+    tokenizer = inference.load("RUN")
+    tokens = tokenizer.encode(read_pose("clip.pose"))     # tokens.indices int32 (t', s, q)
+    pose = tokenizer.decode(tokens)                       # a Pose, ready for write_pose
+    pose = tokenizer.reconstruct(read_pose("clip.pose"))  # both in one pass, placed as the input was
+
+All three take one clip or a list. Clips are cut into consecutive windows of the length the model was
+trained on, windows of like length are computed together, and lengths and rows are padded to powers of
+two, so that few shapes are compiled and memory does not grow with the length of a clip.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import jax
+import numpy as np
+
+from jaxvq import checkpoint
+from jaxvq.pose import preprocess
+from jaxvq.pose.reader import Pose
+from jaxvq.pose.writer import pose_for_canvas
+from jaxvq.tasks import make_task
+
+FRAMES_PER_BATCH = 4096
+SHORTEST_WINDOW = 32
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """One clip: indices int32 (t', s, q), frames a second, and the number of frames t of the clip.
+
+    t' is t / downsample rounded up; s streams (parts of the body), q quantizers.
+    """
+
+    indices: np.ndarray
+    fps: float
+    length: int
+
+    def flat(self) -> list[int]:
+        """The integers frame by frame, as they stand in a CSV."""
+        return self.indices.reshape(-1).tolist()
+
+
+@dataclass(frozen=True)
+class Windows:
+    """A batch for the model, and where its rows come from: (clip, first frame, number of frames)."""
+
+    batch: dict[str, np.ndarray]
+    rows: list[tuple[int, int, int]]
+
+
+def load(path, step: int | None = None) -> "PoseTokenizer":
+    """The model of a run, a model folder or one of its checkpoints; the newest without `step`.
+
+    Raises:
+      ValueError: nothing there, or not a model of this project.
+    """
+    model = checkpoint.load_model(path, step)
+    task = make_task(model.config, model.skeleton, model.statistics)
+    return PoseTokenizer(model=model, task=task)
+
+
+@dataclass(frozen=True, eq=False)
+class PoseTokenizer:
+    """A loaded model. `model` holds config, skeleton and statistics; `task` the computation."""
+
+    model: checkpoint.Model
+    task: object
+
+    # ------------------------------------------------------------------------------ poses
+
+    def encode(self, poses: Pose | Sequence[Pose]):
+        """Tokens of a pose, or a list of them; poses may hold any layout the skeleton is found in.
+
+        Raises:
+          ValueError: a pose without the points, or without one frame that shows both shoulders.
+        """
+        clips = [self.standardize(pose)[0] for pose in _listed(poses)]
+        tokens = [
+            Tokens(indices, clip.fps, len(clip.data))
+            for indices, clip in zip(self.encode_clips(clips), clips, strict=True)
+        ]
+        return tokens[0] if isinstance(poses, Pose) else tokens
+
+    def decode(self, tokens: Tokens | Sequence[Tokens]):
+        """Poses with every point seen, on sign-vq's canvas of 500 x 500, at the tokens' fps."""
+        several = [tokens] if isinstance(tokens, Tokens) else list(tokens)
+        poses = [
+            pose_for_canvas(self.unstandardize(data, item.fps))
+            for data, item in zip(self.decode_tokens(several), several, strict=True)
+        ]
+        return poses[0] if isinstance(tokens, Tokens) else poses
+
+    def reconstruct(self, poses: Pose | Sequence[Pose], *, only_masked: bool = False):
+        """What is left of poses after encoding and decoding, in the place and size they had.
+
+        With only_masked the points that were seen keep their very bits, and the missing ones are
+        filled in; a missing hand is put onto the wrist that was seen.
+        """
+        several = _listed(poses)
+        clips, placements = zip(*(self.standardize(pose) for pose in several), strict=True)
+        results = []
+        for data, clip, place, pose in zip(
+            self.reconstruct_clips(clips), clips, placements, several, strict=True
+        ):
+            normalised = self.unstandardize(data, clip.fps)
+            if only_masked:
+                normalised = self._keep_seen(normalised, clip)
+            result = preprocess.restore(normalised, place).replace(canvas=pose.canvas)
+            if only_masked:
+                result = _copy_seen(preprocess.select_points(pose, self.model.skeleton), result)
+            results.append(result)
+        return results[0] if isinstance(poses, Pose) else results
+
+    def _keep_seen(self, normalised: Pose, clip: Pose) -> Pose:
+        data = self.model.statistics.unstandardize(clip.data)
+        return normalised.replace(data=np.where(clip.mask[..., None], normalised.data, data))
+
+    def standardize(self, pose: Pose) -> tuple[Pose, preprocess.Placement]:
+        """A recorded pose as the model sees it, and its place for `preprocess.restore`."""
+        normalised, placement = preprocess.preprocess(pose)
+        data = self.model.statistics.standardize(normalised.data, normalised.mask)
+        return normalised.replace(data=data), placement
+
+    def unstandardize(self, data: np.ndarray, fps: float) -> Pose:
+        """Model output (t, v, c) as a shoulder-normalised pose with every point seen."""
+        data = self.model.statistics.unstandardize(data)
+        return Pose(
+            skeleton=self.model.skeleton,
+            data=data,
+            confidence=np.ones(data.shape[:2], np.float32),
+            fps=fps,
+        )
+
+    def from_record(self, record: dict) -> Pose:
+        """An example of a dataset (data f16 (t, v, c), mask bool (t, v), fps) as the model sees it.
+
+        The model's own statistics count, whatever the dataset's are.
+        """
+        mask = np.asarray(record["mask"])
+        return Pose(
+            skeleton=self.model.skeleton,
+            data=self.model.statistics.standardize(np.asarray(record["data"], np.float32), mask),
+            confidence=(~mask).astype(np.float32),
+            fps=float(record["fps"]),
+        )
+
+    # ------------------------------------------------------- standardised clips, many at once
+
+    def encode_clips(self, clips: Sequence[Pose]) -> list[np.ndarray]:
+        """Indices int32 (t', s, q) of each standardised clip."""
+        return self._map_windows(clips, self._encode, self.task.downsample)
+
+    def reconstruct_clips(self, clips: Sequence[Pose]) -> list[np.ndarray]:
+        """Standardised poses float32 (t, v, c) after the forward pass."""
+        return self._map_windows(clips, self._reconstruct, 1)
+
+    def decode_tokens(self, tokens: Sequence[Tokens]) -> list[np.ndarray]:
+        """Standardised poses float32 (t, v, c) of each clip's tokens."""
+        for item in tokens:
+            self._check_tokens(item)
+        skeleton, down = self.model.skeleton, self.task.downsample
+        blank = [
+            Pose(skeleton, np.zeros((n, 0, 0), np.float32), np.zeros((n, 0), np.float32), 1.0)
+            for n in (item.length for item in tokens)
+        ]
+        results = [np.zeros((n.length, skeleton.num_points, skeleton.num_dims), np.float32)
+                   for n in tokens]
+        for windows in self.windows(blank):
+            rows, frames = windows.batch["segment"].shape
+            indices = np.zeros((rows, frames // down, *tokens[0].indices.shape[1:]), np.int32)
+            for row, (clip, start, length) in enumerate(windows.rows):
+                part = tokens[clip].indices[start // down : -(-(start + length) // down)]
+                indices[row, : len(part)] = part
+            decoded = self._decode(self.variables, indices, windows.batch)
+            _scatter(np.asarray(decoded), windows.rows, results, 1)
+        return results
+
+    def windows(self, clips: Iterable[Pose]) -> Iterator[Windows]:
+        """Batches over all windows of standardised clips; clips may be a generator.
+
+        Batch: pose float32 (b, t, v, c), visible bool (b, t, v), segment and position int32
+        (b, t); b and t are powers of two (t at most the window), b · t about FRAMES_PER_BATCH.
+        """
+        pending: dict[int, list] = {}
+        for number, clip in enumerate(clips):
+            for start in range(0, len(clip.data), self.window):
+                stop = min(start + self.window, len(clip.data))
+                frames = self._padded(stop - start)
+                rows = pending.setdefault(frames, [])
+                rows.append((number, start, clip.data[start:stop], clip.mask[start:stop]))
+                if len(rows) == _rows_per_batch(frames):
+                    yield _make_windows(pending.pop(frames), frames)
+        for frames, rows in sorted(pending.items()):
+            yield _make_windows(rows, frames)
+
+    @cached_property
+    def window(self) -> int:
+        """Frames computed together, from the config; a multiple of the downsampling."""
+        return max(1, self.model.config.data.seq_len // self.task.downsample) * self.task.downsample
+
+    @property
+    def bits_per_frame(self) -> float:
+        """Nominal rate: log2 of the codebook sizes, summed, over the downsampling."""
+        return sum(math.log2(size) for size in self.task.num_codes) / self.task.downsample
+
+    def _padded(self, length: int) -> int:
+        power = max(SHORTEST_WINDOW, 1 << (length - 1).bit_length())
+        return min(power, self.window)
+
+    def _check_tokens(self, item: Tokens) -> None:
+        sizes, down = self.task.num_codes, self.task.downsample
+        indices = item.indices
+        if indices.ndim != 3 or indices.shape[1:] != self.task.token_shape:
+            raise ValueError(f"tokens of shape {indices.shape}: this model has {len(sizes)} codes "
+                             f"a step, (steps, {', '.join(map(str, self.task.token_shape))})")
+        if len(indices) != -(-item.length // down):
+            raise ValueError(f"{len(indices)} steps of tokens cannot be {item.length} frames: "
+                             f"this model makes one step of {down} frames")
+        largest = indices.reshape(len(indices), -1).max(0, initial=0)
+        lowest = indices.min(initial=0)
+        for value, size in zip(largest, sizes, strict=True):
+            if value >= size or lowest < 0:
+                odd = int(lowest if lowest < 0 else value)
+                raise ValueError(f"code {odd} is outside of 0..{size - 1}, this model's codes")
+
+    def _map_windows(self, clips: Sequence[Pose], function, downsample: int) -> list[np.ndarray]:
+        results: list = [None] * len(clips)
+        for windows in self.windows(clips):
+            values = np.asarray(function(self.variables, windows.batch))
+            for clip, _, _ in windows.rows:
+                if results[clip] is None:
+                    steps = -(-len(clips[clip].data) // downsample)
+                    results[clip] = np.zeros((steps, *values.shape[2:]), values.dtype)
+            _scatter(values, windows.rows, results, downsample)
+        return results
+
+    @cached_property
+    def variables(self):
+        """(params, state) on the device."""
+        return jax.device_put((self.model.params, self.model.state))
+
+    @cached_property
+    def _encode(self):
+        return jax.jit(lambda variables, batch: self.task.encode(*variables, batch))
+
+    @cached_property
+    def _decode(self):
+        return jax.jit(lambda variables, indices, batch: self.task.decode(
+            *variables, indices, batch))
+
+    @cached_property
+    def _reconstruct(self):
+        return jax.jit(lambda variables, batch: self.task.reconstruct(*variables, batch))
+
+
+def _listed(poses) -> list[Pose]:
+    return [poses] if isinstance(poses, Pose) else list(poses)
+
+
+def _rows_per_batch(frames: int) -> int:
+    return max(1, 1 << (FRAMES_PER_BATCH // frames).bit_length() - 1)
+
+
+def _make_windows(rows: list, frames: int) -> Windows:
+    """Pads rows of (clip, start, data, mask) to `frames` frames and a power of two of rows."""
+    count = 1 << (len(rows) - 1).bit_length()
+    points, dims = rows[0][2].shape[1:]
+    pose = np.zeros((count, frames, points, dims), np.float32)
+    visible = np.zeros((count, frames, points), bool)
+    segment = np.zeros((count, frames), np.int32)
+    for row, (_, _, data, mask) in enumerate(rows):
+        pose[row, : len(data)] = data
+        visible[row, : len(data)] = ~mask
+        segment[row, : len(data)] = 1
+    position = np.broadcast_to(np.arange(frames, dtype=np.int32), (count, frames)) * segment
+    batch = {"pose": pose, "visible": visible, "segment": segment, "position": position}
+    return Windows(batch, [(clip, start, len(data)) for clip, start, data, _ in rows])
+
+
+def _scatter(values: np.ndarray, rows, results: list[np.ndarray], downsample: int) -> None:
+    for row, (clip, start, length) in enumerate(rows):
+        first, steps = start // downsample, -(-length // downsample)
+        results[clip][first : first + steps] = values[row, :steps]
+
+
+def _copy_seen(original: Pose, filled: Pose) -> Pose:
+    seen = ~original.mask
+    return replace(
+        filled,
+        data=np.where(seen[..., None], original.data, filled.data),
+        confidence=np.where(seen, original.confidence, np.float32(1)),
+    )

@@ -1,0 +1,88 @@
+"""Numbers of a run: always `metrics.jsonl`, and TensorBoard and W&B when they are asked for."""
+
+import json
+import math
+import os
+from pathlib import Path
+
+
+class MetricWriter:
+    """Appends one JSON object a line, each with `step`; numbers that are not finite become null.
+
+    Args:
+      workdir: where `metrics.jsonl` is kept.
+      resume_step: lines beyond this step are dropped, since a resumed run writes them again.
+      tensorboard, wandb: also report there; a missing package is a ValueError that names it.
+      config, name: given to W&B.
+    """
+
+    def __init__(self, workdir, *, resume_step=0, tensorboard=False, wandb="", config=None):
+        self.path = Path(workdir) / "metrics.jsonl"
+        _drop_lines_after(self.path, resume_step)
+        self._file = self.path.open("a", encoding="utf-8")
+        self._tensorboard = _open_tensorboard(workdir) if tensorboard else None
+        self._wandb = _open_wandb(wandb, workdir, config) if wandb else None
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        values = {key: float(value) for key, value in values.items()}
+        line = {k: (v if math.isfinite(v) else None) for k, v in values.items()}
+        self._file.write(json.dumps({"step": step, **line}) + "\n")
+        self._file.flush()
+        if self._tensorboard:
+            for key, value in values.items():
+                self._tensorboard.add_scalar(key, value, step)
+        if self._wandb:
+            self._wandb.log(values, step=step)
+
+    def write_videos(self, step: int, paths: list[Path]) -> None:
+        """GIF files, named by their stem; the files themselves stay where they are."""
+        if self._wandb:
+            import wandb
+
+            videos = {path.stem: wandb.Video(str(path), format="gif") for path in paths}
+            self._wandb.log(videos, step=step)
+
+    def close(self) -> None:
+        self._file.close()
+        if self._tensorboard:
+            self._tensorboard.close()
+        if self._wandb:
+            self._wandb.finish()
+
+
+def _drop_lines_after(path: Path, step: int) -> None:
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (ValueError, KeyError):  # the last line of a killed run may be torn
+            continue
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(kept), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _open_tensorboard(workdir):
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        raise ValueError(
+            "tensorboard=True needs the package tensorboardX: pip install 'jaxvq[tensorboard]'"
+        ) from None
+    return SummaryWriter(str(workdir))
+
+
+def _open_wandb(project, workdir, config):
+    try:
+        import wandb
+    except ImportError:
+        raise ValueError(
+            f"wandb={project!r} needs the package wandb: pip install 'jaxvq[wandb]'"
+        ) from None
+    # One id a workdir, so that a resumed run continues its curves.
+    name = Path(workdir).resolve().name
+    return wandb.init(project=project, dir=str(workdir), id=name, name=name, config=config,
+                      resume="allow")

@@ -1,0 +1,68 @@
+"""Optimizers and learning-rate schedules, from plain config fields."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+SCHEDULES = ("constant", "warmup_rsqrt", "warmup_cosine")
+OPTIMIZERS = ("adamw", "adam", "sgd")
+
+
+def make_schedule(optim, total_steps: int) -> optax.Schedule:
+    """step → learning rate, float32.
+
+    warmup_rsqrt   sign-vq's: linear to `learning_rate` over `warmup_steps`, then
+                   learning_rate · max(final_scale, sqrt(warmup_steps / step))
+    warmup_cosine  linear warm-up, then half a cosine down to learning_rate · final_scale
+    constant       linear warm-up, then flat
+    """
+    peak, warmup, floor = optim.learning_rate, optim.warmup_steps, optim.final_scale
+    if optim.schedule not in SCHEDULES:
+        raise ValueError(f"optim.schedule={optim.schedule!r}: choose from {', '.join(SCHEDULES)}")
+
+    def schedule(step):
+        step = jnp.asarray(step, jnp.float32)
+        ramp = jnp.minimum(1.0, (step + 1) / max(warmup, 1))
+        if optim.schedule == "warmup_rsqrt":
+            scale = jnp.maximum(floor, jnp.sqrt(max(warmup, 1) / jnp.maximum(step, max(warmup, 1))))
+        elif optim.schedule == "warmup_cosine":
+            done = jnp.clip((step - warmup) / max(total_steps - warmup, 1), 0.0, 1.0)
+            scale = floor + (1 - floor) * 0.5 * (1 + jnp.cos(jnp.pi * done))
+        else:
+            scale = 1.0
+        return peak * ramp * scale
+
+    return schedule
+
+
+def make_optimizer(optim, total_steps: int) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """The optimizer that `config.optim` describes, and its schedule for the log.
+
+    Gradients are clipped by their global norm (after averaging over devices) when `clip_norm` > 0;
+    weight decay leaves vectors (biases, norm scales) alone.
+    """
+    schedule = make_schedule(optim, total_steps)
+    if optim.optimizer == "adamw":
+        rule = optax.adamw(
+            schedule,
+            b1=optim.b1,
+            b2=optim.b2,
+            eps=optim.eps,
+            weight_decay=optim.weight_decay,
+            mask=decay_mask,
+        )
+    elif optim.optimizer == "adam":
+        rule = optax.adam(schedule, b1=optim.b1, b2=optim.b2, eps=optim.eps)
+    elif optim.optimizer == "sgd":
+        rule = optax.sgd(schedule, momentum=optim.b1)
+    else:
+        known = ", ".join(OPTIMIZERS)
+        raise ValueError(f"optim.optimizer={optim.optimizer!r}: choose from {known}")
+    if optim.clip_norm > 0:
+        rule = optax.chain(optax.clip_by_global_norm(optim.clip_norm), rule)
+    return rule, schedule
+
+
+def decay_mask(params):
+    """True for matrices and larger: the leaves that weight decay applies to."""
+    return jax.tree.map(lambda p: p.ndim > 1, params)

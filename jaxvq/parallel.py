@@ -1,0 +1,115 @@
+"""One step on every device: the only place that calls `jax.pmap`.
+
+The state is replicated and has no device axis (`in_axes=None`, `out_axes=None`); the rows of a batch
+are split over the devices of all hosts. A task normalises its loss by the global count of visible
+points (`losses.masked_mean` with the axis name), so the mean of the per-device gradients is the
+gradient of the loss over the global batch, whatever the devices hold.
+"""
+
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+AXIS = "batch"
+
+
+@flax.struct.dataclass
+class TrainState:
+    """All that a step changes. The random key is not in it: it follows from the seed and the step."""
+
+    step: jax.Array  # int32 (): steps done
+    params: Any  # trained by gradients
+    state: Any  # the task's other variables, such as EMA codebooks; {} for FSQ
+    opt_state: optax.OptState
+    ema_params: Any  # moving average of params, or {} when the config asks for none
+
+    def inference_params(self):
+        """The weights to evaluate and publish: the moving average where there is one."""
+        return self.ema_params if self.ema_params else self.params
+
+
+def init_train_state(task, optimizer, rng, batch, *, ema: bool) -> TrainState:
+    """The state before the first step; `batch` gives shapes only (numpy arrays of any rows)."""
+    params, state = jax.jit(task.init)(rng, batch)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        state=state,
+        opt_state=optimizer.init(params),
+        ema_params=jax.tree.map(jnp.copy, params) if ema else {},
+    )
+
+
+def make_train_step(task, optimizer, *, seed: int, ema_decay: float = 0.0):
+    """Returns `step(state, batch) -> (state, metrics)`, mapped over all devices.
+
+    `batch` holds this host's rows as arrays (local devices, rows per device, …), see `shard`.
+    The metrics are sums over the global batch. The state's buffers are donated.
+    """
+
+    def step(state: TrainState, batch):
+        rng = jax.random.fold_in(jax.random.key(seed), state.step)
+        rng = jax.random.fold_in(rng, jax.lax.axis_index(AXIS))
+
+        def loss_fn(params):
+            return task.loss(params, state.state, batch, rng, train=True, axis_name=AXIS)
+
+        (_, (task_state, metrics)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        grads = jax.lax.pmean(grads, AXIS)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        if ema_decay:
+            # Early averages would be dominated by the random start: ramp the decay up.
+            decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
+            ema = jax.tree.map(lambda a, p: a + (1 - decay) * (p - a), state.ema_params, params)
+        else:
+            ema = state.ema_params
+        metrics = jax.lax.psum(metrics, AXIS)
+        # Already the same on all devices; one (sum, count) pair like the others.
+        metrics["grad_norm"] = (optax.global_norm(grads), jnp.ones(()))
+        return (
+            TrainState(
+                step=state.step + 1,
+                params=params,
+                state=task_state,
+                opt_state=opt_state,
+                ema_params=ema,
+            ),
+            metrics,
+        )
+
+    return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=0)
+
+
+def make_eval_step(task):
+    """Returns `step(params, state, batch) -> metrics`: sums over the global batch."""
+
+    def step(params, state, batch):
+        _, (_, metrics) = task.loss(
+            params, state, batch, jax.random.key(0), train=False, axis_name=AXIS
+        )
+        return jax.lax.psum(metrics, AXIS)
+
+    return jax.pmap(step, axis_name=AXIS, in_axes=(None, None, 0), out_axes=None)
+
+
+def shard(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """(rows, …) → (local devices, rows per device, …). Rows must divide by the local devices."""
+    devices = jax.local_device_count()
+    return {key: x.reshape(devices, -1, *x.shape[1:]) for key, x in batch.items()}
+
+
+def replicate(tree):
+    """Puts a tree on every local device, in the layout the mapped steps expect."""
+    mesh = Mesh(np.array(jax.local_devices()), (AXIS,))
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def gather(tree):
+    """A numpy copy of a replicated tree."""
+    return jax.tree.map(np.asarray, jax.device_get(tree))

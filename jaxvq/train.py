@@ -1,0 +1,288 @@
+"""Trains the model that a config describes on the dataset that it names.
+
+    python -m jaxvq.train --config configs/fsq_pose.py --config.data.dir DATA --workdir RUN
+
+Any field of the config is a flag: --config.batch_size=32 --config.model.hidden_dim=128. The same command
+continues a run that was stopped; SIGTERM saves a checkpoint and ends with code 0. RUN/metrics.jsonl
+holds the numbers, RUN/validation the videos (left original, right reconstruction), RUN/checkpoints the
+weights. Over several machines, start the command on each with --coordinator HOST:PORT
+--num_processes N --process_id I (on TPU pods: --distributed, and all three are found).
+"""
+
+import importlib
+import logging
+import signal
+import sys
+import time
+from pathlib import Path
+
+from absl import app, flags
+from ml_collections import config_flags
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "The experiment: a file of configs/, with :variant.", lock_config=True
+)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; continued if it exists.")
+_DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Several hosts, found by the TPU or Slurm.")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of the first of several hosts.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many hosts there are.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+
+log = logging.getLogger("jaxvq")
+
+
+def train(config, workdir) -> dict[str, float]:
+    """Runs from the newest checkpoint in `workdir`, or from the start, to `config.total_steps`.
+
+    Args:
+      config: ConfigDict, see configs/.
+      workdir: folder for checkpoints and metrics.
+    Returns:
+      The last validation metrics (name → value), {} when nothing was validated.
+    Raises:
+      ValueError: one line about a config, dataset or checkpoint that does not fit.
+    """
+    import jax
+    import numpy as np
+
+    from jaxvq import checkpoint, input_pipeline, metrics, optim, parallel
+    from jaxvq.evaluators import video
+    from jaxvq.metric_writer import MetricWriter
+    from jaxvq.tasks import make_task
+
+    workdir = Path(workdir)
+    hosts, host = jax.process_count(), jax.process_index()
+    if config.batch_size < 1 or config.batch_size % jax.device_count():
+        raise ValueError(f"batch_size={config.batch_size} does not divide over "
+                         f"{jax.device_count()} devices; give a multiple of them")
+    if not config.data.dir:
+        raise ValueError("no dataset: give --config.data.dir DATA, made by tools.build_dataset")
+    dataset = input_pipeline.open_dataset(config.data.dir)
+    task = make_task(config, dataset.skeleton, dataset.statistics)
+    optimizer, schedule = optim.make_optimizer(config.optim, config.total_steps)
+    checkpoint.check_same_config(workdir, config)
+    workdir.mkdir(parents=True, exist_ok=True)
+
+    # ---- state: fresh, or where the workdir left off
+    example = {key: np.zeros((1, 8, *shape), dtype) for key, (shape, dtype) in
+               input_pipeline.batch_spec(dataset.skeleton).items()}
+    state = parallel.init_train_state(task, optimizer, jax.random.key(config.seed), example,
+                                      ema=config.optim.ema_decay > 0)
+    checkpointer = checkpoint.Checkpointer(workdir / checkpoint.CHECKPOINTS,
+                                           keep_last=config.keep_last, keep_best=config.keep_best)
+    meta = checkpoint.make_meta(config, dataset.skeleton, dataset.statistics,
+                                fingerprint=dataset.fingerprint)
+    start = checkpointer.latest_step() or 0
+    if start:
+        checkpoint.check_same_data(workdir, start, dataset.fingerprint)
+        state = checkpointer.restore(state, start)
+        log.info("continuing %s at step %d", workdir, start)
+    if host == 0:
+        checkpoint.write_config(workdir, config)
+    state = parallel.replicate(state)
+    parameters = sum(x.size for x in jax.tree.leaves(state.params))
+    log.info("%s: %.2fM parameters, %d devices on %d hosts, %d clips to train on", config.task,
+             parameters / 1e6, jax.device_count(), hosts, len(dataset.lengths["train"]))
+
+    train_step = parallel.make_train_step(task, optimizer, seed=config.seed,
+                                          ema_decay=config.optim.ema_decay)
+    eval_step = parallel.make_eval_step(task)
+    batches = input_pipeline.train_batches(
+        dataset, batch_size=config.batch_size, seq_len=config.data.seq_len, seed=config.seed,
+        num_steps=config.total_steps, start_step=start, host_index=host, host_count=hosts,
+        num_workers=config.data.num_workers)
+    writer = MetricWriter(workdir, resume_step=start, tensorboard=config.tensorboard,
+                          wandb=config.wandb, config=config.to_dict()) if host == 0 else None
+
+    stop = _StopRequest()
+    clock = _Clock(start, config.total_steps)
+    sums, validation = None, {}
+    for step, batch in enumerate(batches, start + 1):
+        state, step_sums = train_step(state, parallel.shard(batch))
+        # One step may be in flight while the host adds up the one before; more would pile up.
+        jax.block_until_ready(sums)
+        sums = step_sums if sums is None else jax.tree.map(np.add, sums, step_sums)
+
+        last = step == config.total_steps
+        stopping = stop.requested(step)
+        if step % config.log_every == 0 or last:
+            values = {f"train_{k}": v for k, v in metrics.summarize(sums, task.num_codes).items()}
+            values["learning_rate"] = float(schedule(step - 1))
+            values |= clock.rates(step)
+            sums = None
+            if not np.isfinite(values["train_loss"]):
+                raise ValueError(f"the loss is {values['train_loss']} at step {step}: lower "
+                                 "optim.learning_rate, or look for odd values in the data")
+            log.info("step %d/%d  loss %.5f  codes %.1f%%  %.2f steps/s  ETA %s", step,
+                     config.total_steps, values["train_loss"], values["train_code_utilization"],
+                     values["steps_per_second"], clock.eta(step))
+            if writer:
+                writer.write(step, values)
+
+        evaluated = step % config.eval_every == 0 or last
+        if evaluated:
+            with clock.paused():
+                validation = evaluate(eval_step, state, dataset, config, task.num_codes)
+                if validation:
+                    log.info("step %d  validation: %s", step, _line(validation))
+                if writer:
+                    writer.write(step, {f"validation_{k}": v for k, v in validation.items()})
+                    writer.write_videos(step, video.write_validation_videos(
+                        task, state, dataset, config, workdir / "validation" / f"{step:08d}"))
+        if step % config.checkpoint_every == 0 or last or stopping:
+            best = {"validation_loss": validation["loss"]} if evaluated and validation else None
+            checkpointer.save(state, meta, best)
+        if stopping:
+            log.info("asked to stop: saving step %d", step)
+            break
+    checkpointer.close()  # waits until everything is written
+    if writer:
+        writer.close()
+    return validation
+
+
+def evaluate(eval_step, state, dataset, config, num_codes) -> dict[str, float]:
+    """Metrics over the validation split with the weights to publish; {} for an empty split."""
+    import itertools
+
+    import jax
+    import numpy as np
+
+    from jaxvq import input_pipeline, metrics, parallel
+
+    batches = input_pipeline.eval_batches(
+        dataset, "validation", batch_size=config.batch_size, seq_len=config.data.seq_len,
+        host_index=jax.process_index(), host_count=jax.process_count())
+    params, sums = state.inference_params(), None
+    for batch in itertools.islice(batches, config.eval_batches or None):
+        step_sums = parallel.gather(eval_step(params, state.state, parallel.shard(batch)))
+        sums = step_sums if sums is None else jax.tree.map(np.add, sums, step_sums)
+    return metrics.summarize(sums, num_codes) if sums else {}
+
+
+class _StopRequest:
+    """SIGTERM on one host, or a preemption notice to any of several: all stop at the same step."""
+
+    def __init__(self):
+        self._signalled = False
+        import jax
+
+        # With several hosts JAX's coordination service owns SIGTERM and agrees on a common step.
+        self._several = jax.process_count() > 1
+        if not self._several:
+            try:
+                signal.signal(signal.SIGTERM, self._on_signal)
+            except ValueError:  # not in the main thread: a notebook stops us in its own way
+                pass
+
+    def _on_signal(self, *_):
+        self._signalled = True
+
+    def requested(self, step: int) -> bool:
+        if self._several:
+            from jax.experimental import multihost_utils
+
+            return multihost_utils.reached_preemption_sync_point(step)
+        return self._signalled
+
+
+class _Clock:
+    """Steps a second since the last log line, without the time spent in evaluation."""
+
+    def __init__(self, start: int, total: int):
+        self._step, self._total, self._rate = start, total, 0.0
+        self._time = time.monotonic()
+
+    def rates(self, step: int) -> dict[str, float]:
+        now = time.monotonic()
+        self._rate = (step - self._step) / max(now - self._time, 1e-9)
+        self._step, self._time = step, now
+        return {"steps_per_second": self._rate}
+
+    def eta(self, step: int) -> str:
+        seconds = int((self._total - step) / max(self._rate, 1e-9))
+        return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+
+    def paused(self):
+        import contextlib
+
+        @contextlib.contextmanager
+        def pause():
+            before = time.monotonic()
+            yield
+            self._time += time.monotonic() - before
+
+        return pause()
+
+
+def _line(values: dict[str, float]) -> str:
+    return "  ".join(f"{key} {value:.4g}" for key, value in values.items())
+
+
+# ------------------------------------------------------------------------------ command line
+
+
+def _parse(argv):
+    """absl's parser; a mistake is one line that lists what there is, never a traceback."""
+    known = "config, config.FIELD, workdir, distributed, coordinator, num_processes, process_id"
+    try:
+        rest = flags.FLAGS(argv)
+    except (AttributeError, KeyError, TypeError) as error:
+        _fail(f"the config has no field {str(error).strip(chr(34) + chr(39))}; "
+              f"it has: {_known_fields(argv)}")
+    except flags.UnrecognizedFlagError as error:
+        _fail(f"unknown argument --{error.flagname}; there are: {known}")
+    except flags.Error as error:
+        _fail(str(error))
+    except (ValueError, OSError) as error:
+        _fail(str(error))
+    if len(rest) > 1:
+        _fail(f"unknown argument {rest[1]!r}; there are: {known}")
+    return rest
+
+
+def _known_fields(argv) -> str:
+    """The dotted names of all fields of the config that `argv` names."""
+    from jaxvq.checkpoint import flatten
+
+    for i, word in enumerate(argv):
+        if word.lstrip("-") == "config" and i + 1 < len(argv):
+            value = argv[i + 1]
+        elif word.lstrip("-").startswith("config="):
+            value = word.split("=", 1)[1]
+        else:
+            continue
+        path, _, variant = value.partition(":")
+        spec = importlib.util.spec_from_file_location("config_file", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return ", ".join(flatten(module.get_config(variant).to_dict()))
+    return "give --config first"
+
+
+def _fail(message: str):
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def main(_):
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S",
+                        stream=sys.stdout, force=True)
+    for noisy in ("absl", "jax", "orbax", "grain"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    if _CONFIG.value is None or _WORKDIR.value is None:
+        _fail("give --config FILE and --workdir RUN (see --help)")
+    import jax
+
+    if _COORDINATOR.value:
+        jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    elif _DISTRIBUTED.value:
+        jax.distributed.initialize()
+    try:
+        train(_CONFIG.value, _WORKDIR.value)
+    except (ValueError, OSError) as error:
+        _fail(str(error))
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=_parse)

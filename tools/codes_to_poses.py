@@ -1,0 +1,163 @@
+"""Turns tokens back into `.pose` files.
+
+    codes_to_poses --model RUN --codes codes.csv --output DIR            one file a row, named as there
+    codes_to_poses --model RUN --codes codes.txt --output DIR            one file a line: 0.pose, 1.pose, …
+    codes_to_poses --model RUN --codes "731 63 540" --output FILE.pose   the codes themselves
+
+A CSV of poses_to_codes gives each clip its frame rate and length; elsewhere --fps counts. The poses
+stand on a canvas of 500 x 500.
+"""
+
+import argparse
+import csv
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from tools import command
+
+GROUP = 128
+
+
+@dataclass(frozen=True)
+class Line:
+    """One clip to decode; `where` is how errors call it."""
+
+    name: str
+    codes: list[int]
+    fps: float
+    length: int | None
+    where: str
+
+
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser("codes_to_poses", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="a run or model folder")
+    parser.add_argument("--codes", required=True, help="CSV or text file, or the codes in quotes")
+    parser.add_argument("--output", required=True, help="a folder, or a .pose file for one clip")
+    parser.add_argument("--fps", type=float, default=25.0, help="where no CSV says it (default 25)")
+    args = parser.parse_args(argv)
+    if args.fps <= 0:
+        raise ValueError(f"--fps {args.fps:g} must be above 0")
+    lines = _parse(args.codes, args.fps)
+    paths = _paths(lines, Path(args.output))
+
+    from tqdm import tqdm
+
+    from jaxvq import inference
+    from jaxvq.pose.writer import write_pose
+
+    tokenizer = inference.load(args.model)
+    tokens = [_tokens(line, tokenizer.task) for line in lines]
+    with tqdm(total=len(tokens), unit="clip") as progress:
+        for start in range(0, len(tokens), GROUP):
+            poses = tokenizer.decode(tokens[start : start + GROUP])
+            for path, pose in zip(paths[start : start + GROUP], poses, strict=True):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_pose(path, pose)
+            progress.update(len(poses))
+    print(f"{args.output}: {len(paths)} poses")
+    return 0
+
+
+def _parse(codes: str, fps: float) -> list[Line]:
+    """The clips that --codes names."""
+    path = Path(codes)
+    words = codes.split()
+    if words and all(word.lstrip("-").isdigit() for word in words):
+        return [Line("0", [int(word) for word in words], fps, None, "--codes")]
+    if not path.is_file():
+        raise ValueError(f"--codes {codes!r} is neither a file nor integers separated by spaces")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is no text file; give a CSV of poses_to_codes or lines of codes"
+                         ) from None
+    if path.suffix.lower() == ".csv":
+        return _parse_csv(path, text)
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise ValueError(f"{path} holds no codes")
+    return [Line(str(i), _integers(line, f"{path}:{i + 1}"), fps, None, f"{path}:{i + 1}")
+            for i, line in enumerate(lines)]
+
+
+def _parse_csv(path: Path, text: str) -> list[Line]:
+    csv.field_size_limit(2**31 - 1)  # an hour of signing is one field
+    rows = csv.DictReader(text.splitlines())
+    missing = {"file", "fps", "length", "codes"} - set(rows.fieldnames or ())
+    if missing:
+        raise ValueError(f"{path} lacks the columns {', '.join(sorted(missing))}; it should have "
+                         "file,fps,length,codes")
+    lines = []
+    for number, row in enumerate(rows, 2):
+        where = f"{path}:{number}"
+        try:
+            fps, length = float(row["fps"]), int(row["length"])
+        except (TypeError, ValueError):
+            raise ValueError(f"{where}: fps {row['fps']!r} and length {row['length']!r} must be "
+                             "numbers") from None
+        if not fps > 0 or length < 1:
+            raise ValueError(f"{where}: fps {fps:g} and length {length} must be above 0")
+        name = str(PurePosixPath(row["file"]).with_suffix(""))
+        lines.append(Line(name, _integers(row["codes"], where), fps, length, where))
+    if not lines:
+        raise ValueError(f"{path} holds no clips")
+    return lines
+
+
+def _integers(text: str, where: str) -> list[int]:
+    try:
+        codes = [int(word) for word in text.split()]
+    except ValueError:
+        raise ValueError(f"{where}: codes must be integers separated by spaces") from None
+    if not codes:
+        raise ValueError(f"{where}: no codes")
+    return codes
+
+
+def _paths(lines: list[Line], output: Path) -> list[Path]:
+    """Where each clip goes: `output` itself for one clip, else inside the folder."""
+    if output.suffix == ".pose" and not output.is_dir():
+        if len(lines) > 1:
+            raise ValueError(f"--output {output} is one file, but there are {len(lines)} clips; "
+                             "give a folder")
+        return [output]
+    if output.is_file():
+        raise ValueError(f"--output {output} is a file; give a folder or a name ending in .pose")
+    paths = []
+    for line in lines:
+        name = PurePosixPath(line.name)
+        if name.is_absolute() or ".." in name.parts:
+            raise ValueError(f"{line.where}: the name {line.name!r} leads out of --output")
+        paths.append(output / f"{name}.pose")
+    return paths
+
+
+def _tokens(line: Line, task):
+    """Checks how many codes a frame the model has; what the codes are is checked when decoding."""
+    import numpy as np
+
+    from jaxvq.inference import Tokens
+
+    books = len(task.num_codes)
+    steps, rest = divmod(len(line.codes), books)
+    if rest:
+        raise ValueError(f"{line.where}: {len(line.codes)} codes do not divide into steps of "
+                         f"{books}, as this model has")
+    length = steps * task.downsample if line.length is None else line.length
+    if -(-length // task.downsample) != steps:
+        raise ValueError(f"{line.where}: {steps} steps of codes for {length} frames; this model "
+                         f"has one step for {task.downsample} frames")
+    # s streams and q quantizers are read from the codes in the order they were written.
+    indices = np.array(line.codes, np.int64).reshape(steps, *task.token_shape)
+    return Tokens(indices, line.fps, length)
+
+
+def script() -> None:
+    """The console command."""
+    command.run(main)
+
+
+if __name__ == "__main__":
+    script()

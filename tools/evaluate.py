@@ -1,0 +1,76 @@
+"""Measures a model on a split of a dataset: metrics.json, and with --visualize videos and a page.
+
+    python -m tools.evaluate --checkpoint RUN --split test --output_dir OUT [--visualize]
+
+The dataset is the one that the run was trained on; --data_dir names another one.
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from tools import command
+
+SPLITS = ("train", "validation", "test")
+
+
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser("tools.evaluate", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", required=True, help="a run, a model, or one checkpoint")
+    parser.add_argument("--output_dir", required=True, help="folder for the results")
+    parser.add_argument("--split", default="test", choices=(*SPLITS, "val"))
+    parser.add_argument("--data_dir", help="another dataset than the one trained on")
+    parser.add_argument("--visualize", action="store_true", help="also GIFs and index.html")
+    parser.add_argument("--num_videos", type=int, default=5, help="clips to draw (default 5)")
+    args = parser.parse_args(argv)
+    split = "validation" if args.split == "val" else args.split
+
+    from tqdm import tqdm
+
+    from jaxvq import inference, input_pipeline
+    from jaxvq.evaluators import page, reconstruction, video
+
+    tokenizer = inference.load(args.checkpoint)
+    data_dir = args.data_dir or tokenizer.model.config.data.dir
+    if not data_dir:
+        raise ValueError(f"{args.checkpoint} was not trained on a dataset; give --data_dir")
+    dataset = input_pipeline.open_dataset(data_dir)
+    if dataset.skeleton != tokenizer.model.skeleton:
+        raise ValueError(f"{data_dir} has {dataset.skeleton.num_points} points a frame, the model "
+                         f"another set of {tokenizer.model.skeleton.num_points}")
+    source = dataset.source(split)
+    if not len(source):
+        raise ValueError(f"the split {split} of {data_dir} holds no clips")
+
+    progress = tqdm(range(len(source)), unit="clip", desc=split)
+    clips = (tokenizer.from_record(source[i]) for i in progress)
+    values = reconstruction.evaluate(tokenizer, clips)
+    output = Path(args.output_dir)
+    output.mkdir(parents=True, exist_ok=True)
+    result = {"checkpoint": str(tokenizer.model.path), "step": tokenizer.model.step,
+              "data_dir": str(dataset.path), "split": split, **values}
+    _write_json(output / "metrics.json", result)
+    for key, value in values.items():
+        print(f"{key:24} {value:.5g}")
+
+    if args.visualize:
+        records = [source[i] for i in range(min(args.num_videos, len(source)))]
+        paths = video.write_videos(tokenizer, [tokenizer.from_record(r) for r in records],
+                                   output / "videos", split)
+        captions = [f"{r['id']}: {len(r['data'])} frames at {r['fps']:.4g} fps" for r in records]
+        page.write_page(output / "index.html", metrics=values, videos=paths, captions=captions,
+                        title=f"{split}: {values['clips']} clips, step {tokenizer.model.step}")
+        print(f"videos and page: {output / 'index.html'}")
+    return 0
+
+
+def _write_json(path: Path, values: dict) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+if __name__ == "__main__":
+    command.run(main)

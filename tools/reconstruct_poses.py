@@ -1,0 +1,44 @@
+"""Passes a `.pose` file through a model: what its tokens keep of it, or its missing points filled in.
+
+    reconstruct_poses --model RUN --input X.pose --output Y.pose [--only-masked]
+
+With --only-masked the points that were seen keep their exact values and only the missing ones are new.
+"""
+
+import argparse
+from pathlib import Path
+
+from tools import command
+
+
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser("reconstruct_poses", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="a run or model folder")
+    parser.add_argument("--input", required=True, help="the .pose file to read")
+    parser.add_argument("--output", required=True, help="the .pose file to write")
+    parser.add_argument("--only-masked", action="store_true", help="change missing points only")
+    args = parser.parse_args(argv)
+    if not Path(args.input).is_file():
+        raise ValueError(f"--input {args.input}: no such file")
+
+    from jaxvq import inference
+    from jaxvq.pose.reader import read_pose
+    from jaxvq.pose.writer import write_pose
+
+    pose = read_pose(args.input)
+    tokenizer = inference.load(args.model)
+    result = tokenizer.reconstruct(pose, only_masked=args.only_masked)
+    Path(args.output).parent.mkdir(parents=True, exist_ok=True)
+    write_pose(args.output, result)
+    print(f"{args.output}: {len(result.data)} frames of {result.skeleton.num_points} points")
+    return 0
+
+
+def script() -> None:
+    """The console command."""
+    command.run(main)
+
+
+if __name__ == "__main__":
+    script()
