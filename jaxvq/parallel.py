@@ -71,7 +71,7 @@ def make_train_step(task, optimizer, *, seed: int, ema_decay: float = 0.0):
             ema = state.ema_params
         metrics = jax.lax.psum(metrics, AXIS)
         # Already the same on all devices; one (sum, count) pair like the others.
-        metrics["grad_norm"] = (optax.global_norm(grads), jnp.ones(()))
+        metrics["grad_norm"] = (optax.tree.norm(grads), jnp.ones(()))
         return (
             TrainState(
                 step=state.step + 1,
