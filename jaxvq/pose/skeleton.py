@@ -232,7 +232,7 @@ def find_points(source: Skeleton, target: Skeleton) -> tuple[np.ndarray, np.ndar
     return np.array([point or 0 for point in points]), found, columns
 
 
-def _path_limbs(paths: Iterable[Iterable[int]], names: tuple[str, ...]) -> tuple:
+def path_limbs(paths: Iterable[Iterable[int]], names: tuple[str, ...]) -> tuple:
     """Limbs along paths of point numbers, as pairs of positions in `names`."""
     at = {int(name): index for index, name in enumerate(names)}
     return tuple(
@@ -299,7 +299,7 @@ HOLISTIC_178 = Skeleton(
         ),
         Component(
             "FACE_LANDMARKS", FACE_CONTOURS,
-            _path_limbs(FACE_PATHS.values(), FACE_CONTOURS), ((128, 0, 0),),
+            path_limbs(FACE_PATHS.values(), FACE_CONTOURS), ((128, 0, 0),),
         ),
         Component("LEFT_HAND_LANDMARKS", HAND_POINTS, HAND_LIMBS, HAND_COLORS),
         Component("RIGHT_HAND_LANDMARKS", HAND_POINTS, HAND_LIMBS, HAND_COLORS),

@@ -1,6 +1,6 @@
 """Mean and standard deviation of every point, and the files that hold them.
 
-The JSON form is sign-vq's `pose_normalization.json`: {component: {point: {"mean": [c], "std": [c]}}}.
+The JSON form is that of sign-vq: {component: {point: {"mean": [c numbers], "std": [c numbers]}}}.
 """
 
 import json
@@ -32,7 +32,7 @@ class Statistics:
         object.__setattr__(self, "std", np.where(std == 0, np.float32(1), std))
 
     def standardize(self, data: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        """(data - mean) / std for data (..., v, c); mask bool (..., v). float32, 0 where missing."""
+        """(data - mean) / std: data (..., v, c), mask bool (..., v) -> float32, 0 where missing."""
         result = np.asarray((data - self.mean) / self.std, np.float32)
         result[mask] = 0
         return result

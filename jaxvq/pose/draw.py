@@ -1,0 +1,172 @@
+"""Pictures of poses: frames, GIF and PNG files, with Pillow and without OpenCV."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from jaxvq.pose.preprocess import unshift_hands
+from jaxvq.pose.reader import Pose
+from jaxvq.pose.skeleton import Skeleton
+from jaxvq.pose.statistics import Statistics
+
+WHITE, RULE = (255, 255, 255), (208, 208, 208)
+OVERSAMPLING = 3
+MARGIN = 0.06
+# Thickness of limbs and radius of points, in parts of the picture's height.
+STROKES = {
+    "body": (0.011, 0.0085),
+    "face": (0.0035, 0.0022),
+    "left_hand": (0.0065, 0.0055),
+    "right_hand": (0.0065, 0.0055),
+}
+OTHER_STROKE = STROKES["left_hand"]
+
+
+@dataclass(frozen=True)
+class View:
+    """The square of the plane that a picture shows: its middle (x, y) and its side length."""
+
+    center: tuple[float, float]
+    extent: float
+
+
+def fit_view(*poses: Pose) -> View:
+    """A view that holds the visible points of all frames of all poses.
+
+    The outermost 0.2 % on each side may be cut, so that one wild point does not shrink the rest.
+    Hips count only where nothing else does: trackers guess them far below the picture.
+    """
+    points = np.concatenate([_framing_points(pose) for pose in poses])
+    if not len(points):
+        return View((0.0, 0.0), 1.0)
+    low, high = np.percentile(points, (0.2, 99.8), axis=0)
+    extent = float((high - low).max()) * (1 + 2 * MARGIN)
+    x, y = (low + high) / 2
+    return View((float(x), float(y)), extent or 1.0)
+
+
+def _framing_points(pose: Pose) -> np.ndarray:
+    seen = ~pose.mask
+    hips = [i for i, (_, point) in enumerate(pose.skeleton.names) if "HIP" in point.upper()]
+    above = seen.copy()
+    above[:, hips] = False
+    return pose.data[above if above.any() else seen][:, :2].astype(np.float64)
+
+
+def draw_frames(pose: Pose, size: int = 256, view: View | None = None) -> np.ndarray:
+    """Pictures of all frames, on white, in the skeleton's colours: uint8 (t, size, size, 3).
+
+    pose: in any units, with the hands at their wrists (`restore`, or `unshift_hands`); y points
+    down. Missing points are not drawn, nor are limbs with a missing end. view: what to show, the
+    same for all frames; default: all of the clip.
+    """
+    view = view or fit_view(pose)
+    frames = np.empty((len(pose.data), size, size, 3), np.uint8)
+    strokes = _strokes(pose.skeleton)
+    fine = size * OVERSAMPLING
+    for i, (points, mask) in enumerate(zip(pose.data, pose.mask, strict=True)):
+        # Far outside points would overflow Pillow's coordinates: keep them near the picture.
+        places = np.clip((points[:, :2] - view.center) / view.extent + 0.5, -4, 5) * fine
+        picture = Image.new("RGB", (fine, fine), WHITE)
+        _draw_person(ImageDraw.Draw(picture), places, ~mask, pose.skeleton, strokes, fine)
+        frames[i] = np.asarray(picture.reduce(OVERSAMPLING))
+    return frames
+
+
+def _strokes(skeleton: Skeleton) -> np.ndarray:
+    """float (v, 2): thickness of the limbs at, and radius of, each point."""
+    strokes = np.tile(OTHER_STROKE, (skeleton.num_points, 1))
+    for part, indices in skeleton.parts.items():
+        strokes[indices] = STROKES[part]
+    return strokes
+
+
+def _draw_person(draw, places, seen, skeleton: Skeleton, strokes, size: int) -> None:
+    colors = skeleton.colors.astype(int)
+    for a, b in skeleton.limbs:
+        if seen[a] and seen[b]:
+            color = tuple(int(c) for c in (colors[a] + colors[b]) // 2)
+            width = max(1, round(min(strokes[a, 0], strokes[b, 0]) * size))
+            draw.line([*places[a], *places[b]], fill=color, width=width)
+    for point in np.flatnonzero(seen):
+        (x, y), radius = places[point], strokes[point, 1] * size
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), tuple(colors[point]))
+
+
+def side_by_side(original: Pose, reconstruction: Pose, height: int = 256) -> np.ndarray:
+    """Left the original, right the reconstruction, at one scale: uint8 (t, height, 2 height, 3).
+
+    Both poses are in the same units with hands at their wrists; t is the original's length. The
+    reconstruction may be longer (padding is dropped); a shorter one is a ValueError.
+    """
+    length = len(original.data)
+    if len(reconstruction.data) < length:
+        raise ValueError(
+            f"the reconstruction has {len(reconstruction.data)} frames, the original {length}"
+        )
+    reconstruction = reconstruction.replace(
+        data=reconstruction.data[:length], confidence=reconstruction.confidence[:length]
+    )
+    view = fit_view(*([original] if not original.mask.all() else [reconstruction]))
+    frames = [draw_frames(pose, height, view) for pose in (original, reconstruction)]
+    both = np.concatenate(frames, axis=2)
+    both[:, height // 16 : -(height // 16), height - 1 : height + 1] = RULE
+    return both
+
+
+def draw_mean_pose(statistics: Statistics, skeleton: Skeleton, size: int = 512) -> np.ndarray:
+    """Picture of the mean of all poses, hands moved back to their wrists: uint8 (size, size, 3).
+
+    statistics: of normalised poses with hands relative to their wrists, as `preprocess` makes them.
+    """
+    seen = np.ones((1, skeleton.num_points), np.float32)
+    pose = unshift_hands(Pose(skeleton, statistics.mean[None], seen, fps=1.0))
+    return draw_frames(pose, size, fit_view(pose))[0]
+
+
+def frame_delays(count: int, fps: float) -> list[int]:
+    """Milliseconds of each frame in steps of 10, as GIF needs, adding up to the clip's duration."""
+    ends = [round(100 * (i + 1) / fps) for i in range(count)]
+    return [10 * (end - start) for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def write_gif(path: str | Path, frames: np.ndarray, fps: float) -> None:
+    """Writes uint8 (t, h, w, 3) as an endlessly repeating GIF of exactly t frames at the true fps.
+
+    Raises ValueError without frames or for a frame rate that is not positive.
+    """
+    if not len(frames) or not fps > 0:
+        raise ValueError(f"cannot write a GIF of {len(frames)} frames at {fps} frames a second")
+    palette = _palette(frames)
+    images = [Image.fromarray(frame).quantize(palette=palette, dither=0) for frame in frames]
+    for image in images[1::2]:
+        # Pillow joins equal neighbours into one longer frame; a corner pixel in a second,
+        # indistinguishable white keeps them apart.
+        image.putpixel((0, 0), 255)
+    temporary = f"{path}.tmp{os.getpid()}"
+    images[0].save(
+        temporary, "GIF", save_all=True, append_images=images[1:],
+        duration=frame_delays(len(frames), fps), loop=0, optimize=False,
+    )  # fmt: skip
+    os.replace(temporary, path)
+
+
+def _palette(frames: Sequence[np.ndarray]) -> Image.Image:
+    """One palette for the clip, from up to 16 frames; its last entry is almost white."""
+    chosen = np.concatenate([frames[i] for i in range(0, len(frames), max(1, len(frames) // 16))])
+    palette = Image.fromarray(chosen).quantize(colors=254, method=Image.Quantize.MEDIANCUT)
+    colors = palette.getpalette()[: 254 * 3]
+    colors += WHITE * (255 - len(colors) // 3) + (254, 254, 254)
+    palette.putpalette(colors)
+    return palette
+
+
+def write_png(path: str | Path, frame: np.ndarray) -> None:
+    """Writes uint8 (h, w, 3) as a PNG file."""
+    temporary = f"{path}.tmp{os.getpid()}"
+    Image.fromarray(frame).save(temporary, "PNG")
+    os.replace(temporary, path)
