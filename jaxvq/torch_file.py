@@ -1,0 +1,171 @@
+"""Reads what PyTorch saved, without PyTorch and without running anything (see safe_pickle).
+
+checkpoint = load_torch_zip("model.ckpt")       # since PyTorch 1.6; tensors become Tensor
+checkpoint["state_dict"]["bias"].numpy()
+"""
+
+import math
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jaxvq.safe_pickle import Allowed, Global, expect, load_pickle, set_items
+
+# Storage class -> (dtype on disk, bytes of an element). bfloat16 has no numpy dtype.
+_STORAGES = {
+    "DoubleStorage": "f8",
+    "FloatStorage": "f4",
+    "HalfStorage": "f2",
+    "BFloat16Storage": "u2",
+    "LongStorage": "i8",
+    "IntStorage": "i4",
+    "ShortStorage": "i2",
+    "CharStorage": "i1",
+    "ByteStorage": "u1",
+    "BoolStorage": "?",
+}
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Elements in a row, read when asked for. `kind` is PyTorch's class, e.g. "FloatStorage"."""
+
+    kind: str
+    size: int
+    read: Callable[[], bytes]
+    byteorder: str = "<"
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(_STORAGES[self.kind]).newbyteorder(self.byteorder)
+
+    def numpy(self) -> np.ndarray:
+        data = self.read()
+        if len(data) < self.size * self.dtype.itemsize:
+            raise ValueError(
+                f"a {self.kind} of {self.size} elements has {len(data)} bytes: the file is damaged"
+            )
+        values = np.frombuffer(data, self.dtype, self.size)
+        if self.kind == "BFloat16Storage":  # the upper half of a float32
+            return (values.astype(np.uint32) << 16).view(np.float32)
+        return values.astype(self.dtype.newbyteorder("="), copy=False)
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A view into a storage, checked to lie inside it; numpy() reads it."""
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]  # in elements
+
+    def numpy(self) -> np.ndarray:
+        """A copy as an array of the tensor's shape; bfloat16 comes as float32."""
+        values = self.storage.numpy()
+        strides = [stride * values.itemsize for stride in self.strides]
+        view = np.lib.stride_tricks.as_strided(values[self.offset :], self.shape, strides)
+        return np.array(view)
+
+
+def torch_storage(kind: Global, size: int, read: Callable[[], bytes], byteorder="<") -> Storage:
+    """A storage as a pickle names it; ValueError for a type or size that cannot be."""
+    name = expect(kind, Global).name
+    if name not in _STORAGES:
+        raise ValueError(f"{kind} is not the type of a storage")
+    if not isinstance(size, int) or size < 0:
+        raise ValueError(f"a {name} cannot have {size!r} elements")
+    return Storage(name, size, read, byteorder)
+
+
+def _rebuild_tensor(storage, offset, shape, strides, *_unused) -> Tensor:
+    expect(storage, Storage)
+    shape, strides = expect(shape, tuple), expect(strides, tuple)
+    numbers = (offset, *shape, *strides)
+    if not all(type(n) is int and n >= 0 for n in numbers) or len(shape) != len(strides):
+        raise ValueError(f"impossible tensor: offset {offset!r}, {shape!r}, strides {strides!r}")
+    last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
+    # A stride of 0 repeats elements: a few bytes could stand for terabytes.
+    if 0 not in shape and (last >= storage.size or math.prod(shape) > storage.size):
+        raise ValueError(
+            f"a tensor of shape {shape}, strides {strides}, offset {offset} does not fit into its "
+            f"storage of {storage.size} elements"
+        )
+    return Tensor(storage, min(offset, storage.size), shape, strides)
+
+
+def _ordered_dict(pairs=()) -> dict:
+    flat = [item for pair in expect(pairs, tuple | list) for item in _pair(pair)]
+    return set_items({}, flat)
+
+
+def _pair(pair):
+    key, value = pair
+    return key, value
+
+
+def _parameter(data, *_unused):
+    return expect(data, Tensor)
+
+
+TORCH_GLOBALS: Allowed = {
+    ("collections", "OrderedDict"): _ordered_dict,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_parameter"): _parameter,
+    ("torch", "Size"): lambda dimensions: tuple(expect(dimensions, tuple | list)),
+    **{("torch", kind): None for kind in _STORAGES},
+}
+
+
+def load_torch_zip(path, allowed: Allowed = TORCH_GLOBALS) -> Any:
+    """What torch.save wrote, with every tensor as Tensor; storages are read when asked for.
+
+    Raises:
+      ValueError: not such a file, damaged, or its pickle asks for something not in `allowed`.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {member.filename: member for member in archive.infolist()}
+            pickles = [name for name in members if name.endswith("/data.pkl")]
+            if len(pickles) != 1:
+                raise ValueError("not a PyTorch file: it has no data.pkl")
+            root = pickles[0].removesuffix("data.pkl")
+            order = members.get(root + "byteorder")
+            byteorder = ">" if order and _read_stored(archive, order) == b"big" else "<"
+            data = _read_stored(archive, members[pickles[0]])
+    except zipfile.BadZipFile as error:
+        raise ValueError(
+            f"{path}: not a PyTorch file of the zip format, or cut short ({error})"
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+    def storage(identity):
+        what, kind, key, _device, size = expect(identity, tuple)
+        member = members.get(f"{root}data/{key}") if isinstance(key, str) else None
+        if what != "storage" or member is None:
+            raise ValueError(f"the storage {str(key)[:80]} is not in the file")
+        return torch_storage(kind, size, lambda: _read_member(path, member), byteorder)
+
+    try:
+        return load_pickle(data, allowed, persistent_load=storage)
+    except ValueError as error:
+        raise type(error)(f"{path}: {error}") from error
+
+
+def _read_member(path, member) -> bytes:
+    with zipfile.ZipFile(path) as archive:
+        return _read_stored(archive, member)
+
+
+def _read_stored(archive, member) -> bytes:
+    # PyTorch never compresses; a compressed member could unfold to any size.
+    if member.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{member.filename} is compressed, which PyTorch never does")
+    try:
+        return archive.read(member)
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise ValueError(f"{member.filename} is damaged ({error})") from error
