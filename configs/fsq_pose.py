@@ -1,13 +1,13 @@
-"""An FSQ transformer autoencoder on `sign_poses`: MediaPipe poses to one small set of integers a frame.
+"""An FSQ transformer autoencoder on `sign_poses`: a pose becomes one small set of integers a frame.
 
     python -m tools.build_dataset --corpus sign_poses --input DIR_OR_ZIP --data_dir DATA
     python -m jaxvq.train --config configs/fsq_pose.py --config.data.dir DATA --workdir RUN
 
 Variants, after a colon:
-  (none)      pre-norm blocks, rotary positions, the visibility of every point as input; one codebook
-              of 1000 codes a frame (9.97 bits), as sign-vq's default has.
-  :sign_vq    sign-vq's published recipe: post-norm blocks of 512 x 8 layers, four codebooks, its optimizer,
-              schedule and hand weights. Only the positions are those of the frames.
+  (none)      pre-norm blocks, rotary positions, the visibility of every point as input; one
+              codebook of 1000 codes a frame (9.97 bits).
+  :sign_vq    sign-vq's published recipe: post-norm blocks of 512 x 8 layers, four codebooks, its
+              optimizer, schedule and hand weights. Only the positions are those of the frames.
   :runlocal   seconds on a laptop's CPU; what `make demo` and the tests run.
 """
 
@@ -20,8 +20,11 @@ def get_config(arg: str = "") -> ConfigDict:
     """The config of a variant; ValueError for an unknown one."""
     arg = arg or ""
     if arg not in VARIANTS:
-        raise ValueError(f"configs/fsq_pose.py:{arg} is unknown; choose from "
-                         + ", ".join(f":{v}" for v in VARIANTS if v) + " or nothing")
+        raise ValueError(
+            f"configs/fsq_pose.py:{arg} is unknown; choose from "
+            + ", ".join(f":{v}" for v in VARIANTS if v)
+            + " or nothing"
+        )
     config = ConfigDict()
     config.task = "pose_autoencoder"
     config.seed = 42
@@ -92,8 +95,15 @@ def _sign_vq(config: ConfigDict) -> None:
     config.eval_every = 100_000 // 240
     config.eval_batches = 1
     config.checkpoint_every = 5000
-    config.model.update(num_layers=8, num_heads=16, input_dropout=0.15, position="sinusoidal",
-                        norm_first=False, activation="relu", see_visibility=False)
+    config.model.update(
+        num_layers=8,
+        num_heads=16,
+        input_dropout=0.15,
+        position="sinusoidal",
+        norm_first=False,
+        activation="relu",
+        see_visibility=False,
+    )
     config.quantizer.num_codebooks = 4
     # It weighs hands 10 and everything else 178 / (134 + 44 * 10).
     config.loss.hand_weight = 10 * (134 + 44 * 10) / 178

@@ -2,13 +2,14 @@
 
     RUN/config.json                    what the run was started with
     RUN/metrics.jsonl
-    RUN/checkpoints/<step>/model       {"params", "state"}: the weights to use (averaged if EMA is on)
-                           train       what only training needs: optimizer, raw weights under EMA
-                           meta        JSON: step, config, skeleton, statistics, fingerprint of the data
+    RUN/checkpoints/<step>/
+        model    {"params", "state"}: the weights to use (averaged if EMA is on)
+        train    what only training needs: the optimizer, and the raw weights if EMA is on
+        meta     JSON: step, config, skeleton, statistics, fingerprint of the data
 
-Each of the three loads alone, so a notebook reads `model` and `meta` and nothing of the optimizer. A
-model without training state (an imported one) is the same folder with an empty `train`. The position
-in the data needs no file of its own: it is the step.
+Each of the three loads alone, so a notebook reads `model` and `meta` and nothing of the optimizer.
+A model without training state (an imported one) is the same folder with an empty `train`. The
+position in the data needs no file of its own: it is the step.
 """
 
 import json
@@ -192,8 +193,9 @@ def load_meta(step_directory: Path) -> dict:
         with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
             meta = reader.restore(step_directory / "meta")
     except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"{step_directory}: damaged checkpoint, no readable meta ({error})"
-                         ) from None
+        raise ValueError(
+            f"{step_directory}: damaged checkpoint, no readable meta ({error})"
+        ) from None
     if meta.get("format", 0) > FORMAT:
         raise ValueError(f"{step_directory} was written by a newer jaxvq: please upgrade")
     return meta
@@ -219,11 +221,17 @@ def check_shapes(item: Path, expected) -> None:
     """Compares a saved tree with the expected one; a difference is a ValueError that names it."""
     saved = _shapes(_saved_tree(item))
     wanted = _shapes(expected)
-    problems = [f"{k}: the run expects {wanted[k]}, the checkpoint lacks it" for k in wanted
-                if k not in saved]
+    problems = [
+        f"{k}: the run expects {wanted[k]}, the checkpoint lacks it"
+        for k in wanted
+        if k not in saved
+    ]
     problems += [f"{k}: only in the checkpoint, {saved[k]}" for k in saved if k not in wanted]
-    problems += [f"{k}: the run expects {wanted[k]}, the checkpoint holds {saved[k]}"
-                 for k in wanted if k in saved and saved[k] != wanted[k]]
+    problems += [
+        f"{k}: the run expects {wanted[k]}, the checkpoint holds {saved[k]}"
+        for k in wanted
+        if k in saved and saved[k] != wanted[k]
+    ]
     if problems:
         more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
         raise ValueError(f"{item} is of another model: " + "; ".join(problems[:5]) + more)
@@ -253,8 +261,11 @@ def _as_numpy(tree):
 
 
 def config_to_json(config) -> dict:
-    return json.loads(config.to_json_best_effort() if hasattr(config, "to_json_best_effort")
-                      else json.dumps(config))
+    return json.loads(
+        config.to_json_best_effort()
+        if hasattr(config, "to_json_best_effort")
+        else json.dumps(config)
+    )
 
 
 def write_config(workdir, config) -> None:
@@ -272,9 +283,20 @@ def _tuples(value):
 
 
 # What may differ between the run that started a workdir and the one that continues it.
-MAY_CHANGE = ("total_steps", "log_every", "eval_every", "checkpoint_every", "eval_videos",
-              "eval_batches", "keep_last", "keep_best", "wandb", "tensorboard", "data.dir",
-              "data.num_workers")
+MAY_CHANGE = (
+    "total_steps",
+    "log_every",
+    "eval_every",
+    "checkpoint_every",
+    "eval_videos",
+    "eval_batches",
+    "keep_last",
+    "keep_best",
+    "wandb",
+    "tensorboard",
+    "data.dir",
+    "data.num_workers",
+)
 
 
 def check_same_config(workdir, config) -> None:
@@ -287,21 +309,28 @@ def check_same_config(workdir, config) -> None:
     if not path.exists():
         return
     before, now = flatten(json.loads(path.read_text())), flatten(config_to_json(config))
-    differ = [key for key in sorted(before.keys() | now.keys())
-              if before.get(key) != now.get(key) and key not in MAY_CHANGE]
+    differ = [
+        key
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key) and key not in MAY_CHANGE
+    ]
     if differ:
         changes = ", ".join(f"{k}: {before.get(k)!r} there, {now.get(k)!r} now" for k in differ[:5])
         more = f" and {len(differ) - 5} more" if len(differ) > 5 else ""
-        raise ValueError(f"{workdir} was started with another config ({changes}{more}); "
-                         "give another --workdir, or the same config to continue it")
+        raise ValueError(
+            f"{workdir} was started with another config ({changes}{more}); "
+            "give another --workdir, or the same config to continue it"
+        )
 
 
 def check_same_data(workdir, step: int, fingerprint: str) -> None:
     """Refuses to continue a run on another dataset than the one it was started on."""
     before = load_meta(find_checkpoint(workdir, step))["data_fingerprint"]
     if before != fingerprint:
-        raise ValueError(f"{workdir} was trained on another dataset than data.dir now names (its "
-                         "clips, points or statistics differ); give another --workdir")
+        raise ValueError(
+            f"{workdir} was trained on another dataset than data.dir now names (its "
+            "clips, points or statistics differ); give another --workdir"
+        )
 
 
 def flatten(tree: dict, prefix: str = "") -> dict:

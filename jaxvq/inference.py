@@ -4,11 +4,11 @@
     tokenizer = inference.load("RUN")
     tokens = tokenizer.encode(read_pose("clip.pose"))     # tokens.indices int32 (t', s, q)
     pose = tokenizer.decode(tokens)                       # a Pose, ready for write_pose
-    pose = tokenizer.reconstruct(read_pose("clip.pose"))  # both in one pass, placed as the input was
+    pose = tokenizer.reconstruct(read_pose("clip.pose"))  # both in one pass, in the input's place
 
-All three take one clip or a list. Clips are cut into consecutive windows of the length the model was
-trained on, windows of like length are computed together, and lengths and rows are padded to powers of
-two, so that few shapes are compiled and memory does not grow with the length of a clip.
+All three take one clip or a list. Clips are cut into consecutive windows of the length the model
+was trained on, windows of like length are computed together, and lengths and rows are padded to
+powers of two, so that few shapes are compiled and memory does not grow with the length of a clip.
 """
 
 import math
@@ -47,7 +47,8 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Windows:
-    """A batch for the model, and where its rows come from: (clip, first frame, number of frames)."""
+    """A batch for the model, and where its rows come from: (clip, first frame, number of
+    frames)."""
 
     batch: dict[str, np.ndarray]
     rows: list[tuple[int, int, int]]
@@ -168,8 +169,9 @@ class PoseTokenizer:
             Pose(skeleton, np.zeros((n, 0, 0), np.float32), np.zeros((n, 0), np.float32), 1.0)
             for n in (item.length for item in tokens)
         ]
-        results = [np.zeros((n.length, skeleton.num_points, skeleton.num_dims), np.float32)
-                   for n in tokens]
+        results = [
+            np.zeros((n.length, skeleton.num_points, skeleton.num_dims), np.float32) for n in tokens
+        ]
         for windows in self.windows(blank):
             rows, frames = windows.batch["segment"].shape
             indices = np.zeros((rows, frames // down, *tokens[0].indices.shape[1:]), np.int32)
@@ -216,11 +218,15 @@ class PoseTokenizer:
         sizes, down = self.task.num_codes, self.task.downsample
         indices = item.indices
         if indices.ndim != 3 or indices.shape[1:] != self.task.token_shape:
-            raise ValueError(f"tokens of shape {indices.shape}: this model has {len(sizes)} codes "
-                             f"a step, (steps, {', '.join(map(str, self.task.token_shape))})")
+            raise ValueError(
+                f"tokens of shape {indices.shape}: this model has {len(sizes)} codes "
+                f"a step, (steps, {', '.join(map(str, self.task.token_shape))})"
+            )
         if len(indices) != -(-item.length // down):
-            raise ValueError(f"{len(indices)} steps of tokens cannot be {item.length} frames: "
-                             f"this model makes one step of {down} frames")
+            raise ValueError(
+                f"{len(indices)} steps of tokens cannot be {item.length} frames: "
+                f"this model makes one step of {down} frames"
+            )
         largest = indices.reshape(len(indices), -1).max(0, initial=0)
         lowest = indices.min(initial=0)
         for value, size in zip(largest, sizes, strict=True):
@@ -250,8 +256,9 @@ class PoseTokenizer:
 
     @cached_property
     def _decode(self):
-        return jax.jit(lambda variables, indices, batch: self.task.decode(
-            *variables, indices, batch))
+        return jax.jit(
+            lambda variables, indices, batch: self.task.decode(*variables, indices, batch)
+        )
 
     @cached_property
     def _reconstruct(self):

@@ -84,5 +84,6 @@ def _open_wandb(project, workdir, config):
         ) from None
     # One id a workdir, so that a resumed run continues its curves.
     name = Path(workdir).resolve().name
-    return wandb.init(project=project, dir=str(workdir), id=name, name=name, config=config,
-                      resume="allow")
+    return wandb.init(
+        project=project, dir=str(workdir), id=name, name=name, config=config, resume="allow"
+    )

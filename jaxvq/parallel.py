@@ -1,9 +1,9 @@
 """One step on every device: the only place that calls `jax.pmap`.
 
-The state is replicated and has no device axis (`in_axes=None`, `out_axes=None`); the rows of a batch
-are split over the devices of all hosts. A task normalises its loss by the global count of visible
-points (`losses.masked_mean` with the axis name), so the mean of the per-device gradients is the
-gradient of the loss over the global batch, whatever the devices hold.
+The state is replicated and has no device axis (`in_axes=None`, `out_axes=None`); the rows of a
+batch are split over the devices of all hosts. A task normalises its loss by the global count of
+visible points (`losses.masked_mean` with the axis name), so the mean of the per-device gradients is
+the gradient of the loss over the global batch, whatever the devices hold.
 """
 
 from typing import Any
@@ -20,7 +20,8 @@ AXIS = "batch"
 
 @flax.struct.dataclass
 class TrainState:
-    """All that a step changes. The random key is not in it: it follows from the seed and the step."""
+    """All that a step changes. The random key is not in it: it follows from the seed and the
+    step."""
 
     step: jax.Array  # int32 (): steps done
     params: Any  # trained by gradients

@@ -2,11 +2,12 @@
 
     python -m jaxvq.train --config configs/fsq_pose.py --config.data.dir DATA --workdir RUN
 
-Any field of the config is a flag: --config.batch_size=32 --config.model.hidden_dim=128. The same command
-continues a run that was stopped; SIGTERM saves a checkpoint and ends with code 0. RUN/metrics.jsonl
-holds the numbers, RUN/validation the videos (left original, right reconstruction), RUN/checkpoints the
-weights. Over several machines, start the command on each with --coordinator HOST:PORT
---num_processes N --process_id I (on TPU pods: --distributed, and all three are found).
+Any field of the config is a flag: --config.batch_size=32 --config.model.hidden_dim=128. The same
+command continues a run that was stopped; SIGTERM saves a checkpoint and ends with code 0.
+RUN/metrics.jsonl holds the numbers, RUN/validation the videos (left original, right
+reconstruction), RUN/checkpoints the weights. Over several machines, start the command on each with
+--coordinator HOST:PORT --num_processes N --process_id I (on TPU pods: --distributed, and all three
+are found).
 """
 
 import importlib
@@ -53,8 +54,10 @@ def train(config, workdir) -> dict[str, float]:
     workdir = Path(workdir)
     hosts, host = jax.process_count(), jax.process_index()
     if config.batch_size < 1 or config.batch_size % jax.device_count():
-        raise ValueError(f"batch_size={config.batch_size} does not divide over "
-                         f"{jax.device_count()} devices; give a multiple of them")
+        raise ValueError(
+            f"batch_size={config.batch_size} does not divide over "
+            f"{jax.device_count()} devices; give a multiple of them"
+        )
     if not config.data.dir:
         raise ValueError("no dataset: give --config.data.dir DATA, made by tools.build_dataset")
     dataset = input_pipeline.open_dataset(config.data.dir)
@@ -64,14 +67,19 @@ def train(config, workdir) -> dict[str, float]:
     workdir.mkdir(parents=True, exist_ok=True)
 
     # ---- state: fresh, or where the workdir left off
-    example = {key: np.zeros((1, 8, *shape), dtype) for key, (shape, dtype) in
-               input_pipeline.batch_spec(dataset.skeleton).items()}
-    state = parallel.init_train_state(task, optimizer, jax.random.key(config.seed), example,
-                                      ema=config.optim.ema_decay > 0)
-    checkpointer = checkpoint.Checkpointer(workdir / checkpoint.CHECKPOINTS,
-                                           keep_last=config.keep_last, keep_best=config.keep_best)
-    meta = checkpoint.make_meta(config, dataset.skeleton, dataset.statistics,
-                                fingerprint=dataset.fingerprint)
+    example = {
+        key: np.zeros((1, 8, *shape), dtype)
+        for key, (shape, dtype) in input_pipeline.batch_spec(dataset.skeleton).items()
+    }
+    state = parallel.init_train_state(
+        task, optimizer, jax.random.key(config.seed), example, ema=config.optim.ema_decay > 0
+    )
+    checkpointer = checkpoint.Checkpointer(
+        workdir / checkpoint.CHECKPOINTS, keep_last=config.keep_last, keep_best=config.keep_best
+    )
+    meta = checkpoint.make_meta(
+        config, dataset.skeleton, dataset.statistics, fingerprint=dataset.fingerprint
+    )
     start = checkpointer.latest_step() or 0
     if start:
         checkpoint.check_same_data(workdir, start, dataset.fingerprint)
@@ -81,18 +89,41 @@ def train(config, workdir) -> dict[str, float]:
         checkpoint.write_config(workdir, config)
     state = parallel.replicate(state)
     parameters = sum(x.size for x in jax.tree.leaves(state.params))
-    log.info("%s: %.2fM parameters, %d devices on %d hosts, %d clips to train on", config.task,
-             parameters / 1e6, jax.device_count(), hosts, len(dataset.lengths["train"]))
+    log.info(
+        "%s: %.2fM parameters, %d devices on %d hosts, %d clips to train on",
+        config.task,
+        parameters / 1e6,
+        jax.device_count(),
+        hosts,
+        len(dataset.lengths["train"]),
+    )
 
-    train_step = parallel.make_train_step(task, optimizer, seed=config.seed,
-                                          ema_decay=config.optim.ema_decay)
+    train_step = parallel.make_train_step(
+        task, optimizer, seed=config.seed, ema_decay=config.optim.ema_decay
+    )
     eval_step = parallel.make_eval_step(task)
     batches = input_pipeline.train_batches(
-        dataset, batch_size=config.batch_size, seq_len=config.data.seq_len, seed=config.seed,
-        num_steps=config.total_steps, start_step=start, host_index=host, host_count=hosts,
-        num_workers=config.data.num_workers)
-    writer = MetricWriter(workdir, resume_step=start, tensorboard=config.tensorboard,
-                          wandb=config.wandb, config=config.to_dict()) if host == 0 else None
+        dataset,
+        batch_size=config.batch_size,
+        seq_len=config.data.seq_len,
+        seed=config.seed,
+        num_steps=config.total_steps,
+        start_step=start,
+        host_index=host,
+        host_count=hosts,
+        num_workers=config.data.num_workers,
+    )
+    writer = (
+        MetricWriter(
+            workdir,
+            resume_step=start,
+            tensorboard=config.tensorboard,
+            wandb=config.wandb,
+            config=config.to_dict(),
+        )
+        if host == 0
+        else None
+    )
 
     stop = _StopRequest()
     clock = _Clock(start, config.total_steps)
@@ -111,11 +142,19 @@ def train(config, workdir) -> dict[str, float]:
             values |= clock.rates(step)
             sums = None
             if not np.isfinite(values["train_loss"]):
-                raise ValueError(f"the loss is {values['train_loss']} at step {step}: lower "
-                                 "optim.learning_rate, or look for odd values in the data")
-            log.info("step %d/%d  loss %.5f  codes %.1f%%  %.2f steps/s  ETA %s", step,
-                     config.total_steps, values["train_loss"], values["train_code_utilization"],
-                     values["steps_per_second"], clock.eta(step))
+                raise ValueError(
+                    f"the loss is {values['train_loss']} at step {step}: lower "
+                    "optim.learning_rate, or look for odd values in the data"
+                )
+            log.info(
+                "step %d/%d  loss %.5f  codes %.1f%%  %.2f steps/s  ETA %s",
+                step,
+                config.total_steps,
+                values["train_loss"],
+                values["train_code_utilization"],
+                values["steps_per_second"],
+                clock.eta(step),
+            )
             if writer:
                 writer.write(step, values)
 
@@ -127,8 +166,12 @@ def train(config, workdir) -> dict[str, float]:
                     log.info("step %d  validation: %s", step, _line(validation))
                 if writer:
                     writer.write(step, {f"validation_{k}": v for k, v in validation.items()})
-                    writer.write_videos(step, video.write_validation_videos(
-                        task, state, dataset, config, workdir / "validation" / f"{step:08d}"))
+                    writer.write_videos(
+                        step,
+                        video.write_validation_videos(
+                            task, state, dataset, config, workdir / "validation" / f"{step:08d}"
+                        ),
+                    )
         if step % config.checkpoint_every == 0 or last or stopping:
             best = {"validation_loss": validation["loss"]} if evaluated and validation else None
             checkpointer.save(state, meta, best)
@@ -151,8 +194,13 @@ def evaluate(eval_step, state, dataset, config, num_codes) -> dict[str, float]:
     from jaxvq import input_pipeline, metrics, parallel
 
     batches = input_pipeline.eval_batches(
-        dataset, "validation", batch_size=config.batch_size, seq_len=config.data.seq_len,
-        host_index=jax.process_index(), host_count=jax.process_count())
+        dataset,
+        "validation",
+        batch_size=config.batch_size,
+        seq_len=config.data.seq_len,
+        host_index=jax.process_index(),
+        host_count=jax.process_count(),
+    )
     params, sums = state.inference_params(), None
     for batch in itertools.islice(batches, config.eval_batches or None):
         step_sums = parallel.gather(eval_step(params, state.state, parallel.shard(batch)))
@@ -228,8 +276,10 @@ def _parse(argv):
     try:
         rest = flags.FLAGS(argv)
     except (AttributeError, KeyError, TypeError) as error:
-        _fail(f"the config has no field {str(error).strip(chr(34) + chr(39))}; "
-              f"it has: {_known_fields(argv)}")
+        _fail(
+            f"the config has no field {str(error).strip(chr(34) + chr(39))}; "
+            f"it has: {_known_fields(argv)}"
+        )
     except flags.UnrecognizedFlagError as error:
         _fail(f"unknown argument --{error.flagname}; there are: {known}")
     except flags.Error as error:
@@ -266,8 +316,13 @@ def _fail(message: str):
 
 
 def main(_):
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S",
-                        stream=sys.stdout, force=True)
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(message)s",
+        datefmt="%H:%M:%S",
+        stream=sys.stdout,
+        force=True,
+    )
     for noisy in ("absl", "jax", "orbax", "grain"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     if _CONFIG.value is None or _WORKDIR.value is None:

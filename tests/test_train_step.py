@@ -30,15 +30,21 @@ def make_batch(seed: int) -> dict[str, np.ndarray]:
     segment = np.ones((ROWS, FRAMES), np.int32)
     segment[0, 5:] = 0
     position = np.tile(np.arange(FRAMES, dtype=np.int32), (ROWS, 1))
-    return {"pose": pose, "visible": visible & (segment > 0)[..., None], "segment": segment,
-            "position": position}
+    return {
+        "pose": pose,
+        "visible": visible & (segment > 0)[..., None],
+        "segment": segment,
+        "position": position,
+    }
 
 
 @pytest.fixture(scope="module")
 def statistics():
     rng = np.random.default_rng(0)
-    return Statistics(rng.normal(size=(178, 3)).astype(np.float32),
-                      rng.uniform(0.1, 1, (178, 3)).astype(np.float32))
+    return Statistics(
+        rng.normal(size=(178, 3)).astype(np.float32),
+        rng.uniform(0.1, 1, (178, 3)).astype(np.float32),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +76,14 @@ def test_four_devices_equal_one_device_and_replicas_agree(setup):
     assert jax.device_count() >= 4
     one, metrics_one = run_steps(setup, 1)
     four, metrics_four = run_steps(setup, 4)
-    for a, b in zip(jax.tree.leaves(parallel.gather(one)), jax.tree.leaves(parallel.gather(four)),
-                    strict=True):
+    for a, b in zip(
+        jax.tree.leaves(parallel.gather(one)), jax.tree.leaves(parallel.gather(four)), strict=True
+    ):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
     np.testing.assert_allclose(*(m["loss"] for m in (metrics_one, metrics_four)), rtol=1e-5)
-    np.testing.assert_array_equal(metrics_one["code_counts"].sum(), metrics_four["code_counts"].sum())
+    np.testing.assert_array_equal(
+        metrics_one["code_counts"].sum(), metrics_four["code_counts"].sum()
+    )
     for leaf in jax.tree.leaves(four):
         copies = [np.asarray(shard.data) for shard in leaf.addressable_shards]
         assert len(copies) == 4

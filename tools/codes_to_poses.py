@@ -1,8 +1,8 @@
 """Turns tokens back into `.pose` files.
 
-    codes_to_poses --model RUN --codes codes.csv --output DIR            one file a row, named as there
-    codes_to_poses --model RUN --codes codes.txt --output DIR            one file a line: 0.pose, 1.pose, …
-    codes_to_poses --model RUN --codes "731 63 540" --output FILE.pose   the codes themselves
+    codes_to_poses --model RUN --codes codes.csv --output DIR           a file a row, named as there
+    codes_to_poses --model RUN --codes codes.txt --output DIR           a file a line: 0.pose, …
+    codes_to_poses --model RUN --codes "731 63 540" --output X.pose     the codes themselves
 
 A CSV of poses_to_codes gives each clip its frame rate and length; elsewhere --fps counts. The poses
 stand on a canvas of 500 x 500.
@@ -30,8 +30,9 @@ class Line:
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser("codes_to_poses", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "codes_to_poses", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", required=True, help="a run or model folder")
     parser.add_argument("--codes", required=True, help="CSV or text file, or the codes in quotes")
     parser.add_argument("--output", required=True, help="a folder, or a .pose file for one clip")
@@ -71,15 +72,18 @@ def _parse(codes: str, fps: float) -> list[Line]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        raise ValueError(f"{path} is no text file; give a CSV of poses_to_codes or lines of codes"
-                         ) from None
+        raise ValueError(
+            f"{path} is no text file; give a CSV of poses_to_codes or lines of codes"
+        ) from None
     if path.suffix.lower() == ".csv":
         return _parse_csv(path, text)
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
         raise ValueError(f"{path} holds no codes")
-    return [Line(str(i), _integers(line, f"{path}:{i + 1}"), fps, None, f"{path}:{i + 1}")
-            for i, line in enumerate(lines)]
+    return [
+        Line(str(i), _integers(line, f"{path}:{i + 1}"), fps, None, f"{path}:{i + 1}")
+        for i, line in enumerate(lines)
+    ]
 
 
 def _parse_csv(path: Path, text: str) -> list[Line]:
@@ -87,16 +91,19 @@ def _parse_csv(path: Path, text: str) -> list[Line]:
     rows = csv.DictReader(text.splitlines())
     missing = {"file", "fps", "length", "codes"} - set(rows.fieldnames or ())
     if missing:
-        raise ValueError(f"{path} lacks the columns {', '.join(sorted(missing))}; it should have "
-                         "file,fps,length,codes")
+        raise ValueError(
+            f"{path} lacks the columns {', '.join(sorted(missing))}; it should have "
+            "file,fps,length,codes"
+        )
     lines = []
     for number, row in enumerate(rows, 2):
         where = f"{path}:{number}"
         try:
             fps, length = float(row["fps"]), int(row["length"])
         except (TypeError, ValueError):
-            raise ValueError(f"{where}: fps {row['fps']!r} and length {row['length']!r} must be "
-                             "numbers") from None
+            raise ValueError(
+                f"{where}: fps {row['fps']!r} and length {row['length']!r} must be numbers"
+            ) from None
         if not fps > 0 or length < 1:
             raise ValueError(f"{where}: fps {fps:g} and length {length} must be above 0")
         name = str(PurePosixPath(row["file"]).with_suffix(""))
@@ -120,8 +127,9 @@ def _paths(lines: list[Line], output: Path) -> list[Path]:
     """Where each clip goes: `output` itself for one clip, else inside the folder."""
     if output.suffix == ".pose" and not output.is_dir():
         if len(lines) > 1:
-            raise ValueError(f"--output {output} is one file, but there are {len(lines)} clips; "
-                             "give a folder")
+            raise ValueError(
+                f"--output {output} is one file, but there are {len(lines)} clips; give a folder"
+            )
         return [output]
     if output.is_file():
         raise ValueError(f"--output {output} is a file; give a folder or a name ending in .pose")
@@ -143,12 +151,16 @@ def _tokens(line: Line, task):
     books = len(task.num_codes)
     steps, rest = divmod(len(line.codes), books)
     if rest:
-        raise ValueError(f"{line.where}: {len(line.codes)} codes do not divide into steps of "
-                         f"{books}, as this model has")
+        raise ValueError(
+            f"{line.where}: {len(line.codes)} codes do not divide into steps of "
+            f"{books}, as this model has"
+        )
     length = steps * task.downsample if line.length is None else line.length
     if -(-length // task.downsample) != steps:
-        raise ValueError(f"{line.where}: {steps} steps of codes for {length} frames; this model "
-                         f"has one step for {task.downsample} frames")
+        raise ValueError(
+            f"{line.where}: {steps} steps of codes for {length} frames; this model "
+            f"has one step for {task.downsample} frames"
+        )
     # s streams and q quantizers are read from the codes in the order they were written.
     indices = np.array(line.codes, np.int64).reshape(steps, *task.token_shape)
     return Tokens(indices, line.fps, length)

@@ -3,8 +3,8 @@
     python -m tools.demo --output runs/demo
 
 Makes synthetic signing clips as real `.pose` files, builds the dataset, trains
-configs/fsq_pose.py:runlocal, evaluates it, writes the codes of the clips and decodes them. Each step is
-the command a researcher would type; it is printed before it runs.
+configs/fsq_pose.py:runlocal, evaluates it, writes the codes of the clips and decodes them. Each
+step is the command a researcher would type; it is printed before it runs.
 """
 
 import argparse
@@ -20,8 +20,9 @@ from tools import command
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser("tools.demo", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "tools.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--output", default="runs/demo", help="folder; emptied first")
     parser.add_argument("--num_clips", type=int, default=120)
     parser.add_argument("--steps", type=int, default=300)
@@ -34,21 +35,40 @@ def main(argv=None) -> int:
 
     _run("tools.make_synthetic_corpus", "--output", corpus, "--num_clips", args.num_clips)
     _run("tools.build_dataset", "--corpus", "sign_poses", "--input", corpus, "--data_dir", data)
-    _run("jaxvq.train", "--config", "configs/fsq_pose.py:runlocal", "--config.data.dir", data,
-         "--config.total_steps", args.steps, "--workdir", run)
-    _run("tools.evaluate", "--checkpoint", run, "--split", "test", "--output_dir",
-         output / "evaluation", "--visualize")
+    _run(
+        "jaxvq.train",
+        "--config",
+        "configs/fsq_pose.py:runlocal",
+        "--config.data.dir",
+        data,
+        "--config.total_steps",
+        args.steps,
+        "--workdir",
+        run,
+    )
+    _run(
+        "tools.evaluate",
+        "--checkpoint",
+        run,
+        "--split",
+        "test",
+        "--output_dir",
+        output / "evaluation",
+        "--visualize",
+    )
     _run("tools.poses_to_codes", "--model", run, "--data", corpus, "--output", codes)
     _run("tools.codes_to_poses", "--model", run, "--codes", codes, "--output", output / "decoded")
 
     metrics = json.loads((output / "evaluation" / "metrics.json").read_text())
-    print(f"\nDone in {time.monotonic() - started:.0f} s. On unseen clips a point is "
-          f"{metrics['mpjpe/all']:.3f} shoulder widths off at {metrics['bits_per_frame']:.1f} bits "
-          f"a frame; the mean pose would be {metrics['mpjpe_mean_pose/all']:.3f} off.\n"
-          f"  page with videos   {output / 'evaluation' / 'index.html'}\n"
-          f"  metrics            {output / 'evaluation' / 'metrics.json'}, {run / 'metrics.jsonl'}\n"
-          f"  codes              {codes}\n"
-          f"  decoded poses      {output / 'decoded'}")
+    print(
+        f"\nDone in {time.monotonic() - started:.0f} s. On unseen clips a point is "
+        f"{metrics['mpjpe/all']:.3f} shoulder widths off at {metrics['bits_per_frame']:.1f} bits "
+        f"a frame; the mean pose would be {metrics['mpjpe_mean_pose/all']:.3f} off.\n"
+        f"  page with videos   {output / 'evaluation' / 'index.html'}\n"
+        f"  metrics            {output / 'evaluation' / 'metrics.json'}, {run / 'metrics.jsonl'}\n"
+        f"  codes              {codes}\n"
+        f"  decoded poses      {output / 'decoded'}"
+    )
     return 0
 
 

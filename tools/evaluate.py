@@ -16,8 +16,9 @@ SPLITS = ("train", "validation", "test")
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser("tools.evaluate", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "tools.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--checkpoint", required=True, help="a run, a model, or one checkpoint")
     parser.add_argument("--output_dir", required=True, help="folder for the results")
     parser.add_argument("--split", default="test", choices=(*SPLITS, "val"))
@@ -38,8 +39,10 @@ def main(argv=None) -> int:
         raise ValueError(f"{args.checkpoint} was not trained on a dataset; give --data_dir")
     dataset = input_pipeline.open_dataset(data_dir)
     if dataset.skeleton != tokenizer.model.skeleton:
-        raise ValueError(f"{data_dir} has {dataset.skeleton.num_points} points a frame, the model "
-                         f"another set of {tokenizer.model.skeleton.num_points}")
+        raise ValueError(
+            f"{data_dir} has {dataset.skeleton.num_points} points a frame, the model "
+            f"another set of {tokenizer.model.skeleton.num_points}"
+        )
     source = dataset.source(split)
     if not len(source):
         raise ValueError(f"the split {split} of {data_dir} holds no clips")
@@ -49,19 +52,30 @@ def main(argv=None) -> int:
     values = reconstruction.evaluate(tokenizer, clips)
     output = Path(args.output_dir)
     output.mkdir(parents=True, exist_ok=True)
-    result = {"checkpoint": str(tokenizer.model.path), "step": tokenizer.model.step,
-              "data_dir": str(dataset.path), "split": split, **values}
+    result = {
+        "checkpoint": str(tokenizer.model.path),
+        "step": tokenizer.model.step,
+        "data_dir": str(dataset.path),
+        "split": split,
+        **values,
+    }
     _write_json(output / "metrics.json", result)
     for key, value in values.items():
         print(f"{key:24} {value:.5g}")
 
     if args.visualize:
         records = [source[i] for i in range(min(args.num_videos, len(source)))]
-        paths = video.write_videos(tokenizer, [tokenizer.from_record(r) for r in records],
-                                   output / "videos", split)
+        paths = video.write_videos(
+            tokenizer, [tokenizer.from_record(r) for r in records], output / "videos", split
+        )
         captions = [f"{r['id']}: {len(r['data'])} frames at {r['fps']:.4g} fps" for r in records]
-        page.write_page(output / "index.html", metrics=values, videos=paths, captions=captions,
-                        title=f"{split}: {values['clips']} clips, step {tokenizer.model.step}")
+        page.write_page(
+            output / "index.html",
+            metrics=values,
+            videos=paths,
+            captions=captions,
+            title=f"{split}: {values['clips']} clips, step {tokenizer.model.step}",
+        )
         print(f"videos and page: {output / 'index.html'}")
     return 0
 

@@ -1,6 +1,6 @@
 """Writes synthetic signing clips as `.pose` files, to try everything without a download.
 
-    python -m tools.make_synthetic_corpus --output DIR [--num_clips 120] [--seed 0]
+python -m tools.make_synthetic_corpus --output DIR [--num_clips 120] [--seed 0]
 """
 
 import argparse
@@ -10,8 +10,11 @@ from tools import command
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser("tools.make_synthetic_corpus", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "tools.make_synthetic_corpus",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--output", required=True, help="folder for the .pose files")
     parser.add_argument("--num_clips", type=int, default=120)
     parser.add_argument("--seed", type=int, default=0)

@@ -2,8 +2,8 @@
 
     poses_to_codes --model RUN --data DIR|ZIP|FILE --output codes.csv
 
-The codes of a clip are integers separated by spaces, frame by frame; with several codebooks each frame
-has one integer a codebook. A file that cannot be read is reported and left out.
+The codes of a clip are integers separated by spaces, frame by frame; with several codebooks each
+frame has one integer a codebook. A file that cannot be read is reported and left out.
 """
 
 import argparse
@@ -18,8 +18,9 @@ GROUP = 128  # clips read and encoded together
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser("poses_to_codes", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "poses_to_codes", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", required=True, help="a run or model folder")
     parser.add_argument("--data", required=True, help="folder, zip or one file of .pose")
     parser.add_argument("--output", required=True, help="the CSV to write")
@@ -42,8 +43,9 @@ def main(argv=None) -> int:
                 for start in range(0, len(files), GROUP):
                     group = files[start : start + GROUP]
                     names, clips = _read(group, tokenizer)
-                    for name, clip, indices in zip(names, clips, tokenizer.encode_clips(clips),
-                                                   strict=True):
+                    for name, clip, indices in zip(
+                        names, clips, tokenizer.encode_clips(clips), strict=True
+                    ):
                         codes = " ".join(map(str, indices.reshape(-1).tolist()))
                         writer.writerow([name, clip.fps, len(clip.data), codes])
                     written, failed = written + len(names), failed + len(group) - len(names)

@@ -1,8 +1,8 @@
-"""Passes a `.pose` file through a model: what its tokens keep of it, or its missing points filled in.
+"""Shows what the tokens keep of a `.pose` file, or fills in its missing points.
 
     reconstruct_poses --model RUN --input X.pose --output Y.pose [--only-masked]
 
-With --only-masked the points that were seen keep their exact values and only the missing ones are new.
+With --only-masked the points that were seen keep their exact values and the others are new.
 """
 
 import argparse
@@ -12,8 +12,11 @@ from tools import command
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser("reconstruct_poses", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "reconstruct_poses",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--model", required=True, help="a run or model folder")
     parser.add_argument("--input", required=True, help="the .pose file to read")
     parser.add_argument("--output", required=True, help="the .pose file to write")

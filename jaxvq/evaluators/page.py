@@ -25,17 +25,21 @@ MEANING = {
 }
 
 
-def write_page(path, *, title: str, metrics: dict[str, float], videos: list[Path],
-               captions: list[str]) -> None:
+def write_page(
+    path, *, title: str, metrics: dict[str, float], videos: list[Path], captions: list[str]
+) -> None:
     """Writes the page; the GIFs are embedded, so it can be sent as one file."""
     rows = "\n".join(
         f"<tr><td>{html.escape(key)}</td><td>{html.escape(MEANING.get(key, ''))}</td>"
-        f"<td>{value:.4g}</td></tr>" for key, value in metrics.items())
+        f"<td>{value:.4g}</td></tr>"
+        for key, value in metrics.items()
+    )
     figures = "\n".join(
         f'<figure><img alt="{html.escape(caption)}" src="data:image/gif;base64,'
         f'{base64.b64encode(video.read_bytes()).decode()}">'
         f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-        for video, caption in zip(videos, captions, strict=True))
+        for video, caption in zip(videos, captions, strict=True)
+    )
     page = f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>
 <style>{STYLE}</style></head><body>

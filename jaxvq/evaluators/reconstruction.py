@@ -1,7 +1,7 @@
-"""How far reconstructions are from the poses, and what the tokens cost: the numbers of `metrics.json`.
+"""How far reconstructions are from the poses, and what the tokens cost.
 
-Distances are in shoulder widths over visible points, hands relative to their wrist; every mean is a sum
-over the whole split divided by its count.
+Distances are in shoulder widths over visible points, hands relative to their wrist; every mean is a
+sum over the whole split divided by its count.
 """
 
 from collections.abc import Callable, Iterator

@@ -17,8 +17,9 @@ def write_videos(tokenizer: PoseTokenizer, clips: list[Pose], directory, name: s
     A video has the length of its clip, up to MAX_FRAMES. The folder appears when all are there.
     """
     directory = Path(directory)
-    clips = [c.replace(data=c.data[:MAX_FRAMES], confidence=c.confidence[:MAX_FRAMES])
-             for c in clips]
+    clips = [
+        c.replace(data=c.data[:MAX_FRAMES], confidence=c.confidence[:MAX_FRAMES]) for c in clips
+    ]
     temporary = directory.with_name(directory.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
