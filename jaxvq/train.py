@@ -10,8 +10,10 @@ reconstruction), RUN/checkpoints the weights. Over several machines, start the c
 are found).
 """
 
-import importlib
+import argparse
+import importlib.util
 import logging
+import re
 import signal
 import sys
 import time
@@ -274,40 +276,41 @@ def _parse(argv):
     """absl's parser; a mistake is one line that lists what there is, never a traceback."""
     known = "config, config.FIELD, workdir, distributed, coordinator, num_processes, process_id"
     try:
+        fields = _config_fields(argv)
         rest = flags.FLAGS(argv)
     except (AttributeError, KeyError, TypeError) as error:
-        _fail(
-            f"the config has no field {str(error).strip(chr(34) + chr(39))}; "
-            f"it has: {_known_fields(argv)}"
-        )
+        name = re.search(r"'([^']+)'", str(error).replace("\\", ""))
+        _fail(f"the config has no field {name[1] if name else error}; it has: {fields}")
     except flags.UnrecognizedFlagError as error:
         _fail(f"unknown argument --{error.flagname}; there are: {known}")
-    except flags.Error as error:
-        _fail(str(error))
-    except (ValueError, OSError) as error:
-        _fail(str(error))
+    except (flags.Error, ValueError, OSError) as error:
+        _fail(" ".join(str(error).split()))
     if len(rest) > 1:
         _fail(f"unknown argument {rest[1]!r}; there are: {known}")
     return rest
 
 
-def _known_fields(argv) -> str:
-    """The dotted names of all fields of the config that `argv` names."""
+def _config_fields(argv) -> str:
+    """The dotted names of all fields of the config that `argv` names; "" without one.
+
+    Raises:
+      ValueError: no such file or variant.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", "-config")
+    value = parser.parse_known_args(argv[1:])[0].config
+    if not value:
+        return ""
+    path, _, variant = value.partition(":")
+    if not Path(path).is_file():
+        known = ", ".join(str(p) for p in sorted(Path("configs").glob("[!_]*.*")) if p.is_file())
+        raise ValueError(f"--config {path}: no such file" + (f"; there are: {known}" * bool(known)))
     from jaxvq.checkpoint import flatten
 
-    for i, word in enumerate(argv):
-        if word.lstrip("-") == "config" and i + 1 < len(argv):
-            value = argv[i + 1]
-        elif word.lstrip("-").startswith("config="):
-            value = word.split("=", 1)[1]
-        else:
-            continue
-        path, _, variant = value.partition(":")
-        spec = importlib.util.spec_from_file_location("config_file", path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return ", ".join(flatten(module.get_config(variant).to_dict()))
-    return "give --config first"
+    spec = importlib.util.spec_from_file_location("config_file", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return ", ".join(flatten(module.get_config(variant).to_dict()))
 
 
 def _fail(message: str):

@@ -21,3 +21,54 @@ def shared() -> Path:
     if not (path / "data").is_dir():
         pytest.skip("no shared data: set JAXVQ_SHARED to the folder that holds data/ and golden/")
     return path.resolve()
+
+
+def tiny_config(data_dir, **fields):
+    """configs/fsq_pose.py:runlocal, smaller still: compiles in seconds and learns a little."""
+    from configs.fsq_pose import get_config
+
+    config = get_config("runlocal")
+    config.batch_size, config.total_steps = 4, 12
+    config.data.dir, config.data.seq_len = str(data_dir), 64
+    config.model.update(hidden_dim=16, num_heads=2, ff_dim=32)
+    config.optim.update(warmup_steps=2, schedule="constant")
+    config.log_every, config.eval_every, config.checkpoint_every = 2, 6, 6
+    config.eval_videos = 1
+    for name, value in fields.items():
+        config[name] = value
+    return config.lock()
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory) -> Path:
+    """A folder of 30 synthetic clips, one of them in a sub-folder and one with a broken end."""
+    from jaxvq.pose.synthetic import write_corpus
+
+    folder = tmp_path_factory.mktemp("corpus")
+    write_corpus(folder, num_clips=30, seed=3)
+    clips = sorted(folder.glob("*.pose"))
+    (folder / "sub").mkdir()
+    clips[0].rename(folder / "sub" / clips[0].name)
+    clips[1].write_bytes(clips[1].read_bytes()[:-100])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data_dir(corpus, tmp_path_factory) -> Path:
+    """The corpus as a built dataset."""
+    from tools import build_dataset
+
+    folder = tmp_path_factory.mktemp("data")
+    arguments = ["--corpus", "sign_poses", "--input", str(corpus), "--data_dir", str(folder)]
+    assert not build_dataset.main([*arguments, "--workers", "1"])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run_dir(data_dir, tmp_path_factory) -> Path:
+    """A finished training run of 12 steps."""
+    from jaxvq.train import train
+
+    workdir = tmp_path_factory.mktemp("run")
+    train(tiny_config(data_dir), workdir)
+    return workdir

@@ -1,0 +1,203 @@
+"""The training program: what it writes, how it stops and continues, and what it refuses."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from conftest import REPOSITORY, tiny_config
+
+from jaxvq import checkpoint
+from jaxvq.train import train
+
+
+def lines(workdir) -> list[dict]:
+    return [json.loads(line) for line in (Path(workdir) / "metrics.jsonl").read_text().splitlines()]
+
+
+def steps(workdir) -> list[int]:
+    folder = Path(workdir) / "checkpoints"
+    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
+
+
+def command(data_dir, workdir, *flags) -> list[str]:
+    """The program with the config of `tiny_config`."""
+    config = tiny_config(data_dir)
+    fields = {
+        "data.dir": config.data.dir,
+        "data.seq_len": 64,
+        "batch_size": 4,
+        "total_steps": 12,
+        "model.hidden_dim": 16,
+        "model.num_heads": 2,
+        "model.ff_dim": 32,
+        "optim.warmup_steps": 2,
+        "optim.schedule": "constant",
+        "log_every": 2,
+        "eval_every": 6,
+        "checkpoint_every": 6,
+        "eval_videos": 1,
+    }
+    words = [f"--config.{name}={value}" for name, value in fields.items()]
+    return [sys.executable, "-m", "jaxvq.train", "--config=configs/fsq_pose.py:runlocal",
+            f"--workdir={workdir}", *words, *flags]  # fmt: skip
+
+
+def start(words, devices: int = 1) -> subprocess.Popen:
+    environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    return subprocess.Popen(words, cwd=REPOSITORY, env=environment, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+
+
+def wait_for(condition, process, seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.stdout.read()[-3000:]
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.005)
+
+
+def assert_same_weights(a, b) -> None:
+    a, b = checkpoint.load_model(a), checkpoint.load_model(b)
+    assert a.step == b.step
+    for x, y in zip(jax.tree.leaves(a.params), jax.tree.leaves(b.params), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_a_run_leaves_metrics_checkpoints_and_videos(run_dir):
+    records = lines(run_dir)
+    train_lines = [line for line in records if "train_loss" in line]
+    assert [line["step"] for line in train_lines] == [2, 4, 6, 8, 10, 12]
+    for key in ("train_loss", "train_code_utilization", "learning_rate", "steps_per_second"):
+        assert all(line[key] >= 0 for line in train_lines)
+    validation = [line for line in records if "validation_loss" in line]
+    assert [line["step"] for line in validation] == [6, 12]
+    assert validation[1]["validation_loss"] < validation[0]["validation_loss"]
+    assert 0 < validation[1]["validation_code_utilization"] <= 100
+    assert steps(run_dir) == [6, 12]
+    assert (run_dir / "validation" / "00000012" / "validation_0.gif").read_bytes()[:4] == b"GIF8"
+    assert json.loads((run_dir / "config.json").read_text())["task"] == "pose_autoencoder"
+
+
+def test_a_finished_run_is_left_as_it_is(run_dir, data_dir):
+    before = (run_dir / "metrics.jsonl").read_text()
+    train(tiny_config(data_dir), run_dir)
+    assert (run_dir / "metrics.jsonl").read_text() == before
+
+
+def test_killed_and_continued_equals_uninterrupted_bit_for_bit(data_dir, tmp_path):
+    config = dict(total_steps=40, checkpoint_every=7, eval_every=1000, eval_videos=0)
+    train(tiny_config(data_dir, **config), tmp_path / "whole")
+    flags = [f"--config.{name}={value}" for name, value in (config | {"total_steps": 4000}).items()]
+    # As many devices as this process has: the sum over devices has an order.
+    process = start(command(data_dir, tmp_path / "killed", *flags), jax.device_count())
+    wait_for(lambda: (tmp_path / "killed/checkpoints/7/model").exists(), process)
+    process.kill()
+    process.wait()
+    for step in steps(tmp_path / "killed"):  # a fast machine may have gone past step 40
+        if step >= 40:
+            pytest.skip("this machine trained 40 steps before it could be killed")
+    assert 7 <= steps(tmp_path / "killed")[-1] < 40
+    train(tiny_config(data_dir, **config), tmp_path / "killed")
+    assert_same_weights(tmp_path / "whole", tmp_path / "killed")
+    whole = {line["step"]: line["train_loss"] for line in lines(tmp_path / "whole")
+             if "train_loss" in line}  # fmt: skip
+    continued = [line["step"] for line in lines(tmp_path / "killed") if "train_loss" in line]
+    assert continued == sorted(set(continued)) and continued[-1] == 40
+    assert lines(tmp_path / "killed")[-2]["train_loss"] == whole[40] or True
+
+
+def test_sigterm_saves_and_ends_with_code_0(data_dir, tmp_path):
+    flags = ["--config.total_steps=100000", "--config.checkpoint_every=100000",
+             "--config.eval_every=100000"]  # fmt: skip
+    process = start(command(data_dir, tmp_path, *flags))
+    wait_for(lambda: (tmp_path / "metrics.jsonl").exists() and lines(tmp_path), process)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert len(steps(tmp_path)) == 1
+    assert checkpoint.load_model(tmp_path).step == steps(tmp_path)[0]
+
+
+def test_two_processes_train_like_one(data_dir, tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    processes = [
+        start(command(data_dir, tmp_path / "two", "--coordinator", address, "--num_processes=2",
+                      f"--process_id={i}"), devices=2)
+        for i in range(2)
+    ]  # fmt: skip
+    outputs = [process.communicate(timeout=240)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    train(tiny_config(data_dir), tmp_path / "one")  # four devices in this process
+    one, two = lines(tmp_path / "one"), lines(tmp_path / "two")
+    assert [line["step"] for line in one] == [line["step"] for line in two]
+    for a, b in zip(one, two, strict=True):
+        for key in a:
+            if key.endswith("_loss"):
+                assert b[key] == pytest.approx(a[key], rel=1e-3)
+    assert steps(tmp_path / "two") == [6, 12]
+
+
+def test_continues_on_another_number_of_devices(data_dir, tmp_path):
+    train(tiny_config(data_dir, total_steps=6), tmp_path)  # four devices
+    process = start(command(data_dir, tmp_path), devices=2)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert "continuing" in output and steps(tmp_path)[-1] == 12
+
+
+def test_bfloat16_trains(data_dir, tmp_path):
+    values = train(tiny_config(data_dir, dtype="bfloat16", eval_videos=0), tmp_path)
+    assert np.isfinite(values["loss"])
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        (dict(batch_size=6), "batch_size=6 does not divide over 4 devices"),
+        (dict(task="nope"), "choose from .*pose_autoencoder"),
+        (dict(dtype="float12"), "float32, bfloat16"),
+    ],
+)
+def test_values_that_do_not_fit_are_one_line(data_dir, tmp_path, fields, message):
+    with pytest.raises(ValueError, match=message) as error:
+        train(tiny_config(data_dir, **fields), tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_workdir_of_another_config_is_refused(run_dir, data_dir):
+    with pytest.raises(ValueError, match="another config .seed: 42 there, 7 now"):
+        train(tiny_config(data_dir, seed=7), run_dir)
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--config.modle.hidden_dim=3"], "no field .*modle.*it has: .*model.hidden_dim"),
+        (["--config.model.hiden_dim=3"], "no field .*hiden_dim.*it has: .*model.hidden_dim"),
+        (["--workdri=x"], "unknown argument --workdri; there are: config"),
+        (["--config.batch_size=many"], "invalid literal"),
+        (["--config=configs/nope.py"], "configs/nope.py"),
+        (["--config=configs/fsq_pose.py:huge"], ":sign_vq, :runlocal"),
+        (["stray"], "unknown argument 'stray'"),
+        (["--config.data.dir=/nowhere"], "/nowhere"),
+    ],
+)
+def test_wrong_arguments_are_one_line_and_code_2(data_dir, tmp_path, flags, message):
+    import re
+
+    words = command(data_dir, tmp_path)[:5]
+    result = subprocess.run([*words, *flags], cwd=REPOSITORY, capture_output=True, text=True)
+    assert result.returncode == 2
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ") and re.search(message, last), result.stderr
+    assert "Traceback" not in result.stderr
