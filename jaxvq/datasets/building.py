@@ -1,0 +1,273 @@
+"""Builds a corpus into ArrayRecord shards with TFDS and without TensorFlow.
+
+A corpus folder says how to list its clips and how to read one; everything else is here and in
+`shards`: worker processes, skipped clips, splits, side files, and what happens after a kill.
+
+TFDS' own writer shuffles through TensorFlow once a split passes 1 GB. Here the keys are known
+before anything is read, so the clips are *read* in the order of the hash of their keys and written
+as they come: nothing is shuffled on disk, memory stays bounded, and the order is always the same.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import importlib
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core import dataset_builder
+
+from jaxvq.datasets import schema, shards, splits
+from jaxvq.pose.skeleton import Skeleton
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a build is told besides the builder's config; see `tools.build_dataset --help`."""
+
+    input: str
+    num_shards: int | None = None
+    max_skipped: float = 0.05
+    split_file: str | None = None
+    stats: str | None = None
+    workers: int = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
+
+    def __post_init__(self):
+        if self.num_shards is not None and self.num_shards < 1:
+            raise ValueError(f"--num_shards {self.num_shards}: expected 1 or more")
+        if not 0 <= self.max_skipped <= 1:
+            raise ValueError(f"--max_skipped {self.max_skipped}: expected a share from 0 to 1")
+        if self.workers < 1:
+            raise ValueError(f"--workers {self.workers}: expected 1 or more")
+
+
+class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
+    """A TFDS builder of clips: a corpus adds VERSION, RELEASE_NOTES, configs and three methods.
+
+    `options` are needed to build; without them the builder reads what was built.
+    """
+
+    skeleton: Skeleton
+
+    def __init__(self, *, options: Options | None = None, **kwargs):
+        self.options = options
+        super().__init__(file_format="array_record", **kwargs)
+
+    @classmethod
+    def make_config(cls, fps: float | None) -> tfds.core.BuilderConfig:
+        """The config that these options name; ValueError for those a corpus does not have."""
+        raise NotImplementedError
+
+    def list_clips(self) -> list:
+        """What to read: picklable objects with a unique `key`, a relative POSIX path."""
+        raise NotImplementedError
+
+    def make_reader(self, clips: list) -> Callable[..., dict]:
+        """A picklable function from a listed object to an example of `schema.features`.
+
+        Its `data` may still be float32, for the sake of the statistics. Raises shards.SkippedClip.
+        """
+        raise NotImplementedError
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.dataset_info_from_configs(features=schema.features(self.skeleton))
+
+    def _log_download_bytes(self) -> None:
+        """Silent: TFDS would announce a download."""
+
+    def _log_download_done(self) -> None:
+        """Silent: the tool says in its own words what was built."""
+
+    def _download_and_prepare(self, dl_manager, download_config) -> None:
+        if self.options is None:
+            raise ValueError(f"{self.name}: give the builder `options` that name the input")
+        listed = self.list_clips()
+        clips = {clip.key: clip for clip in listed}
+        assigned = {
+            split: [clips[key] for key in keys]
+            for split, keys in splits.assign_splits(clips, self.options.split_file).items()
+        }
+        encode = shards.Encoder(self.make_reader(listed), self.info.features)
+        templates = {split: self._get_filename_template(split) for split in assigned}
+        folder = Path(self.data_path)
+        with shards.Build(
+            encode,
+            assigned,
+            num_shards=self.options.num_shards,
+            max_skipped=self.options.max_skipped,
+            num_workers=self.options.workers,
+        ) as build:
+            for split, template in templates.items():
+                build.write_split(split, template)
+            build.check_skipped(finished=True)
+        build.write_side_files(folder, self.skeleton)
+        recipe = make_recipe(listed, self.options)
+        (folder / "counters.json").write_text(json.dumps(build.counters() | {"recipe": recipe}))
+        infos = [
+            tfds.core.SplitInfo(
+                name=split,
+                shard_lengths=lengths,
+                num_bytes=build.num_bytes[split],
+                filename_template=templates[split],
+            )
+            for split, lengths in build.shard_lengths.items()
+            if lengths  # TFDS has no empty splits
+        ]
+        self.info.set_splits(tfds.core.SplitDict(infos))
+
+
+def find_builder(corpus: str) -> type[CorpusBuilder]:
+    """The Builder of jaxvq/datasets/<corpus>; ValueError that lists what there is."""
+    files = Path(__file__).parent.glob("*/*_dataset_builder.py")
+    corpora = sorted(file.parent.name for file in files)
+    if corpus not in corpora:
+        raise ValueError(f"no corpus {corpus!r}; there are: {', '.join(corpora)}")
+    return importlib.import_module(f"jaxvq.datasets.{corpus}.{corpus}_dataset_builder").Builder
+
+
+def build(
+    corpus: str,
+    data_dir: str | Path,
+    options: Options,
+    *,
+    fps: float | None = None,
+    overwrite: bool = False,
+) -> tuple[Path, bool]:
+    """Builds `corpus` under data_dir; returns its folder, and whether it had to be built.
+
+    A dataset that was finished with the same options from the same input is left alone. A killed
+    build leaves nothing behind that the next one does not remove. Raises ValueError where another
+    build is running, too many clips were skipped, or another dataset is in the way.
+    """
+    builder_class = find_builder(corpus)
+    config = builder_class.make_config(fps)
+
+    def make_builder() -> CorpusBuilder:
+        return builder_class(options=options, data_dir=str(data_dir), config=config)
+
+    folder = Path(make_builder().data_path)
+    recipe = make_recipe(make_builder().list_clips(), options)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(folder.parent):
+        _clean(folder)
+        if folder.exists() and not overwrite:
+            _check_same(folder, recipe)
+            return folder, False
+        with _replacing(folder), _listing_skipped(folder.parent / "skipped.jsonl"):
+            # TFDS makes a folder for downloads even where there are none.
+            make_builder().download_and_prepare(download_dir=folder.parent / "incomplete.downloads")
+    return folder, True
+
+
+def make_recipe(clips: Iterable, options: Options) -> dict:
+    """All that decides what a build makes, in a form that can be compared with an earlier one."""
+    digest = hashlib.md5()
+    count = 0
+    for line in sorted(_stamps(clips)):
+        digest.update(line.encode("utf-8", "surrogateescape"))
+        count += 1
+    return {
+        "files": count,
+        "input": digest.hexdigest(),
+        "num_shards": options.num_shards,
+        "split_file": _digest(options.split_file),
+        "stats": _digest(options.stats),
+    }
+
+
+def _digest(path: str | None) -> str | None:
+    return path and hashlib.md5(Path(path).read_bytes()).hexdigest()
+
+
+def _stamps(clips: Iterable) -> Iterator[str]:
+    """A line a clip that changes when the file does, without reading it."""
+    archives: dict[str, dict[str, int]] = {}
+    for clip in clips:
+        if clip.member is None:
+            status = os.stat(clip.path)
+            yield f"{clip.key} {status.st_size} {status.st_mtime_ns}\n"
+            continue
+        if clip.path not in archives:
+            with zipfile.ZipFile(clip.path) as archive:
+                archives[clip.path] = {info.filename: info.CRC for info in archive.infolist()}
+        yield f"{clip.key} {archives[clip.path][clip.member]}\n"
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Only one build at a time; the lock goes with its process, however that ends."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ValueError(f"{folder}: another build is writing here; wait for it") from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def _replaced(folder: Path) -> Path:
+    return folder.parent / f"incomplete.replaced_{folder.name}"
+
+
+def _clean(folder: Path) -> None:
+    """Removes what a killed build left; a dataset that it was about to replace comes back."""
+    if _replaced(folder).exists() and not folder.exists():
+        _replaced(folder).rename(folder)
+    # "incomplete." is how TFDS begins the names of what it has not finished.
+    for leftover in (*folder.parent.glob("incomplete.*"), *folder.parent.glob("../.config/incom*")):
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
+
+
+@contextlib.contextmanager
+def _replacing(folder: Path) -> Iterator[None]:
+    """Puts an earlier dataset aside, and back again if the new one fails."""
+    if folder.exists():
+        folder.rename(_replaced(folder))
+    try:
+        yield
+    finally:
+        _clean(folder)  # removes the earlier one, or, without a new one, puts it back
+
+
+@contextlib.contextmanager
+def _listing_skipped(path: Path) -> Iterator[None]:
+    """Where a build ends for its skipped clips, their list stays at `path`."""
+    path.unlink(missing_ok=True)
+    try:
+        yield
+    except shards.TooManySkipped as error:
+        shards.write_skipped(path, error.skipped)
+        first = "\n".join(f"  {clip.reason}: {clip.message}" for clip in error.skipped[:5])
+        more = f"\n  … and {len(error.skipped) - 5} more" if len(error.skipped) > 5 else ""
+        raise ValueError(f"{error}. They are listed in {path}:\n{first}{more}") from error
+
+
+def _check_same(folder: Path, recipe: dict) -> None:
+    counters = folder / "counters.json"
+    if not counters.exists():
+        raise ValueError(f"{folder}: in the way, and not built by tools.build_dataset; remove it")
+    before = json.loads(counters.read_text())["recipe"]
+    changed = [name for name in recipe if recipe[name] != before.get(name)]
+    if changed:
+        what = {
+            "input": f"the input ({before.get('files')} files then, {recipe['files']} now)",
+            "num_shards": f"--num_shards ({before.get('num_shards')} then, "
+            f"{recipe['num_shards']} now; None lets the size decide)",
+        }
+        listed = ", ".join(what.get(n, f"--{n}") for n in changed if n != "files")
+        raise ValueError(
+            f"{folder} is already built, but since then this has changed: {listed}. "
+            "Give --overwrite to build it again, or another --data_dir"
+        )

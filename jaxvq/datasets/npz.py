@@ -1,0 +1,99 @@
+"""sign-vq's form of a corpus: a zip of npz files, standardised, ready to be packed.
+
+A member `<stem>.npz` holds `data` float16 (t, v, c), standardised and 0 where missing, and `mask`
+bool of the same shape, True = missing (sign-language-processing/sign-vq, `ZipPoseDataset`, which
+loads every member of the zip). We add `fps`, and put the statistics, which are needed to read such
+numbers, into the comment of the archive.
+"""
+
+import collections
+import io
+import json
+import os
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from jaxvq.pose.reader import Pose
+from jaxvq.pose.skeleton import Skeleton
+from jaxvq.pose.statistics import Statistics, statistics_from_json, statistics_to_json
+
+FOREIGN_FPS = 25.0  # sign-vq keeps no frame rate and decodes at this one
+
+
+def member_names(keys: Iterable[str]) -> dict[str, str]:
+    """Key -> `<stem>.npz`, or the whole path where several keys share the stem."""
+    keys = list(keys)
+    stems = collections.Counter(PurePosixPath(key).stem for key in keys)
+    names = {}
+    for key in keys:
+        path = PurePosixPath(key)
+        name = path.stem if stems[path.stem] == 1 else str(path.with_suffix(""))
+        names[key] = f"{name}.npz"
+    return names
+
+
+def encode_clip(data: np.ndarray, mask: np.ndarray, fps: float, statistics: Statistics) -> bytes:
+    """A member: data (t, v, c) not standardised, mask bool (t, v) -> the bytes of an npz."""
+    content = io.BytesIO()
+    np.savez_compressed(
+        content,
+        data=statistics.standardize(data, mask).astype(np.float16),
+        mask=np.repeat(mask[..., None], data.shape[-1], axis=-1),
+        fps=np.float32(fps),
+    )
+    return content.getvalue()
+
+
+def decode_clip(content: bytes, name: str, skeleton: Skeleton, statistics: Statistics) -> Pose:
+    """The inverse of `encode_clip`, also for zips that sign-vq wrote; ValueError naming `name`."""
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as member:
+            data, mask = member["data"], member["mask"]
+            fps = float(member["fps"]) if "fps" in member else FOREIGN_FPS
+    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{name}: not an npz with the arrays data and mask: {error}") from error
+    shape = (len(data) if data.ndim else 0, skeleton.num_points, skeleton.num_dims)
+    if data.shape != shape or mask.shape not in (shape, shape[:2]) or not len(data):
+        raise ValueError(
+            f"{name}: data of shape {data.shape} and mask of {mask.shape}, expected "
+            f"(frames, {skeleton.num_points}, {skeleton.num_dims}) and at least one frame"
+        )
+    if mask.ndim == 3:
+        mask = mask.any(axis=-1)
+    mask = mask | ~np.isfinite(data).all(axis=-1)
+    data = statistics.unstandardize(data)
+    data[mask] = 0
+    return Pose(skeleton, data, (~mask).astype(np.float32), fps)
+
+
+def write_zip(
+    path: str | Path,
+    members: Iterable[tuple[str, bytes]],
+    skeleton: Skeleton,
+    statistics: Statistics,
+) -> None:
+    """Writes (name, bytes) members and the statistics; the file appears when it is complete."""
+    comment = json.dumps(statistics_to_json(statistics, skeleton), separators=(",", ":")).encode()
+    temporary = f"{path}.tmp{os.getpid()}"
+    try:
+        # The members are compressed already.
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+            for name, content in members:
+                archive.writestr(name, content)
+            archive.comment = comment
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def read_statistics(path: str | Path, skeleton: Skeleton) -> Statistics | None:
+    """The statistics that travel in a zip; None where there are none, as in sign-vq's own."""
+    with zipfile.ZipFile(path) as archive:
+        comment = archive.comment
+    try:
+        return statistics_from_json(json.loads(comment), skeleton)
+    except ValueError:
+        return None

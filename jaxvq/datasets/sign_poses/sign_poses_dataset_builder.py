@@ -1,0 +1,127 @@
+"""The corpus `sign_poses`: `.pose` files of the user, or a zip of npz as sign-vq makes it."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import tensorflow_datasets as tfds
+
+from jaxvq.datasets import building, npz
+from jaxvq.datasets.shards import SkippedClip
+from jaxvq.pose import files, preprocess, reader
+from jaxvq.pose.reader import Pose
+from jaxvq.pose.resample import resample
+from jaxvq.pose.skeleton import HOLISTIC_178
+from jaxvq.pose.statistics import Statistics, load_statistics
+
+
+@dataclasses.dataclass(eq=False)
+class PoseConfig(tfds.core.BuilderConfig):
+    """fps: frames a second to resample all clips to; None keeps each clip's own."""
+
+    fps: float | None = None
+
+
+class Builder(building.CorpusBuilder):
+    """178 points of MediaPipe Holistic a frame, normalised by the shoulders."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}
+    BUILDER_CONFIGS = [
+        PoseConfig(name="holistic_178", description="Each clip at its own frame rate.")
+    ]
+    skeleton = HOLISTIC_178
+
+    @classmethod
+    def make_config(cls, fps: float | None) -> PoseConfig:
+        """The default, or one named after the frame rate."""
+        if fps is None:
+            return cls.BUILDER_CONFIGS[0]
+        if not 0 < fps < float("inf"):
+            raise ValueError(f"--fps {fps:g}: frames a second must be positive")
+        return PoseConfig(
+            name=f"holistic_178_fps_{fps:g}",
+            description=f"All clips resampled to {fps:g} frames a second.",
+            fps=fps,
+        )
+
+    def list_clips(self) -> list[files.PoseFile]:
+        """All `.pose` and `.npz` files of the input."""
+        return files.list_poses(self.options.input)
+
+    def make_reader(self, clips: list[files.PoseFile]) -> Callable[[files.PoseFile], dict]:
+        """Reads, normalises and resamples one clip."""
+        statistics = find_statistics(clips, self.options.input, self.options.stats)
+        return ClipReader(statistics, self.builder_config.fps)
+
+
+def find_statistics(
+    clips: list[files.PoseFile], source: str, stats: str | None
+) -> Statistics | None:
+    """What `.npz` clips were standardised with; None for `.pose` files.
+
+    Raises ValueError if it is needed and not known, or given and not needed.
+    """
+    members = [clip for clip in clips if clip.key.lower().endswith(".npz")]
+    if not members:
+        if stats:
+            raise ValueError(
+                f"--stats {stats} tells how .npz clips were standardised, but {source} holds "
+                "only .pose files, which are not"
+            )
+        return None
+    if stats:
+        return load_statistics(stats, HOLISTIC_178)
+    found = members[0].member and npz.read_statistics(members[0].path, HOLISTIC_178)
+    if not found:
+        raise ValueError(
+            f"{source} holds standardised .npz clips, but not the statistics to undo that; "
+            "give --stats pose_normalization.json"
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class ClipReader:
+    """Turns a file into an example of `schema.features`, with float32 data.
+
+    statistics: what `.npz` clips were standardised with. fps: the wanted frame rate, or None.
+    """
+
+    statistics: Statistics | None = None
+    fps: float | None = None
+
+    def __call__(self, clip: files.PoseFile) -> dict:
+        """Raises SkippedClip: unreadable, malformed, other skeleton, or no shoulders."""
+        try:
+            content = clip.read()
+        except ValueError as error:
+            raise SkippedClip("unreadable", str(error)) from error
+        if clip.key.lower().endswith(".npz"):
+            pose = self._from_npz(content, clip.key)
+        else:
+            pose = _from_pose(content, clip.key)
+        if self.fps is not None:
+            pose = resample(pose, self.fps)
+        return {"data": pose.data, "mask": pose.mask, "id": clip.key, "fps": pose.fps}
+
+    def _from_npz(self, content: bytes, key: str) -> Pose:
+        try:
+            return npz.decode_clip(content, key, HOLISTIC_178, self.statistics)
+        except ValueError as error:
+            raise SkippedClip("malformed", str(error)) from error
+
+
+def _from_pose(content: bytes, key: str) -> Pose:
+    try:
+        pose = reader.read_pose(content, key, HOLISTIC_178)
+    except ValueError as error:
+        try:
+            reader.read_pose(content, key)
+        except ValueError:
+            raise SkippedClip("malformed", str(error)) from error
+        raise SkippedClip("other skeleton", str(error)) from error
+    try:
+        return preprocess.preprocess(pose)[0]
+    except ValueError as error:
+        raise SkippedClip("no shoulders", f"{key}: {error}") from error

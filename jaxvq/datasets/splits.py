@@ -1,0 +1,89 @@
+"""Which clip belongs to which split, and in which order the clips are stored."""
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from jaxvq.datasets.schema import SPLITS
+
+
+def record_order(key: str) -> bytes:
+    """Sort key of the records: a hash, so that neighbours on disk are unrelated clips."""
+    return hashlib.md5(key.encode("utf-8")).digest()
+
+
+def default_split(key: str) -> str:
+    """Split by md5 of the stem: 80 % train, 10 % validation, 10 % test, on every machine."""
+    stem = PurePosixPath(key).stem
+    digit = int(hashlib.md5(stem.encode("utf-8")).hexdigest(), 16) % 10
+    return "train" if digit < 8 else "validation" if digit == 8 else "test"
+
+
+def assign_splits(keys: Iterable[str], split_file: str | Path | None) -> dict[str, list[str]]:
+    """Split -> its keys in record order.
+
+    split_file: JSON {split: [key or stem, …]} or CSV with the columns file,split; keys that it does
+    not name are left out. Raises ValueError for an unknown split, a name in two splits, and names
+    that match no clip.
+    """
+    keys = sorted(keys, key=record_order)
+    assigned = {split: [] for split in SPLITS}
+    if split_file is None:
+        for key in keys:
+            assigned[default_split(key)].append(key)
+        return assigned
+    split_of = _read_split_file(Path(split_file))
+    unused = set(split_of)
+    for key in keys:
+        path = PurePosixPath(key)
+        names = [n for n in (key, str(path.with_suffix("")), path.stem) if n in split_of]
+        unused.difference_update(names)
+        if names:
+            assigned[split_of[names[0]]].append(key)
+    if len(unused) == len(split_of):
+        raise ValueError(
+            f"{split_file}: none of its {len(unused)} names is a clip of the input, "
+            f"for example {min(unused)!r}; expected names such as {keys[0]!r}"
+        )
+    return assigned
+
+
+def _read_split_file(path: Path) -> dict[str, str]:
+    text = path.read_text("utf-8-sig")
+    if path.suffix.lower() == ".json":
+        pairs = list(_json_pairs(path, text))
+    else:
+        pairs = list(_csv_pairs(path, text))
+    split_of: dict[str, str] = {}
+    for name, split in pairs:
+        split = {"val": "validation", "dev": "validation"}.get(split, split)
+        if split not in SPLITS:
+            raise ValueError(f"{path}: unknown split {split!r}; there are: {', '.join(SPLITS)}")
+        if split_of.setdefault(name, split) != split:
+            raise ValueError(f"{path}: {name!r} is both in {split_of[name]} and in {split}")
+    if not split_of:
+        raise ValueError(f"{path}: names no clips")
+    return split_of
+
+
+def _json_pairs(path: Path, text: str) -> Iterable[tuple[str, str]]:
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not JSON: {error}") from error
+    lists = content.values() if isinstance(content, dict) else [None]
+    if not all(isinstance(names, list) for names in lists):
+        raise ValueError(f'{path}: expected {{"train": [names], "validation": [names], …}}')
+    return ((str(name), split) for split, names in content.items() for name in names)
+
+
+def _csv_pairs(path: Path, text: str) -> Iterable[tuple[str, str]]:
+    reader = csv.DictReader(text.splitlines())
+    if not {"file", "split"} <= set(reader.fieldnames or ()):
+        raise ValueError(
+            f"{path}: expected a .json file, or CSV with the columns file,split; "
+            f"the first line is {text.partition(chr(10))[0][:80]!r}"
+        )
+    return ((row["file"] or "", row["split"] or "") for row in reader)

@@ -1,0 +1,78 @@
+"""Builds a corpus into ArrayRecord shards for training: DATA/<corpus>/<config>/<version>.
+
+    python -m tools.build_dataset --corpus sign_poses --input DIR_OR_ZIP --data_dir DATA
+
+Clips that cannot be used are skipped and listed with the reason in skipped.jsonl beside the shards;
+the build fails if they are too many. Built again with the same options, nothing is done. The result
+is an ordinary TFDS dataset: `tfds.builder_from_directory(FOLDER).as_data_source()` reads it.
+"""
+
+import argparse
+import json
+import os
+
+from tools import command
+
+
+def parse_arguments(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--corpus", required=True, help="a folder of jaxvq/datasets, such as sign_poses")
+    add("--input", required=True, help="directory (with subdirectories) or zip of the corpus")
+    add("--data_dir", required=True, help="where built datasets live")
+    add("--num_shards", type=int, help="shards a split (default: one for every 256 MiB)")
+    add("--max_skipped", type=float, default=0.05, metavar="SHARE",
+        help="share of the clips that may be unusable (default: %(default)s)")  # fmt: skip
+    add("--fps", type=float, help="resample all clips to this frame rate (default: keep theirs)")
+    add("--split_file", metavar="FILE",
+        help='JSON {"train": [names], …} or CSV with the columns file,split; names are paths or '
+        "stems, splits train, validation, test (default: by md5 of the stem)")  # fmt: skip
+    add("--stats", metavar="FILE",
+        help="pose_normalization.json that .npz clips were standardised with; a zip made by "
+        "tools.zip_dataset brings its own")  # fmt: skip
+    add("--workers", type=int, default=os.cpu_count(), help="processes (default: %(default)s)")
+    add("--overwrite", action="store_true", help="replace a dataset that is already built")
+    return parser.parse_args(argv)
+
+
+def main(argv=None) -> None:
+    """Builds the dataset and says what is in it."""
+    args = parse_arguments(argv)
+    from jaxvq.datasets import building
+
+    options = building.Options(
+        input=args.input,
+        num_shards=args.num_shards,
+        max_skipped=args.max_skipped,
+        split_file=args.split_file,
+        stats=args.stats,
+        workers=args.workers,
+    )
+    folder, built = building.build(
+        args.corpus, args.data_dir, options, fps=args.fps, overwrite=args.overwrite
+    )
+    print(f"{'built' if built else 'already built'}: {folder}")
+    print(describe(json.loads((folder / "counters.json").read_text()), str(folder)))
+
+
+def describe(counters: dict, folder: str) -> str:
+    """Clips and frames a split, and the skipped ones by reason."""
+    lines = [
+        f"  {split + ':':<12}{count['clips']:>9,} clips {count['frames']:>13,} frames"
+        for split, count in counters["splits"].items()
+    ]
+    reasons = ", ".join(f"{count} {reason}" for reason, count in counters["skipped"].items())
+    if reasons:
+        lines.append(f"  skipped:    {reasons}; listed in {os.path.join(folder, 'skipped.jsonl')}")
+    if not counters["splits"]["train"]["clips"]:
+        lines.append(
+            "  warning: no clip to train on, so the statistics are mean 0 and std 1; "
+            "--split_file can choose the splits"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    command.run(main)
