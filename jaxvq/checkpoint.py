@@ -8,7 +8,7 @@
         meta     JSON: step, config, skeleton, statistics, fingerprint of the data
 
 Each of the three loads alone, so a notebook reads `model` and `meta` and nothing of the optimizer.
-A model without training state (an imported one) is the same folder with an empty `train`. The
+A model without training state (an imported one) is the same folder without `train`. The
 position in the data needs no file of its own: it is the step.
 """
 
@@ -151,13 +151,12 @@ def save_model(directory, *, config, skeleton, statistics, params, state, step: 
         raise ValueError(f"{directory} holds a model already; give another --output")
     directory.mkdir(parents=True, exist_ok=True)
     with ocp.CheckpointManager(
-        (directory / CHECKPOINTS).resolve(), item_names=("model", "train", "meta")
+        (directory / CHECKPOINTS).resolve(), item_names=("model", "meta")
     ) as manager:
         manager.save(
             step,
             args=ocp.args.Composite(
                 model=ocp.args.StandardSave({"params": params, "state": state}),
-                train=ocp.args.StandardSave({}),
                 meta=ocp.args.JsonSave({**make_meta(config, skeleton, statistics), "step": step}),
             ),
         )
