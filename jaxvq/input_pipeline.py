@@ -8,6 +8,7 @@ the state of the pipeline is the number of the step, and neither hosts nor worke
 """
 
 import functools
+import gc
 import hashlib
 import json
 import threading
@@ -215,16 +216,25 @@ def _run(make, start: int, stop: int, num_workers: int) -> Iterator[Batch]:
     from absl import flags
 
     if start >= stop:
-        return iter(())
+        return
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()  # grain reads its flags, also where no absl.app parsed them
     steps = grain.MapDataset.range(start, stop).map(make)
     if num_workers == 0:
         options = grain.ReadOptions(num_threads=PREFETCH, prefetch_buffer_size=PREFETCH)
-        return iter(steps.to_iter_dataset(options))
+        yield from steps.to_iter_dataset(options)
+        return
     batches = steps.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
     options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=1)
-    return iter(batches.mp_prefetch(options))
+    iterator = iter(batches.mp_prefetch(options))
+    try:
+        for batch in iterator:
+            # Out of the workers' shared memory, which is then free again.
+            yield {name: np.array(array) for name, array in batch.items()}
+    finally:
+        iterator.close()
+        batch = iterator = None
+        gc.collect()  # cycles in grain hold each worker's last batch: shared memory, never freed
 
 
 @dataclass(frozen=True, eq=False)
