@@ -48,6 +48,7 @@ def load_pickle(
     *,
     persistent_load: Callable[[Any], Any] | None = None,
     set_state: Callable[[Any, Any], Any] | None = None,
+    take_bytes: Callable[[bytes], Any] | None = None,
 ) -> Any:
     """Loads one pickle of any protocol.
 
@@ -55,10 +56,12 @@ def load_pickle(
       source: bytes, or a file, which is left right behind the pickle (several may follow).
       allowed: (module, name) -> the function that takes the place of that global when the pickle
         calls it, or None for one that may only be mentioned. It is given what the pickle gives,
-        which need not make sense. Mentioned globals reach functions and the result as Global.
+        which need not make sense: check types first, and never print or hash a tuple (nested in
+        itself, it can be of any size). Mentioned globals reach functions and the result as Global.
       persistent_load: makes an object of a persistent id.
       set_state: (object, state) -> object, for objects that are given a state after they are made.
         Without it the state of a dict is dropped (PyTorch hangs version numbers there).
+      take_bytes: what stands for each bytes object from then on, such as its place on disk.
 
     Raises:
       ValueError: the pickle asks for something that is not allowed (Refused), or is damaged.
@@ -67,6 +70,8 @@ def load_pickle(
     machine = _Machine(allowed, persistent_load, set_state or _drop_state_of_dict)
     try:
         for opcode, argument, _ in pickletools.genops(file):
+            if take_bytes and isinstance(argument, bytes):
+                argument = take_bytes(argument)
             machine.run(opcode.name, argument)
         return machine.result()
     except Refused:
@@ -118,8 +123,10 @@ class _Machine:
         return Global(module, name, self.allowed[module, name])
 
     def call(self, function, arguments):
-        if not isinstance(function, Global) or function.function is None:
-            raise Refused(f"refused: the pickle calls {str(function)[:80]}, which is not allowed")
+        if not isinstance(function, Global):
+            raise Refused(f"refused: the pickle calls a value of type {type(function).__name__}")
+        if function.function is None:
+            raise Refused(f"refused: the pickle calls {function}, which is not allowed")
         self.stack.append(function.function(*arguments))
 
     def memoize(self, key: int) -> None:

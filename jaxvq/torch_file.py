@@ -76,8 +76,8 @@ def torch_storage(kind: Global, size: int, read: Callable[[], bytes], byteorder=
     name = expect(kind, Global).name
     if name not in _STORAGES:
         raise ValueError(f"{kind} is not the type of a storage")
-    if not isinstance(size, int) or size < 0:
-        raise ValueError(f"a {name} cannot have {size!r} elements")
+    if expect(size, int) < 0:
+        raise ValueError(f"a {name} cannot have {size} elements")
     return Storage(name, size, read, byteorder)
 
 
@@ -86,7 +86,7 @@ def _rebuild_tensor(storage, offset, shape, strides, *_unused) -> Tensor:
     shape, strides = expect(shape, tuple), expect(strides, tuple)
     numbers = (offset, *shape, *strides)
     if not all(type(n) is int and n >= 0 for n in numbers) or len(shape) != len(strides):
-        raise ValueError(f"impossible tensor: offset {offset!r}, {shape!r}, strides {strides!r}")
+        raise ValueError("the offset, shape and strides of a tensor are not whole numbers from 0")
     last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
     # A stride of 0 repeats elements: a few bytes could stand for terabytes.
     if 0 not in shape and (last >= storage.size or math.prod(shape) > storage.size):
@@ -126,28 +126,26 @@ def load_torch_zip(path, allowed: Allowed = TORCH_GLOBALS) -> Any:
     Raises:
       ValueError: not such a file, damaged, or its pickle asks for something not in `allowed`.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {member.filename: member for member in archive.infolist()}
-            pickles = [name for name in members if name.endswith("/data.pkl")]
-            if len(pickles) != 1:
-                raise ValueError("not a PyTorch file: it has no data.pkl")
-            root = pickles[0].removesuffix("data.pkl")
-            order = members.get(root + "byteorder")
-            byteorder = ">" if order and _read_stored(archive, order) == b"big" else "<"
-            data = _read_stored(archive, members[pickles[0]])
-    except zipfile.BadZipFile as error:
-        raise ValueError(
-            f"{path}: not a PyTorch file of the zip format, or cut short ({error})"
-        ) from error
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    with open(path, "rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                members = {member.filename: member for member in archive.infolist()}
+                pickles = [name for name in members if name.endswith("/data.pkl")]
+                if len(pickles) != 1:
+                    raise ValueError("it has no data.pkl")
+                root = pickles[0].removesuffix("data.pkl")
+                order = members.get(root + "byteorder")
+                byteorder = ">" if order and _read_stored(archive, order) == b"big" else "<"
+                data = _read_stored(archive, members[pickles[0]])
+        except Exception as error:  # zipfile has many words for damage
+            what = "not a PyTorch file of the zip format, or damaged"
+            raise ValueError(f"{path}: {what} ({error})") from error
 
     def storage(identity):
         what, kind, key, _device, size = expect(identity, tuple)
-        member = members.get(f"{root}data/{key}") if isinstance(key, str) else None
+        member = members.get(f"{root}data/{expect(key, str)}")
         if what != "storage" or member is None:
-            raise ValueError(f"the storage {str(key)[:80]} is not in the file")
+            raise ValueError(f"the storage {key[:80]} is not in the file")
         return torch_storage(kind, size, lambda: _read_member(path, member), byteorder)
 
     try:
@@ -167,5 +165,5 @@ def _read_stored(archive, member) -> bytes:
         raise ValueError(f"{member.filename} is compressed, which PyTorch never does")
     try:
         return archive.read(member)
-    except (zipfile.BadZipFile, EOFError) as error:
+    except Exception as error:  # zipfile has many words for damage
         raise ValueError(f"{member.filename} is damaged ({error})") from error
