@@ -139,8 +139,12 @@ def build(
     *,
     fps: float | None = None,
     overwrite: bool = False,
+    skipped_list: Path | None = None,
 ) -> tuple[Path, bool]:
     """Builds `corpus` under data_dir; returns its folder, and whether it had to be built.
+
+    A build that fails for its skipped clips leaves their list at skipped_list (default: in the
+    folder of the config).
 
     A dataset that was finished with the same options from the same input is left alone. A killed
     build leaves nothing behind that the next one does not remove. Raises ValueError where another
@@ -155,12 +159,13 @@ def build(
     folder = Path(make_builder().data_path)
     recipe = make_recipe(make_builder().list_clips(), options)
     folder.parent.mkdir(parents=True, exist_ok=True)
+    skipped_list = skipped_list or folder.parent / "skipped.jsonl"
     with _locked(folder.parent):
         _clean(folder)
         if folder.exists() and not overwrite:
             _check_same(folder, recipe)
             return folder, False
-        with _replacing(folder), _listing_skipped(folder.parent / "skipped.jsonl"):
+        with _replacing(folder), _listing_skipped(skipped_list):
             # TFDS makes a folder for downloads even where there are none.
             make_builder().download_and_prepare(download_dir=folder.parent / "incomplete.downloads")
     return folder, True

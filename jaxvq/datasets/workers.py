@@ -13,44 +13,47 @@ from concurrent.futures.process import BrokenProcessPool
 # Inputs a task: enough to make the cost of a task small, few enough to bound the memory.
 CHUNK = 4
 
+_function: Callable | None = None  # in a worker: what it was started for
 
-def map_ordered(function: Callable, inputs: Iterable, workers: int) -> Iterator:
+
+def map_ordered(function: Callable, inputs: Iterable, num_workers: int) -> Iterator:
     """`map(function, inputs)` on that many processes, holding at most a few results at a time.
 
-    The results do not depend on `workers`; 1 (or 0) stays in this process. Function, inputs and
+    The results do not depend on `num_workers`; 1 (or 0) stays in this process. Function, inputs and
     results must pickle. Processes are spawned, so a script needs `if __name__ == "__main__"`.
     Raises ValueError if a process dies.
     """
-    if workers <= 1:
+    if num_workers <= 1:
         yield from map(function, inputs)
         return
     inputs = iter(inputs)
     pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_end_with_parent
+        num_workers, multiprocessing.get_context("spawn"), initializer=_start, initargs=(function,)
     )
     pending: deque = deque()
     try:
         for chunk in iter(lambda: list(itertools.islice(inputs, CHUNK)), []):
-            pending.append(pool.submit(_call_each, function, chunk))
-            if len(pending) > 2 * workers:
+            pending.append(pool.submit(_call_each, chunk))
+            if len(pending) > 2 * num_workers:
                 yield from pending.popleft().result()
         while pending:
             yield from pending.popleft().result()
     except BrokenProcessPool as error:
         raise ValueError(
-            f"one of the {workers} worker processes died, probably for lack of memory; "
+            f"one of the {num_workers} worker processes died, probably for lack of memory; "
             "try fewer of them with --workers"
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _call_each(function: Callable, chunk: list) -> list:
-    return [function(item) for item in chunk]
+def _start(function: Callable) -> None:
+    """Keeps the function, and ends this process when its parent is killed.
 
-
-def _end_with_parent() -> None:
-    """Ends this process when its parent is killed; without it, it would wait for work for ever."""
+    Without the latter it would wait for work for ever: it holds both ends of its queue.
+    """
+    global _function
+    _function = function
     parent = multiprocessing.parent_process()
 
     def watch() -> None:
@@ -58,3 +61,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _call_each(chunk: list) -> list:
+    return [_function(item) for item in chunk]

@@ -1,0 +1,101 @@
+"""Writes a corpus as sign-vq's zip of npz files: a training set that its `ZipPoseDataset` reads.
+
+    python -m tools.zip_dataset --input DIR_OR_ZIP --output X.zip
+
+Each clip becomes <stem>.npz with `data` (float16, standardised, 0 where missing), `mask` (bool,
+True = missing) and `fps`: the numbers that tools.build_dataset stores, standardised by the moments
+of the train split. Those travel in the comment of the zip, so that it is itself an input of
+tools.build_dataset. Clips that cannot be used are listed in X.zip.skipped.jsonl.
+"""
+
+import argparse
+import functools
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from tools import command
+
+
+def parse_arguments(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--input", "--dir", required=True, help="directory or zip of .pose files")
+    add("--output", "--out", required=True, metavar="X.zip", help="the zip to write")
+    add("--stats", metavar="FILE",
+        help="standardise with this pose_normalization.json instead")  # fmt: skip
+    add("--max_skipped", type=float, default=0.05, metavar="SHARE",
+        help="share of the clips that may be unusable (default: %(default)s)")  # fmt: skip
+    add("--workers", type=int, default=os.cpu_count(), help="processes (default: %(default)s)")
+    return parser.parse_args(argv)
+
+
+def main(argv=None) -> None:
+    """Builds the dataset in a folder beside the zip, packs it, and says what is in the zip."""
+    args = parse_arguments(argv)
+    output = Path(args.output)
+    if not output.parent.is_dir():
+        raise ValueError(f"no such directory: {output.parent}")
+    data_dir = Path(f"{output}.incomplete")  # a fixed name: the next run removes it
+    shutil.rmtree(data_dir, ignore_errors=True)
+    try:
+        clips, counters = _write(args, output, data_dir, Path(f"{output}.skipped.jsonl"))
+    finally:
+        shutil.rmtree(data_dir, ignore_errors=True)
+    print(f"{output}: {clips} clips, {output.stat().st_size / 1e6:.1f} MB")
+    if counters["skipped"]:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in counters["skipped"].items())
+        print(f"skipped: {reasons}; listed in {output}.skipped.jsonl")
+
+
+def _write(args, output: Path, data_dir: Path, skipped_list: Path) -> tuple[int, dict]:
+    from jaxvq import input_pipeline
+    from jaxvq.datasets import building, npz
+    from jaxvq.pose import files
+    from jaxvq.pose.statistics import load_statistics
+
+    options = building.Options(
+        input=args.input, max_skipped=args.max_skipped, workers=args.workers
+    )
+    folder, _ = building.build("sign_poses", data_dir, options, skipped_list=skipped_list)
+    dataset = input_pipeline.open_dataset(folder)
+    statistics = dataset.statistics
+    if args.stats:
+        statistics = load_statistics(args.stats, dataset.skeleton)
+    names = npz.member_names(clip.key for clip in files.list_poses(args.input))
+    members = ((names[key], content) for key, content in _encode(dataset, statistics, args.workers))
+    npz.write_zip(output, members, dataset.skeleton, statistics)
+    counters = json.loads((folder / "counters.json").read_text())
+    if counters["skipped"]:
+        os.replace(folder / "skipped.jsonl", skipped_list)
+    return sum(map(len, dataset.lengths.values())), counters
+
+
+def _encode(dataset, statistics, num_workers: int) -> Iterator[tuple[str, bytes]]:
+    """Key and npz of every clip."""
+    from tqdm import tqdm
+
+    from jaxvq.datasets import workers
+
+    sources = {split: dataset.source(split) for split in dataset.lengths}
+    places = [(split, index) for split, source in sources.items() for index in range(len(source))]
+    encode = functools.partial(_encode_clip, sources, statistics)
+    encoded = workers.map_ordered(encode, places, num_workers)
+    yield from tqdm(encoded, total=len(places), unit="clip", desc="zip", dynamic_ncols=True)
+
+
+def _encode_clip(sources: dict, statistics, place: tuple[str, int]) -> tuple[str, bytes]:
+    from jaxvq.datasets import npz
+
+    split, index = place
+    example = sources[split][index]
+    content = npz.encode_clip(example["data"], example["mask"], example["fps"], statistics)
+    return example["id"], content
+
+
+if __name__ == "__main__":
+    command.run(main)
