@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxvq.pose.reader import Pose, pick_points
+from jaxvq.pose.reader import Pose, blank, pick_points
 from jaxvq.pose.skeleton import HOLISTIC_178, Skeleton
 
 # A point this many shoulder widths away is no pose any more (and soon leaves float16).
@@ -44,7 +44,7 @@ def correct_wrists(pose: Pose) -> Pose:
     """Puts the body's wrist onto the hand's wrist in the frames where the hand is seen."""
     data, confidence = pose.data.copy(), pose.confidence.copy()
     for at_hand, at_body, _ in pose.skeleton.wrist_pairs:
-        seen = confidence[:, at_hand] > 0
+        seen = confidence[:, at_hand] != 0
         data[seen, at_body] = data[seen, at_hand]
         confidence[seen, at_body] = confidence[seen, at_hand]
     return pose.replace(data=data, confidence=confidence)
@@ -57,7 +57,7 @@ def normalize_shoulders(pose: Pose) -> tuple[Pose, Placement]:
     coordinates. Raises ValueError without such a frame, or for shoulders in one place.
     """
     right, left = pose.skeleton.shoulders
-    seen = (pose.confidence[:, right] > 0) & (pose.confidence[:, left] > 0)
+    seen = (pose.confidence[:, right] != 0) & (pose.confidence[:, left] != 0)
     if not seen.any():
         raise ValueError(f"none of the {len(seen)} frames shows both shoulders: cannot normalise")
     rights = pose.data[:, right][seen].astype(np.float64)
@@ -73,7 +73,7 @@ def normalize_shoulders(pose: Pose) -> tuple[Pose, Placement]:
         row = np.tile(center.astype(np.float32), pose.skeleton.num_points)
         data = (pose.data.reshape(len(seen), -1) - row).reshape(pose.data.shape)
         data *= np.float32(placement.scale)
-    data[pose.mask] = 0
+    blank(data, pose.mask)
     largest = max(data.max(), -data.min())
     if not largest <= MAX_COORDINATE:
         raise ValueError(
@@ -98,14 +98,15 @@ def unshift_hands(pose: Pose) -> Pose:
 
 
 def _move_hands(pose: Pose, sign: int) -> Pose:
+    frames, points, dims = pose.data.shape
     data, confidence = pose.data.copy(), pose.confidence.copy()
+    flat = data.reshape(frames, points * dims)
     for _, at_body, hand in pose.skeleton.wrist_pairs:
-        span = slice(hand[0], hand[-1] + 1)
-        missing = confidence[:, span] == 0
-        missing |= confidence[:, at_body, None] == 0
-        data[:, span] += sign * data[:, at_body, None]
-        data[:, span][missing] = 0
-        confidence[:, span][missing] = 0
+        first, last = hand[0], hand[-1] + 1
+        wrist = data[:, at_body] if sign > 0 else -data[:, at_body]
+        flat[:, first * dims : last * dims] += np.tile(wrist, last - first)
+        confidence[confidence[:, at_body] == 0, first:last] = 0
+    blank(data, confidence == 0)
     return pose.replace(data=data, confidence=confidence)
 
 
@@ -122,5 +123,5 @@ def restore(pose: Pose, placement: Placement) -> Pose:
     """Undoes `shift_hands` and `normalize_shoulders`: poses in the units of the recording."""
     pose = unshift_hands(pose)
     data = pose.data / np.float32(placement.scale) + placement.center.astype(np.float32)
-    data[pose.mask] = 0
+    blank(data, pose.mask)
     return pose.replace(data=data)

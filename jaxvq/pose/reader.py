@@ -14,8 +14,9 @@ import numpy as np
 
 from jaxvq.pose.skeleton import Component, Skeleton, find_points
 
-# OpenPose writes confidences slightly above 1; beyond this the bytes are no confidences.
-MAX_CONFIDENCE = 1.1
+# OpenPose writes confidences slightly above 1, and interpolated clips have some slightly below 0;
+# beyond this the bytes are no confidences.
+CONFIDENCE_RANGE = (-0.1, 1.1)
 
 
 @dataclass(frozen=True)
@@ -87,25 +88,31 @@ def _check_confidence(confidence: np.ndarray) -> None:
     if np.isnan(low):  # some files mark missing points with NaN
         numbers = confidence[~np.isnan(confidence)]
         low, high = numbers.min(initial=0), numbers.max(initial=0)
-    if low < 0 or high > MAX_CONFIDENCE:
+    if low < CONFIDENCE_RANGE[0] or high > CONFIDENCE_RANGE[1]:
         raise ValueError(
             f"the body is damaged: confidences from {low:g} to {high:g}, "
-            f"expected 0 to {MAX_CONFIDENCE}"
+            f"expected 0 to {CONFIDENCE_RANGE[1]}"
         )
 
 
 def _without_missing(data: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    seen = confidence > 0
+    seen = (confidence != 0) & (confidence == confidence)  # 0 or NaN: missing
     with np.errstate(over="ignore", invalid="ignore"):
         finite = np.isfinite(data.sum())  # one number not finite makes the sum so
     if not finite:
         seen &= np.isfinite(data).all(axis=-1)
     if seen.all():
         return data, confidence
-    data, confidence, missing = data.copy(), confidence.copy(), ~seen
-    data[missing] = 0
-    confidence[missing] = 0
+    data, confidence = np.array(data, order="C"), np.array(confidence, order="C")
+    blank(data, ~seen)
+    confidence.reshape(-1)[np.flatnonzero(~seen)] = 0
     return data, confidence
+
+
+def blank(data: np.ndarray, mask: np.ndarray) -> None:
+    """Sets missing points to 0 in place: data (t, v, c) contiguous, mask bool (t, v)."""
+    # Much faster than data[mask] = 0.
+    data.reshape(-1, data.shape[-1])[np.flatnonzero(mask)] = 0
 
 
 def pick_points(
@@ -113,7 +120,8 @@ def pick_points(
 ) -> tuple[np.ndarray, np.ndarray]:
     """data (t, v, c) and confidence (t, v) of `source` as those of `target` (`select_points`)."""
     points, found, columns = find_points(source, target)
-    data, confidence = data.take(points, axis=1), confidence.take(points, axis=1)
+    if len(points) != source.num_points or (points != np.arange(len(points))).any():
+        data, confidence = data.take(points, axis=1), confidence.take(points, axis=1)
     if columns != tuple(range(data.shape[-1])):
         zeros = np.zeros_like(confidence)
         data = np.stack([zeros if c is None else data[..., c] for c in columns], axis=-1)

@@ -23,7 +23,7 @@ def resample(pose: Pose, fps: float) -> Pose:
     after = np.minimum(before + 1, old - 1)
     weight = (times - before).astype(np.float32)
     nearest = np.where(weight < 0.5, before, after)
-    both = (pose.confidence[before] > 0) & (pose.confidence[after] > 0)
+    both = ~(pose.mask[before] | pose.mask[after])
 
     def blend(values: np.ndarray) -> np.ndarray:
         fraction = weight.reshape(-1, *[1] * (values.ndim - 1))
