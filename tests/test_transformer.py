@@ -111,6 +111,7 @@ def test_bfloat16_compute_keeps_parameters_and_output_in_float32():
     assert output.pose.dtype == jnp.float32 and output.indices.dtype == jnp.int32
 
 
+@pytest.mark.parametrize("network", ["rotary"], indirect=True)
 def test_dropout_acts_in_training_only(network):
     _, model, params, run = network
     batch = clip(4, 5)
