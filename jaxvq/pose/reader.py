@@ -68,9 +68,9 @@ def _parse(buffer: bytes, wanted: Skeleton | None) -> Pose:
     if len(buffer) < 12:
         raise ValueError(f"not a .pose file: {len(buffer)} bytes, no complete header")
     version, *canvas = struct.unpack_from("<fHHH", buffer)
-    version = 0.0 if version == 0 else round(version, 3)
-    if version not in (0.0, 0.1, 0.2):
+    if version != 0 and round(version, 3) not in (0.1, 0.2):
         raise ValueError(f"not a .pose file: version {version:g} is none of 0.0, 0.1 and 0.2")
+    version = round(version, 3)
     skeleton, offset = _read_skeleton(buffer)
     read_body = _read_frames if version == 0 else _read_block
     data, confidence, fps = read_body(buffer, offset, skeleton, version)
