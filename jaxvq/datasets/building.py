@@ -55,6 +55,7 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
     """
 
     skeleton: Skeleton
+    homepage: str
 
     def __init__(self, *, options: Options | None = None, **kwargs):
         self.options = options
@@ -77,7 +78,8 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
         raise NotImplementedError
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(features=schema.features(self.skeleton))
+        features = schema.features(self.skeleton)
+        return self.dataset_info_from_configs(features=features, homepage=self.homepage)
 
     def _log_download_bytes(self) -> None:
         """Silent: TFDS would announce a download."""
@@ -196,8 +198,11 @@ def _stamps(clips: Iterable) -> Iterator[str]:
     archives: dict[str, dict[str, int]] = {}
     for clip in clips:
         if clip.member is None:
-            status = os.stat(clip.path)
-            yield f"{clip.key} {status.st_size} {status.st_mtime_ns}\n"
+            try:
+                status = os.stat(clip.path)
+                yield f"{clip.key} {status.st_size} {status.st_mtime_ns}\n"
+            except OSError:  # it will be skipped as unreadable
+                yield f"{clip.key} unreadable\n"
             continue
         if clip.path not in archives:
             with zipfile.ZipFile(clip.path) as archive:

@@ -31,6 +31,7 @@ class Builder(building.CorpusBuilder):
         PoseConfig(name="holistic_178", description="Each clip at its own frame rate.")
     ]
     skeleton = HOLISTIC_178
+    homepage = "https://github.com/sign-language-processing/pose"
 
     @classmethod
     def make_config(cls, fps: float | None) -> PoseConfig:
