@@ -15,7 +15,7 @@ def distances(predicted, target, std) -> jax.Array:
 
     Args:
       predicted, target: (…, v, c), standardised.
-      std: (v, c) in shoulder widths, the statistics' standard deviation.
+      std: (v, c) in shoulder widths, the statistics' scale.
 
     Returns:
       float32 (…, v) in shoulder widths.

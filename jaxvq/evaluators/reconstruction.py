@@ -58,7 +58,7 @@ def evaluate(tokenizer: PoseTokenizer, clips: Iterator[Pose]) -> dict[str, float
 def make_step(tokenizer: PoseTokenizer) -> Callable:
     """Returns a compiled `step(variables, batch) -> sums` over one batch of windows."""
     task, parts = tokenizer.task, tokenizer.model.skeleton.parts
-    std = tokenizer.model.statistics.std
+    std = tokenizer.model.statistics.scale
 
     @jax.jit
     def step(variables, batch):

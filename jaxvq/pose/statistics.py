@@ -31,6 +31,11 @@ class Statistics:
         object.__setattr__(self, "constant", std == 0)
         object.__setattr__(self, "std", np.where(std == 0, np.float32(1), std))
 
+    @property
+    def scale(self) -> np.ndarray:
+        """float32 (v, c): what a unit of standardised space is worth; 0 where nothing ever moves."""
+        return np.where(self.constant, np.float32(0), self.std)
+
     def standardize(self, data: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """(data - mean) / std: data (..., v, c), mask bool (..., v) -> float32, 0 where missing."""
         result = np.asarray((data - self.mean) / self.std, np.float32)
@@ -38,8 +43,11 @@ class Statistics:
         return result
 
     def unstandardize(self, data: np.ndarray) -> np.ndarray:
-        """The inverse of `standardize`: data (..., v, c) -> float32, mean where the data are 0."""
-        return np.asarray(data * self.std + self.mean, np.float32)
+        """The inverse of `standardize`: data (..., v, c) -> float32, mean where the data are 0.
+
+        A coordinate that never changes comes out as its mean, whatever a model made of it.
+        """
+        return np.asarray(data * self.scale + self.mean, np.float32)
 
 
 @dataclass

@@ -36,7 +36,7 @@ def make(config, skeleton, statistics) -> "PoseAutoencoder":
     return PoseAutoencoder(
         model=model,
         weights=hand_weights(skeleton, config.loss.hand_weight),
-        std=np.asarray(statistics.std, np.float32),
+        std=statistics.scale,
         velocity_weight=config.loss.velocity_weight,
         loss_type=config.loss.type,
     )

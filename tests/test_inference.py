@@ -1,0 +1,282 @@
+"""Poses to tokens and back through the API and the commands that users call."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from pose_format import Pose as PoseFormatPose
+
+from jaxvq import inference
+from jaxvq.pose.reader import read_pose
+from jaxvq.pose.writer import write_pose
+from tools import codes_to_poses, evaluate, poses_to_codes, reconstruct_poses
+
+
+@pytest.fixture(scope="module")
+def tokenizer(run_dir):
+    return inference.load(run_dir)
+
+
+@pytest.fixture(scope="module")
+def poses(corpus):
+    return [read_pose(path) for path in sorted(corpus.glob("*.pose"))[1:5]]
+
+
+def test_decode_of_encode_is_the_forward_pass(tokenizer, poses):
+    clips = [tokenizer.standardize(pose)[0] for pose in poses]
+    whole = tokenizer.reconstruct_clips(clips)
+    decoded = tokenizer.decode_tokens(tokenizer.encode(poses))
+    for a, b, clip in zip(whole, decoded, clips, strict=True):
+        assert a.shape == b.shape == clip.data.shape
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_batching_changes_nothing(tokenizer, poses):
+    """One by one, all together, and in another order: the same tokens."""
+    together = tokenizer.encode(poses)
+    for pose, tokens in zip(poses, together, strict=True):
+        alone = tokenizer.encode(pose)
+        assert (
+            (alone.fps, alone.length) == (tokens.fps, tokens.length) == (pose.fps, len(pose.data))
+        )
+        np.testing.assert_array_equal(alone.indices, tokens.indices)
+    for tokens, reverse in zip(together, tokenizer.encode(poses[::-1])[::-1], strict=True):
+        np.testing.assert_array_equal(tokens.indices, reverse.indices)
+
+
+def test_a_clip_of_15000_frames_is_its_windows(tokenizer, poses):
+    pose = poses[0]
+    repeats = -(-15_000 // len(pose.data))
+    long = pose.replace(
+        data=np.tile(pose.data, (repeats, 1, 1))[:15_000],
+        confidence=np.tile(pose.confidence, (repeats, 1))[:15_000],
+    )
+    clip = tokenizer.standardize(long)[0]
+    indices = tokenizer.encode_clips([clip])[0]
+    assert indices.shape == (15_000, 1, 1)
+    start = 7 * tokenizer.window
+    part = clip.replace(data=clip.data[start : start + 40], confidence=clip.confidence[start:][:40])
+    window = clip.replace(
+        data=clip.data[start : start + tokenizer.window],
+        confidence=clip.confidence[start : start + tokenizer.window],
+    )
+    np.testing.assert_array_equal(
+        tokenizer.encode_clips([window])[0], indices[start : start + tokenizer.window]
+    )
+    assert tokenizer.encode_clips([part])[0].shape == (40, 1, 1)
+
+
+def test_windows_hold_every_frame_once_in_few_shapes(tokenizer, poses):
+    clips = [tokenizer.standardize(pose)[0] for pose in poses] * 30
+    seen = [np.zeros(len(clip.data), int) for clip in clips]
+    shapes = set()
+    for windows in tokenizer.windows(clips):
+        rows, frames = windows.batch["segment"].shape
+        assert rows * frames <= inference.FRAMES_PER_BATCH
+        shapes.add((rows, frames))
+        for row, (clip, start, length) in enumerate(windows.rows):
+            seen[clip][start : start + length] += 1
+            np.testing.assert_array_equal(
+                windows.batch["pose"][row, :length], clips[clip].data[start : start + length]
+            )
+            assert (windows.batch["segment"][row] > 0).sum() == length
+    assert all((counts == 1).all() for counts in seen)
+    assert len(shapes) <= 6
+
+
+def test_only_masked_keeps_seen_points_bit_for_bit(tokenizer, poses):
+    pose = next(pose for pose in poses if pose.mask.any())
+    filled = tokenizer.reconstruct(pose, only_masked=True)
+    from jaxvq.pose.preprocess import select_points
+
+    original = select_points(pose, filled.skeleton)
+    seen = ~original.mask
+    assert original.data[seen].tobytes() == filled.data[seen].tobytes()
+    assert not filled.mask.any() and np.isfinite(filled.data).all()
+    assert (filled.data[~seen] != 0).any()
+    # A hand that was missing hangs on the wrist that was seen.
+    for at_hand, at_body, _ in filled.skeleton.wrist_pairs:
+        lost = original.mask[:, at_hand] & ~original.mask[:, at_body]
+        np.testing.assert_allclose(filled.data[lost, at_hand], filled.data[lost, at_body],
+        rtol=1e-4)
+
+
+def test_reconstruction_stands_where_the_input_stood(tokenizer, poses):
+    pose = poses[0]
+    result = tokenizer.reconstruct(pose)
+    right, left = result.skeleton.shoulders
+    from jaxvq.pose.preprocess import select_points
+
+    before = select_points(pose, result.skeleton).data
+    width = np.linalg.norm(before[:, right] - before[:, left], axis=-1).mean()
+    for index in (right, left):
+        distance = np.linalg.norm(result.data[:, index] - before[:, index], axis=-1).mean()
+        assert distance < 0.5 * width
+    assert result.fps == pose.fps and result.canvas == pose.canvas
+
+
+def test_wrong_tokens_are_explained(tokenizer):
+    good = np.zeros((5, 1, 1), np.int32)
+    for tokens, message in (
+        (inference.Tokens(good + 1000, 25.0, 5), "code 1000 is outside of 0..999"),
+        (inference.Tokens(good - 1, 25.0, 5), "code -1 is outside"),
+        (inference.Tokens(good, 25.0, 9), "5 steps of tokens cannot be 9 frames"),
+        (inference.Tokens(good[:, 0], 25.0, 5), "tokens of shape"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tokenizer.decode(tokens)
+
+
+# ------------------------------------------------------------------------------- commands
+
+
+@pytest.fixture(scope="module")
+def codes(run_dir, corpus, tmp_path_factory):
+    output = tmp_path_factory.mktemp("codes") / "codes.csv"
+    assert poses_to_codes.main(
+        ["--model", str(run_dir), "--data", str(corpus), "--output", str(output)]) == 0  # fmt: skip
+    return output
+
+
+def test_codes_of_a_folder_and_back(codes, run_dir, corpus, tmp_path, tokenizer, capsys):
+    rows = list(csv.DictReader(codes.open()))
+    assert list(rows[0]) == ["file", "fps", "length", "codes"]
+    assert len(rows) == 29  # of 30 clips one is broken
+    assert any(row["file"].startswith("sub/") for row in rows)
+    row = next(row for row in rows if not row["file"].startswith("sub/"))
+    tokens = tokenizer.encode(read_pose(corpus / row["file"]))
+    assert row["codes"] == " ".join(map(str, tokens.flat()))
+    assert int(row["length"]) == tokens.length and float(row["fps"]) == tokens.fps
+
+    assert codes_to_poses.main(
+        ["--model", str(run_dir), "--codes", str(codes), "--output", str(tmp_path)]) == 0  # fmt:
+        skip
+    for row in rows:
+        with (tmp_path / row["file"]).open("rb") as file:
+            pose = PoseFormatPose.read(file.read())
+        assert len(pose.body.data) == int(row["length"])
+        assert pose.body.fps == pytest.approx(float(row["fps"]))
+        assert pose.header.total_points() == 178
+
+
+def test_codes_as_text_and_as_an_argument(run_dir, tokenizer, tmp_path):
+    lines = tmp_path / "codes.txt"
+    lines.write_text("731 63 540\n5 6\n")
+    model = ["--model", str(run_dir)]
+    codes_to_poses.main([*model, "--codes", str(lines), "--output", str(tmp_path / "out")])
+    codes_to_poses.main([*model, "--codes", "731 63 540", "--output", str(tmp_path / "x.pose"),
+                         "--fps", "30"])  # fmt: skip
+    one, other = read_pose(tmp_path / "out" / "0.pose"), read_pose(tmp_path / "x.pose")
+    np.testing.assert_allclose(one.data, other.data, rtol=1e-5)
+    assert (one.fps, other.fps) == (25, 30)
+    assert len(read_pose(tmp_path / "out" / "1.pose").data) == 2
+    indices = np.array([731, 63, 540], np.int32).reshape(3, 1, 1)
+    expected = tokenizer.decode(inference.Tokens(indices, 30.0, 3))
+    np.testing.assert_allclose(other.data, expected.data, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("file,fps,length\na,25,1\n", "lacks the columns codes"),
+        ("file,fps,length,codes\na,25,2,1 x\n", r":2: codes must be integers"),
+        ("file,fps,length,codes\na,25,3,1 2\n", r":2: 2 steps of codes for 3 frames"),
+        ("file,fps,length,codes\na,0,2,1 2\n", r":2: fps 0 and length 2 must be above 0"),
+        ("file,fps,length,codes\n../../a,25,2,1 2\n", "leads out of --output"),
+        ("file,fps,length,codes\n", "holds no clips"),
+    ],
+)
+def test_a_wrong_csv_is_one_line(run_dir, tmp_path, text, message):
+    path = tmp_path / "codes.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message) as error:
+        codes_to_poses.main(["--model", str(run_dir), "--codes", str(path),
+                             "--output", str(tmp_path / "out")])  # fmt: skip
+    assert "\n" not in str(error.value)
+
+
+def test_reconstruct_poses(run_dir, corpus, tmp_path):
+    path = sorted(corpus.glob("*.pose"))[2]
+    output = tmp_path / "new" / "y.pose"
+    reconstruct_poses.main(["--model", str(run_dir), "--input", str(path), "--output", str(output),
+                            "--only-masked"])  # fmt: skip
+    assert len(read_pose(output).data) == len(read_pose(path).data)
+
+
+def test_commands_explain_wrong_paths(run_dir, corpus, tmp_path):
+    for main, arguments, message in (
+        (poses_to_codes.main, ["--model", "/nowhere", "--data", str(corpus)], "/nowhere does not"),
+        (poses_to_codes.main, ["--model", str(run_dir), "--data", "/nowhere"], "/nowhere"),
+        (poses_to_codes.main, ["--model", str(tmp_path), "--data", str(corpus)], "no checkpoint"),
+        (codes_to_poses.main, ["--model", str(run_dir), "--codes", "nope.txt"], "neither a file"),
+        (reconstruct_poses.main, ["--model", str(run_dir), "--input", "no.pose"], "no such file"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            main([*arguments, "--output", str(tmp_path / "x")])
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "a.pose").write_bytes(b"not a pose")
+    with pytest.raises(ValueError, match="none of the 1 files"):
+        poses_to_codes.main(["--model", str(run_dir), "--data", str(empty),
+                             "--output", str(tmp_path / "codes.csv")])  # fmt: skip
+    assert not (tmp_path / "codes.csv").exists()
+
+
+def test_evaluate_writes_numbers_videos_and_a_page(run_dir, tmp_path, tokenizer, data_dir):
+    evaluate.main(["--checkpoint", str(run_dir), "--split", "train", "--output_dir", str(tmp_path),
+                   "--visualize", "--num_videos", "2"])  # fmt: skip
+    values = json.loads((tmp_path / "metrics.json").read_text())
+    for key in ("mpjpe/all", "mpjpe/body", "mpjpe/face", "mpjpe/hands", "pck/0.05",
+                "code_utilization", "perplexity", "bits_per_frame", "bits_per_second"):  # fmt: skip
+        assert np.isfinite(values[key]), key
+    assert values["bits_per_frame"] == pytest.approx(np.log2(1000))
+    # By hand, clip by clip, in numpy.
+    from jaxvq.input_pipeline import open_dataset
+
+    total, count, frames = 0.0, 0, 0
+    source = open_dataset(data_dir).source("train")
+    for record in (source[i] for i in range(len(source))):
+        clip = tokenizer.from_record(record)
+        predicted = tokenizer.reconstruct_clips([clip])[0]
+        unstandardize = tokenizer.model.statistics.unstandardize
+        error = np.linalg.norm(unstandardize(predicted) - unstandardize(clip.data), axis=-1)
+        error = error[~clip.mask]
+        total, count, frames = total + error.sum(), count + error.size, frames + len(clip.data)
+    assert values["mpjpe/all"] == pytest.approx(total / count, rel=1e-4)
+    assert (values["clips"], values["frames"]) == (len(source), frames)
+    page = (tmp_path / "index.html").read_text()
+    assert page.count("data:image/gif;base64,") == 2 and "http" not in page.replace("xmlns", "")
+    assert (tmp_path / "videos" / "train_1.gif").exists()
+
+
+def test_write_pose_round_trip(tokenizer, poses, tmp_path):
+    tokens = tokenizer.encode(poses[0])
+    pose = tokenizer.decode(tokens)
+    write_pose(tmp_path / "a.pose", pose)
+    np.testing.assert_array_equal(read_pose(tmp_path / "a.pose").data, pose.data)
+
+
+def test_sign_vq_codes_through_the_command(shared, tmp_path):
+    """The codes that sign-vq's own program wrote, from the same files and checkpoint."""
+    from tools import import_sign_vq
+
+    for name in ("sign_vq_one_codebook", "sign_vq_two_codebooks"):
+        golden = shared / "golden" / name
+        model = tmp_path / name
+        import_sign_vq.main(["--checkpoint", str(golden / "model.ckpt"),
+                             "--args", str(golden / "args.json"), "--output", str(model),
+                             "--stats", str(golden / "pose_normalization.json")])  # fmt: skip
+        equal = total = 0
+        for row in csv.DictReader((golden / "expected_codes.csv").open()):
+            output = tmp_path / "codes.csv"
+            poses_to_codes.main(["--model", str(model), "--output", str(output),
+                                 "--data", str(shared / "data/samples/pose" / row["file"])])  # fmt:
+                                 skip
+            ours = next(csv.DictReader(output.open()))
+            assert ours["file"] == row["file"] and ours["length"] == row["length"]
+            assert float(ours["fps"]) == pytest.approx(float(row["fps"]))
+            a, b = ours["codes"].split(), row["codes"].split()
+            assert len(a) == len(b)
+            equal, total = equal + sum(x == y for x, y in zip(a, b, strict=True)), total + len(a)
+        assert equal >= 0.995 * total, f"{name}: {equal} of {total} codes are equal"
