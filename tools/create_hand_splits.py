@@ -1,0 +1,100 @@
+"""Draws balanced hand poses from many data sets and deals them to train, val and test.
+
+    python -m tools.create_hand_splits --data_dir NPZ_DIR --output_dir dataset_splits
+
+NPZ_DIR holds one file a data set, with lhand_pose and rhand_pose of (frames, 45); its name is the
+data set's (tools.import_hands makes such files from other formats). Only headers are read. Writes
+{train,val,test}_samples.json and dataset_metadata.json. What to draw is in configs/hand_splits.py;
+--config.targets.high=1050000 changes one number, --config FILE takes another file.
+
+By default frames are dealt one by one, as the hand prior generator does; a frame for testing then
+has neighbours among those for training. --split_by block keeps runs of frames together.
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+from tools import command
+
+CONFIG = Path(__file__).resolve().parent.parent / "configs" / "hand_splits.py"
+
+
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser("tools.create_hand_splits", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--data_dir", default="../data", help="folder of NPZ files (default: %(default)s)")
+    add("--output_dir", default="dataset_splits", help="folder to write (default: %(default)s)")
+    add("--seed", type=int, default=42, help="of the draw (default: %(default)s)")
+    add("--config", default=str(CONFIG), metavar="FILE[:VARIANT]",
+        help="what to draw (default: configs/hand_splits.py); --config.FIELD=VALUE changes a field")
+    add("--totals", default="exact", choices=("exact", "floor"),
+        help="floor: round every data set down, as the hand prior generator does; then its own "
+        "split files come out again, number by number (default: %(default)s)")
+    add("--split_by", default="frame", choices=("frame", "block"),
+        help="deal single frames or runs of neighbours (default: %(default)s)")
+    add("--block_frames", type=int, default=1024, help="length of a run (default: %(default)s)")
+    add("--gap_frames", type=int, default=32,
+        help="unused frames at both ends of a run for val or test (default: %(default)s)")
+    add("--cap", action="store_true", help="lower targets to what the data sets hold")
+    args, changes = parser.parse_known_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
+
+    import dataclasses
+
+    from jaxvq.hands import npz, splits
+
+    config = read_config(args.config, changes)
+    recipe = splits.Recipe(
+        datasets=config.datasets.to_dict(), targets=config.targets.to_dict(),
+        ratios=config.ratios.to_dict(), totals=args.totals, split_by=args.split_by,
+        block_frames=args.block_frames, gap_frames=args.gap_frames)
+    frames = npz.count_frames(args.data_dir)
+    if args.cap:
+        recipe = dataclasses.replace(recipe, targets=splits.capped(recipe, frames))
+    result = splits.plan(frames, recipe, args.seed)
+    splits.save(result, args.output_dir)
+    print(describe(result.metadata, args.output_dir))
+    return 0
+
+
+def read_config(source: str, changes: list[str]):
+    """The config of a file with changes such as --config.targets.high=1; ValueError names a field
+    or argument that does not exist."""
+    from absl import flags
+    from ml_collections import config_flags
+
+    unknown = [word for word in changes[:1] if not word.lstrip("-").startswith("config.")]
+    if unknown:
+        raise ValueError(f"unknown argument {unknown[0]}; see --help")
+    path = source.partition(":")[0]
+    if not Path(path).is_file():
+        raise ValueError(f"--config: no such file: {path}")
+    words = ["tools.create_hand_splits", f"--config={source}", *changes]
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=words)
+    try:
+        rest = values(words)
+    except (flags.Error, AttributeError, KeyError, TypeError) as error:
+        text = " ".join(str(error).replace("\\n", " ").replace("\\'", "'").split())
+        raise ValueError(f"--config: {text.rpartition('ValueError: ')[2]}") from error
+    if len(rest) > 1:
+        raise ValueError(f"unknown argument {rest[1]}; see --help")
+    return values.config
+
+
+def describe(metadata: dict, output_dir: str) -> str:
+    """What was drawn: a line a priority, and one for the splits."""
+    lines = [
+        f"{priority + ':':<8} {info['target_samples']:>9,} of {info['total_available']:>11,} "
+        f"frames ({info['rate']:6.2%}) from {len(info['datasets'])} data sets"
+        for priority, info in metadata["sampling_info"].items()
+    ]
+    sizes = metadata["dataset_creation_info"]["splits"]
+    splits = ", ".join(f"{split} {size:,}" for split, size in sizes.items())
+    return "\n".join([*lines, f"{output_dir}: {splits}"])
+
+
+if __name__ == "__main__":
+    command.run(main)
