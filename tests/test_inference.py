@@ -98,8 +98,9 @@ def test_only_masked_keeps_seen_points_bit_for_bit(tokenizer, poses):
     # A hand that was missing hangs on the wrist that was seen.
     for at_hand, at_body, _ in filled.skeleton.wrist_pairs:
         lost = original.mask[:, at_hand] & ~original.mask[:, at_body]
-        np.testing.assert_allclose(filled.data[lost, at_hand], filled.data[lost, at_body],
-        rtol=1e-4)
+        np.testing.assert_allclose(
+            filled.data[lost, at_hand], filled.data[lost, at_body], rtol=1e-4
+        )
 
 
 def test_reconstruction_stands_where_the_input_stood(tokenizer, poses):
@@ -149,9 +150,8 @@ def test_codes_of_a_folder_and_back(codes, run_dir, corpus, tmp_path, tokenizer,
     assert row["codes"] == " ".join(map(str, tokens.flat()))
     assert int(row["length"]) == tokens.length and float(row["fps"]) == tokens.fps
 
-    assert codes_to_poses.main(
-        ["--model", str(run_dir), "--codes", str(codes), "--output", str(tmp_path)]) == 0  # fmt:
-        skip
+    arguments = ["--model", str(run_dir), "--codes", str(codes), "--output", str(tmp_path)]
+    assert codes_to_poses.main(arguments) == 0
     for row in rows:
         with (tmp_path / row["file"]).open("rb") as file:
             pose = PoseFormatPose.read(file.read())
@@ -269,10 +269,9 @@ def test_sign_vq_codes_through_the_command(shared, tmp_path):
                              "--stats", str(golden / "pose_normalization.json")])  # fmt: skip
         equal = total = 0
         for row in csv.DictReader((golden / "expected_codes.csv").open()):
-            output = tmp_path / "codes.csv"
-            poses_to_codes.main(["--model", str(model), "--output", str(output),
-                                 "--data", str(shared / "data/samples/pose" / row["file"])])  # fmt:
-                                 skip
+            output, source = tmp_path / "codes.csv", shared / "data/samples/pose" / row["file"]
+            arguments = ["--model", str(model), "--output", str(output), "--data", str(source)]
+            poses_to_codes.main(arguments)
             ours = next(csv.DictReader(output.open()))
             assert ours["file"] == row["file"] and ours["length"] == row["length"]
             assert float(ours["fps"]) == pytest.approx(float(row["fps"]))
