@@ -14,6 +14,7 @@ from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Statistics
 
 WHITE, RULE = (255, 255, 255), (208, 208, 208)
+ALMOST_WHITE_INDEX = 255
 OVERSAMPLING = 3
 MARGIN = 0.06
 # Thickness of limbs and radius of points, in parts of the picture's height.
@@ -142,11 +143,11 @@ def write_gif(path: str | Path, frames: np.ndarray, fps: float) -> None:
     if not len(frames) or not fps > 0:
         raise ValueError(f"cannot write a GIF of {len(frames)} frames at {fps} frames a second")
     palette = _palette(frames)
-    images = [Image.fromarray(frame).quantize(palette=palette, dither=0) for frame in frames]
+    images = [_indexed(frame, palette) for frame in frames]
     for image in images[1::2]:
         # Pillow joins equal neighbours into one longer frame; a corner pixel in a second,
         # indistinguishable white keeps them apart.
-        image.putpixel((0, 0), 255)
+        image.putpixel((0, 0), ALMOST_WHITE_INDEX)
     temporary = f"{path}.tmp{os.getpid()}"
     images[0].save(
         temporary, "GIF", save_all=True, append_images=images[1:],
@@ -155,14 +156,27 @@ def write_gif(path: str | Path, frames: np.ndarray, fps: float) -> None:
     os.replace(temporary, path)
 
 
-def _palette(frames: Sequence[np.ndarray]) -> Image.Image:
-    """One palette for the clip, from up to 16 frames; its last entry is almost white."""
+def _palette(frames: Sequence[np.ndarray]) -> list[int]:
+    """256 colours for the clip: white, those of up to 16 frames, and last a white of 254."""
     chosen = np.concatenate([frames[i] for i in range(0, len(frames), max(1, len(frames) // 16))])
-    palette = Image.fromarray(chosen).quantize(colors=254, method=Image.Quantize.MEDIANCUT)
-    colors = palette.getpalette()[: 254 * 3]
-    colors += WHITE * (255 - len(colors) // 3) + (254, 254, 254)
-    palette.putpalette(colors)
-    return palette
+    # The background would drown the lines, and come out greyish: leave it out.
+    ink = chosen[(chosen < 250).any(axis=-1)]
+    colors = list(WHITE)
+    if len(ink):
+        inks = Image.fromarray(ink[None]).quantize(colors=250, method=Image.Quantize.MEDIANCUT)
+        colors += inks.getpalette()[: 250 * 3]
+    return colors + [255] * (ALMOST_WHITE_INDEX * 3 - len(colors)) + [254] * 3
+
+
+def _indexed(frame: np.ndarray, palette: list[int]) -> Image.Image:
+    matching = Image.new("P", (1, 1))
+    matching.putpalette(palette[:-3] + list(WHITE))
+    indices = np.array(Image.fromarray(frame).quantize(palette=matching, dither=0))
+    # Pillow looks up colours coarsely: make sure of the background.
+    indices[(frame == 255).all(axis=-1) | (indices == ALMOST_WHITE_INDEX)] = 0
+    image = Image.fromarray(indices)
+    image.putpalette(palette)
+    return image
 
 
 def write_png(path: str | Path, frame: np.ndarray) -> None:

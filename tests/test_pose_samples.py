@@ -1,0 +1,172 @@
+"""All kinds of real `.pose` files: a sequence or one clear line each, equal to pose-format.
+
+The files come with the shared data; without it these tests are skipped.
+"""
+
+import numpy as np
+import pytest
+
+from jaxvq.pose.preprocess import (
+    correct_wrists,
+    normalize_shoulders,
+    preprocess,
+    restore,
+    select_points,
+)
+from jaxvq.pose.reader import read_pose
+from jaxvq.pose.skeleton import HOLISTIC_178
+
+NO_SHOULDERS = "none of the .* frames shows both shoulders"
+OPENPOSE = "no POSE_LANDMARKS.*there are: pose_keypoints_2d"
+# What a file ends as: its number of frames, or the line that says why not.
+SAMPLES = {
+    "ESL_143_ESL_حمل": 38,
+    "ESL_155_ESL_زفاف": 39,
+    "FOOTBALL_mediapipe576": 62,
+    "LIBRARY_576": 37,
+    "SGB_FSS_skew_left ": 165,
+    "anonymized_essen": 73,
+    "anonymized_kinder": 45,
+    "bbox_8pts": "POSE_LANDMARKS has none of LEFT_SHOULDER",
+    "colin-1-HOUSE": 93,
+    "dgs_DIFFERENT1^": 139,
+    "dgs_HOUSE1A^": 123,
+    "dgs_YOUNG1^": 113,
+    "dgs_stitched_178": 565,
+    "fingerspell_ase_fs-sts203d382660_178": 22,
+    "fingerspell_ase_fs-sts203d382660_586": 24,
+    "fingerspell_ase_fs-stsecaadae860_178": 26,
+    "fingerspell_ase_fs-stsecaadae860_586": 25,
+    "fluent_test_test_10_original": 39,
+    "fluent_test_test_10_updated": 149,
+    "fluent_test_test_12_original": 38,
+    "fluent_test_test_12_updated": 87,
+    "hand60fps_S10020+S2450a-S1f000": NO_SHOULDERS,
+    "hand60fps_S10620-S11920": NO_SHOULDERS,
+    "hand60fps_S14020-S14720": NO_SHOULDERS,
+    "hand60fps_S14051-S11502": NO_SHOULDERS,
+    "hand_normalized_nan": NO_SHOULDERS,
+    "handest_0ff215ef": 121,
+    "handest_6fb01565": 5,
+    "j22_example.mediapipe": 133,
+    "j22_example.mediapipe.reduced": 133,
+    "j22_example.openpose": OPENPOSE,
+    "js_viewer_576_v02": 97,
+    "lexicon_essen": 73,
+    "lexicon_kinder": 45,
+    "malformed_conf_longer": "351596 bytes instead of 324800",
+    "mediapipe_178_v01": 170,
+    "nan_unmasked_SbTU6": 44,
+    "normalized_canvas_3x5": 165,
+    "openpose_v00_number": OPENPOSE,
+    "openpose_v01_js_example": OPENPOSE,
+    "openpose_v01_viewer": OPENPOSE,
+    "phoenix14t_25October_2010_Monday_tagesschau-17": 86,
+    "quick_test_178": 174,
+    "righthand_only": NO_SHOULDERS,
+    "segmentation_example": 130,
+    "single_frame_576": 1,
+    "sts_ss0015d624e426fb9c0c6348b58cf813df": 67,
+    "sts_ss002817d3e58113181f30b49d335be06f": 105,
+    "sts_ss00311f321ed6f7e144f6637cd8aca015": 55,
+    "sts_ss00743b1519ba705ab98e3f9ff512b3c8": 69,
+    "whatsthatsign-524": 31,
+}
+# pose-format takes the NaN of this one, marked as seen, for numbers.
+UNLIKE_POSE_FORMAT = {"nan_unmasked_SbTU6"}
+READABLE = sorted(name for name, end in SAMPLES.items() if isinstance(end, int))
+
+
+@pytest.fixture(scope="module")
+def folder(shared):
+    return shared / "data/samples/pose"
+
+
+def test_every_sample_is_listed(folder):
+    assert {path.name.removesuffix(".pose") for path in folder.iterdir()} == set(SAMPLES)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_sequence_or_one_clear_line(folder, name):
+    path, end = folder / f"{name}.pose", SAMPLES[name]
+    if isinstance(end, str):
+        with pytest.raises(ValueError, match=end) as caught:
+            preprocess(read_pose(path, skeleton=HOLISTIC_178))
+        assert "\n" not in str(caught.value)
+        return
+    pose, _ = preprocess(read_pose(path))
+    assert pose.data.shape == (end, 178, 3) and pose.data.dtype == np.float32
+    assert np.isfinite(pose.data).all() and not pose.data[pose.mask].any()
+    assert 0 < pose.fps <= 60 and not pose.mask.all()
+    quick, _ = preprocess(read_pose(path, skeleton=HOLISTIC_178))
+    np.testing.assert_array_equal(quick.data, pose.data)
+    np.testing.assert_array_equal(quick.mask, pose.mask)
+
+
+def test_openpose_files_are_read_even_if_not_selected(folder):
+    for name, frames in (("openpose_v00_number", 93), ("openpose_v01_viewer", 93)):
+        pose = read_pose(folder / f"{name}.pose")
+        assert pose.data.shape == (frames, 137, 2) and pose.fps == 24
+        assert pose.confidence.max() > 1  # as OpenPose wrote it
+    names = [pose.skeleton.names[index][1] for index in pose.skeleton.shoulders]
+    assert names == ["RShoulder", "LShoulder"]
+
+
+@pytest.mark.parametrize("name", sorted(set(READABLE) - UNLIKE_POSE_FORMAT))
+def test_parity_with_pose_format(folder, name):
+    from pose_format import Pose
+    from pose_format.utils import generic
+
+    content = (folder / f"{name}.pose").read_bytes()
+    theirs = generic.correct_wrists(generic.reduce_holistic(Pose.read(content)))
+    theirs.normalize(generic.pose_normalization_info(theirs.header))
+    ours, placement = normalize_shoulders(correct_wrists(select_points(read_pose(content))))
+    names = tuple((c.name, p) for c in theirs.header.components for p in c.points)
+    assert names == HOLISTIC_178.names
+    mask = np.ma.getmaskarray(theirs.body.data)[:, 0]
+    np.testing.assert_array_equal(mask, np.repeat(ours.mask[..., None], 3, axis=2))
+    difference = np.abs(theirs.body.data.filled(0)[:, 0] - ours.data)[~ours.mask]
+    assert difference.max() < 1e-5  # shoulder widths
+    np.testing.assert_array_equal(theirs.body.confidence[:, 0][~ours.mask],
+                                  ours.confidence[~ours.mask])  # fmt: skip
+    assert theirs.body.fps == ours.fps and placement.scale > 0
+
+
+@pytest.mark.parametrize("name", ["colin-1-HOUSE", "mediapipe_178_v01", "nan_unmasked_SbTU6"])
+def test_real_poses_come_back(folder, name):
+    pose = read_pose(folder / f"{name}.pose", skeleton=HOLISTIC_178)
+    expected = correct_wrists(pose)
+    processed, placement = preprocess(pose)
+    back = restore(processed, placement)
+    np.testing.assert_array_equal(back.mask, expected.mask)
+    np.testing.assert_allclose(back.data, expected.data, atol=1e-5 / placement.scale)
+
+
+@pytest.mark.parametrize("name", ["openpose_v00_number", "single_frame_576", "handest_6fb01565"])
+def test_real_files_cut_off_anywhere(folder, name):
+    content = (folder / f"{name}.pose").read_bytes()
+    whole = len(content)
+    rng = np.random.default_rng(0)
+    ends = {*range(40), *rng.integers(whole, size=150), *range(whole - 40, whole)}
+    if name != "openpose_v00_number":  # exactly at the borders of points and frames
+        ends |= {whole - 4 * k for k in (576, 586, 3 * 576, 4 * 586)}
+    for end in ends:
+        with pytest.raises(ValueError):
+            read_pose(content[:end])
+
+
+def test_real_corpus_is_read(shared):
+    """Clips from a zip; the few with impossible confidences are refused by name."""
+    from jaxvq.pose.files import list_poses
+
+    files = list_poses(shared / "data/sign_corpus.zip")
+    assert len(files) == 550 and files[0].key < files[-1].key
+    refused = {}
+    for file in files[::5] + [f for f in files if "ss01c83d322b" in f.key]:
+        try:
+            pose, _ = preprocess(read_pose(file.read(), file.key, HOLISTIC_178))
+            assert np.abs(pose.data).max() < 20
+        except ValueError as error:
+            refused[file.key] = str(error)
+    assert len(refused) < 4 and all("damaged" in line for line in refused.values())
+    assert any("ss01c83d322b" in key for key in refused)
