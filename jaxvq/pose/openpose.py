@@ -1,0 +1,134 @@
+"""Reads OpenPose's JSON files: one a frame, named <anything><number>_keypoints.json.
+
+The numbers of a person are x, y, confidence of each point (OpenPose's documentation, "JSON output
+format"). A file is one frame of the result, come what may: a frame without a person and a frame
+that cannot be read are missing frames, so that a clip keeps its length and its timing.
+"""
+
+import json
+import os
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from jaxvq.pose.reader import Pose
+from jaxvq.pose.skeletons import BODY_25_POINTS, OPENPOSE_67
+
+SUFFIX = "_keypoints.json"
+# OpenPose invents a hand where it saw none, with confidences around 0.02.
+HAND_THRESHOLD = 0.05
+
+# The older body model: no MidHip and no feet. Its points, as numbers of BODY_25.
+COCO_18_POINTS = (
+    "Nose", "Neck", "RShoulder", "RElbow", "RWrist", "LShoulder", "LElbow", "LWrist",
+    "RHip", "RKnee", "RAnkle", "LHip", "LKnee", "LAnkle", "REye", "LEye", "REar", "LEar",
+)  # fmt: skip
+_COCO_18 = np.array([BODY_25_POINTS.index(point) for point in COCO_18_POINTS])
+# Half of the numbers of a file are the face's, which nobody asks for: not parsed, twice as fast.
+_FACE = re.compile(rb'"face_keypoints_2d"\s*:\s*\[[^][{}"]*\]')
+_HANDS = {"hand_left_keypoints_2d": slice(25, 46), "hand_right_keypoints_2d": slice(46, 67)}
+
+# What `read_clip` counts besides "frames".
+NO_PERSON = "frames without a person"
+UNREADABLE = "unreadable frames"
+COCO_18 = "frames with COCO-18 bodies"
+LOW_HANDS = "hands below the threshold"
+
+
+def list_frames(folder: str | Path) -> list[str]:
+    """Names of the frames in `folder` in the order of their numbers; [] if it does not exist."""
+    try:
+        names = [name for name in os.listdir(folder) if name.endswith(SUFFIX)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(names, key=_frame_number)
+
+
+def _frame_number(name: str) -> tuple[int, str]:
+    digits = re.search(r"(\d*)$", name.removesuffix(SUFFIX))[1]
+    return int(digits or 0), name
+
+
+def read_clip(
+    folder: str | Path, fps: float, hand_threshold: float = HAND_THRESHOLD
+) -> tuple[Pose, Counter]:
+    """The first person of all frames of a folder, as OPENPOSE_67, and what was found on the way.
+
+    Points of confidence 0 or with numbers that are not finite are missing, and so are the hands
+    whose mean confidence is below `hand_threshold` (0 keeps them all). COCO-18 bodies are put in
+    the places of BODY_25. Raises ValueError if the folder has no frames, or none can be read.
+    """
+    names = list_frames(folder)
+    if not names:
+        raise ValueError(f"{folder}: no *{SUFFIX} files")
+    found: Counter = Counter(frames=len(names))
+    points = np.zeros((len(names), OPENPOSE_67.num_points, 3), np.float32)
+    with np.errstate(over="ignore"):  # what passes float32 becomes infinite, so missing
+        for index, name in enumerate(names):
+            try:
+                with open(os.path.join(folder, name), "rb") as file:
+                    _fill(points[index], file.read(), found)
+            except (OSError, ValueError) as error:
+                points[index] = 0
+                found[UNREADABLE] += 1
+                reason = f"{name}: {error}"
+    if found[UNREADABLE] == len(names):
+        raise ValueError(f"{folder}: none of the {len(names)} frames can be read ({reason})")
+    with np.errstate(invalid="ignore"):
+        missing = ~(points[..., 2] > 0)
+    missing |= ~np.isfinite(points).all(axis=-1)
+    points[missing] = 0
+    for hand in _HANDS.values():
+        confidence = points[:, hand, 2].mean(axis=1)
+        low = confidence < hand_threshold
+        found[LOW_HANDS] += int((low & (confidence > 0)).sum())
+        points[low, hand] = 0
+    data, confidence = np.ascontiguousarray(points[..., :2]), points[..., 2].copy()
+    return Pose(OPENPOSE_67, data, confidence, fps), found
+
+
+def _fill(points: np.ndarray, content: bytes, found: Counter) -> None:
+    """Puts the first person of one file into points (67, 3); ValueError for what is no frame."""
+    people = _parse(_FACE.sub(b'"face_keypoints_2d":[]', content))
+    if not isinstance(people, dict) or not isinstance(people := people.get("people"), list):
+        raise ValueError('no list "people"')
+    if not people:
+        found[NO_PERSON] += 1
+        return
+    person = people[0]
+    if not isinstance(person, dict) or "pose_keypoints_2d" not in person:
+        raise ValueError('the first person has no "pose_keypoints_2d"')
+    body = _triples(person, "pose_keypoints_2d", (25, 18))
+    if len(body) == 18:
+        found[COCO_18] += 1
+        points[_COCO_18] = body
+    elif len(body):
+        points[:25] = body
+    for hand, place in _HANDS.items():
+        values = _triples(person, hand, (21,))
+        if len(values):
+            points[place] = values
+
+
+def _parse(content: bytes):
+    try:
+        text = content.decode("utf-8-sig")
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        # OpenPose writes NaN as C does; JSON knows neither, Python's reader knows NaN.
+        if isinstance(error, RecursionError) or not re.search(r"[\[,]\s*-?nan\b", text):
+            raise ValueError(str(error)) from error
+        return json.loads(re.sub(r"(?<=[\[,])\s*-?nan\b", "NaN", text))
+
+
+def _triples(person: dict, key: str, sizes: tuple[int, ...]) -> np.ndarray:
+    """The numbers of a component as (points, 3); empty if it was not estimated."""
+    try:
+        values = np.array(person.get(key) or (), np.float32)
+    except (TypeError, OverflowError) as error:
+        raise ValueError(f"{key}: {error}") from error
+    if values.shape not in ((0,), *((3 * size,) for size in sizes)):
+        raise ValueError(f"{key} has {values.size} numbers, expected 3 x {sizes[0]}")
+    return values.reshape(-1, 3)

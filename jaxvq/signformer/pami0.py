@@ -1,0 +1,278 @@
+"""Writes and reads Signformer's `.pami0` files without PyTorch.
+
+A file, or each of its parts <base>.part0, <base>.part1, …, is a gzipped pickle of a list of dicts:
+sign (a torch.Tensor of float32, (t, features)), text, gloss, signer and name (str). It is written
+here instruction by instruction, as PyTorch pickles a tensor: a call of
+torch._utils._rebuild_tensor_v2 on what torch.storage._load_from_bytes makes of the bytes of
+torch.save's older format. Every sample is a gzip member of its own, which readers of gzip join
+again, so that samples can be made anywhere and in any order.
+
+Reading goes through safe_pickle: a pickle that asks for anything else than such a tensor is refused
+with the name of what it asked for, and nothing is run.
+"""
+
+import gzip
+import io
+import os
+import pickle
+import re
+import struct
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from jaxvq.safe_pickle import Allowed, expect, load_pickle
+from jaxvq.torch_file import TORCH_GLOBALS, Storage, Tensor, torch_storage
+
+TEXTS = ("text", "gloss", "signer", "name")
+# The start of what torch.save wrote before PyTorch 1.6, as numbers in pickles of their own.
+_MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+# Signformer's loader adds this and then takes frames whose feature 0 is not 0 as visible.
+_SHIFT = np.float32(1e-8)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sentence. sign: (t, features), float32 to be written; from a file also other types."""
+
+    sign: np.ndarray
+    text: str
+    gloss: str
+    signer: str
+    name: str
+
+
+# -------------------------------------------------------------------------------------- writing
+
+_HEAD = pickle.PROTO + b"\x04" + pickle.EMPTY_LIST + pickle.MARK
+_TAIL = pickle.APPENDS + pickle.STOP
+
+
+def encode_sample(sample: Sample, level: int) -> bytes:
+    """A sample as a gzip member, to be given to `write_part`; level: 0 to 9, as of gzip.
+
+    Raises ValueError for what Signformer's loader cannot take: no frames, another type than
+    float32, numbers that are not finite, a text that is no string.
+    """
+    sign = sample.sign
+    if sign.ndim != 2 or not len(sign) or sign.dtype != np.float32:
+        raise ValueError(
+            f"{sample.name}: sign is {sign.dtype} of shape {sign.shape}, expected float32 "
+            "(frames, features) with at least one frame"
+        )
+    if not np.isfinite(sign).all():
+        raise ValueError(f"{sample.name}: sign holds numbers that are not finite")
+    invisible = sign[:, 0] == -_SHIFT
+    if invisible.any():
+        sign = sign.copy()
+        sign[invisible, 0] = 0
+    items = [_text("sign"), _tensor(sign)]
+    for key in TEXTS:
+        value = getattr(sample, key)
+        if not isinstance(value, str):
+            raise ValueError(f"{sample.name}: {key} is {value!r}, expected a string")
+        items += [_text(key), _text(value)]
+    content = pickle.EMPTY_DICT + pickle.MARK + b"".join(items) + pickle.SETITEMS
+    return gzip.compress(content, level, mtime=0)
+
+
+def write_part(path: str | Path, members: Iterable[bytes]) -> int:
+    """Writes encoded samples as one file and returns its size; it appears when it is complete.
+
+    Until then its name is tmp.<name>, which no pattern <base>.part* matches. When writing fails
+    (OSError), nothing stays behind.
+    """
+    path = Path(path)
+    temporary = path.with_name(f"tmp.{path.name}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(gzip.compress(_HEAD, mtime=0))
+            for member in members:
+                file.write(member)
+            file.write(gzip.compress(_TAIL, mtime=0))
+            file.flush()
+            os.fsync(file.fileno())
+            size = file.tell()
+        os.replace(temporary, path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, f"could not write: {error.strerror}", str(path)) from error
+        raise
+    return size
+
+
+def _text(value: str) -> bytes:
+    content = value.encode("utf-8", "surrogatepass")  # as pickle does
+    return pickle.BINUNICODE + struct.pack("<I", len(content)) + content
+
+
+def _tensor(array: np.ndarray) -> bytes:
+    """A float32 array (t, d) as PyTorch pickles a tensor."""
+    rows, columns = array.shape
+    content = _storage_bytes(array)
+    return b"".join(
+        (
+            b"ctorch._utils\n_rebuild_tensor_v2\n" + pickle.MARK,
+            b"ctorch.storage\n_load_from_bytes\n",
+            pickle.BINBYTES8 + struct.pack("<Q", len(content)),
+            content,
+            pickle.TUPLE1 + pickle.REDUCE,
+            pickle.BININT1 + b"\x00",  # offset into the storage
+            _pair(rows, columns),
+            _pair(columns, 1),
+            pickle.NEWFALSE,  # requires_grad
+            b"ccollections\nOrderedDict\n" + pickle.EMPTY_TUPLE + pickle.REDUCE,  # hooks
+            pickle.TUPLE + pickle.REDUCE,
+        )
+    )
+
+
+def _pair(first: int, second: int) -> bytes:
+    numbers = struct.pack("<cici", pickle.BININT, first, pickle.BININT, second)
+    return numbers + pickle.TUPLE2
+
+
+def _storage_bytes(array: np.ndarray) -> bytes:
+    """A torch.FloatStorage in the older format of torch.save."""
+    system = {
+        "protocol_version": _PROTOCOL,
+        "little_endian": True,
+        "type_sizes": {"short": 2, "int": 4, "long": 4},
+    }
+    # The storage itself is a reference; its numbers follow the pickles.
+    reference = b"".join(
+        (
+            pickle.PROTO + b"\x02" + pickle.MARK,
+            _text("storage") + b"ctorch\nFloatStorage\n" + _text("0") + _text("cpu"),
+            pickle.BININT + struct.pack("<i", array.size) + pickle.NONE,
+            pickle.TUPLE + pickle.BINPERSID + pickle.STOP,
+        )
+    )
+    return b"".join(
+        (
+            *(pickle.dumps(value, 2) for value in (_MAGIC, _PROTOCOL, system)),
+            reference,
+            pickle.dumps(["0"], 2),
+            struct.pack("<q", array.size),
+            np.ascontiguousarray(array, "<f4").tobytes(),
+        )
+    )
+
+
+# -------------------------------------------------------------------------------------- reading
+
+
+def find_parts(prefix: str | Path, split: str) -> list[Path]:
+    """<prefix>.<split>, or its parts in the order of their numbers; [] if there is neither.
+
+    Raises ValueError if there are both: loaders disagree on what that means.
+    """
+    base = Path(f"{prefix}.{split}")
+    numbers = {}
+    for path in base.parent.glob(f"{_escape(base.name)}.part*") if base.parent.is_dir() else ():
+        if match := re.fullmatch(r"\.part(\d+)", path.name.removeprefix(base.name)):
+            numbers[int(match[1])] = path
+    parts = [numbers[number] for number in sorted(numbers)]
+    if base.is_file() and parts:
+        raise ValueError(
+            f"{base} and {len(parts)} parts of it ({parts[0].name}, …) exist: remove one or the "
+            "other, as some loaders read the file and some the parts"
+        )
+    return [base] if base.is_file() else parts
+
+
+def _escape(name: str) -> str:
+    return re.sub(r"([*?\[])", r"[\1]", name)
+
+
+def read_samples(path: str | Path) -> Iterator[Sample]:
+    """The samples of one file or part: of its lists and single dicts, in all of its pickles.
+
+    A pickle is read to its end before its first sample comes out; meanwhile the numbers lie in a
+    temporary file, so that memory does not grow with them. Raises ValueError naming the file if it
+    is damaged, empty, or asks for something that is not allowed (safe_pickle.Refused).
+    """
+    with tempfile.TemporaryFile() as scratch, open(path, "rb") as file:
+        try:
+            # The buffer makes the many small reads of a pickle cheap.
+            buffered = io.BufferedReader(gzip.GzipFile(fileobj=file), 1 << 16)
+            if not buffered.peek(1):
+                raise ValueError("the file is empty")
+            while buffered.peek(1):
+                scratch.truncate(0)
+                loaded = load_pickle(
+                    buffered, _GLOBALS, take_bytes=lambda content: _Kept.of(content, scratch)
+                )
+                for item in loaded if isinstance(loaded, list) else [loaded]:
+                    yield _sample(item)
+        except ValueError as error:
+            raise type(error)(f"{path}: {error}") from error
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise ValueError(f"{path}: not a gzip file, or cut short ({error})") from error
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Bytes that lie in a file instead of in memory."""
+
+    file: BinaryIO
+    start: int
+    size: int
+
+    @staticmethod
+    def of(content: bytes, file: BinaryIO) -> "_Kept":
+        start = file.seek(0, os.SEEK_END)
+        file.write(content)
+        return _Kept(file, start, len(content))
+
+    def read(self, offset: int, size: int) -> bytes:
+        self.file.seek(self.start + offset)
+        return self.file.read(min(size, self.size - offset))
+
+
+def _sample(item) -> Sample:
+    if not isinstance(item, dict):
+        raise ValueError(f"expected samples, which are dicts, got a {type(item).__name__}")
+    if missing := {"sign", *TEXTS} - set(item):
+        raise ValueError(f"a sample has no {', '.join(sorted(missing))}; it has {list(item)}")
+    if not isinstance(item["sign"], Tensor):
+        raise ValueError(f"sign is a {type(item['sign']).__name__}, expected a torch.Tensor")
+    texts = {key: expect(item[key], str) for key in TEXTS}
+    return Sample(item["sign"].numpy(), **texts)
+
+
+def _load_from_bytes(content) -> Storage:
+    """The storage that torch.storage._load_from_bytes would return."""
+    header = io.BytesIO(expect(content, _Kept).read(0, _MAX_HEADER))
+    magic, protocol, system = (load_pickle(header, {}) for _ in range(3))
+    if (magic, protocol) != (_MAGIC, _PROTOCOL) or not isinstance(system, dict):
+        raise ValueError("a tensor is not in the older format of torch.save")
+    kind, key, size = load_pickle(header, _STORAGES, persistent_load=_reference)
+    (keys, (written,)) = load_pickle(header, {}), struct.unpack("<q", header.read(8))
+    if keys != [key] or written != size:
+        raise ValueError(f"a storage of {size} elements, but {written} are in the file")
+    start, byteorder = header.tell(), "<" if system.get("little_endian", True) else ">"
+
+    def read() -> bytes:
+        return content.read(start, content.size - start)
+
+    return torch_storage(kind, size, read, byteorder)
+
+
+def _reference(identity) -> tuple:
+    what, kind, key, _device, size, view = expect(identity, tuple)
+    if what != "storage" or view is not None:
+        raise ValueError("a tensor does not refer to a whole storage")
+    return kind, expect(key, str), expect(size, int)
+
+
+# Before the numbers of a storage come a few hundred bytes.
+_MAX_HEADER = 4096
+_STORAGES: Allowed = {name: what for name, what in TORCH_GLOBALS.items() if name[0] == "torch"}
+_GLOBALS: Allowed = TORCH_GLOBALS | {("torch.storage", "_load_from_bytes"): _load_from_bytes}

@@ -1,0 +1,163 @@
+"""Exports How2Sign or LSFB-CONT to Signformer's .pami0 files, ready for its loader.
+
+    python -m tools.export_signformer --dataset How2Sign --input ROOT --output_dir OUT
+    python -m tools.export_signformer --dataset LSFB-CONT --input ROOT --augmented AUG \\
+        --output_dir OUT
+
+ROOT holds annotations.csv, or a folder of the dataset's name that does; AUG the augmented
+annotations, which take the place of the train split. OUT receives the parts,
+<dataset>-1024.pami0.<split>.part0, .part1, … (with --augmented <dataset>-aug-1024…), the settings
+for Signformer's loader as YAML, which are also printed, and a list of the skipped sentences.
+
+The same command again replaces the parts of the splits it exports, also after it was killed. It
+ends with 1 if nothing could be written, or more was skipped than --max_skipped allows.
+"""
+
+import argparse
+import multiprocessing
+import os
+import sys
+import time
+from pathlib import Path
+
+from jaxvq.corpora import CORPORA, SPLITS
+from tools import command
+
+
+def parse_arguments(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--dataset", required=True, choices=CORPORA)
+    add("--input", required=True, metavar="ROOT", help="folder of the corpus; only read")
+    add("--augmented", metavar="AUG", help="folder of the augmented annotations; only read")
+    add("--output_dir", required=True, metavar="OUT", help="made if it is not there")
+    add("--features", type=int, default=1024,
+        help="numbers a frame, padded by zeros (default: %(default)s)")  # fmt: skip
+    add("--chunk_size", type=int, default=200,
+        help="samples a part; 0: all of a split in one (default: %(default)s)")  # fmt: skip
+    add("--splits", default=",".join(SPLITS), help="some of %(default)s")
+    add("--workers", type=int, default=os.cpu_count(),
+        help="processes; they change nothing of the content (default: %(default)s)")  # fmt: skip
+    add("--gzip_level", type=int, default=6, help="1 fast … 9 small (default: %(default)s)")
+    add("--hand_threshold", type=float, default=0.05,
+        help="OpenPose hands below this mean confidence are missing; 0 keeps all "
+        "(default: %(default)s)")  # fmt: skip
+    add("--max_skipped", type=float, default=1.0, metavar="SHARE",
+        help="share of the sentences that may be skipped without ending with 1 "
+        "(default: %(default)s)")  # fmt: skip
+    return parser.parse_args(argv)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raises ValueError for a setting that cannot be."""
+    limits = {
+        "features": (2, 1 << 20),
+        "chunk_size": (0, 1 << 40),
+        "workers": (1, 1024),
+        "gzip_level": (0, 9),
+        "hand_threshold": (0, 1),
+        "max_skipped": (0, 1),
+    }
+    for name, (low, high) in limits.items():
+        if not low <= getattr(args, name) <= high:
+            raise ValueError(f"--{name} {getattr(args, name)}: expected {low} to {high}")
+    points = sum(len(CORPORA[args.dataset].skeleton.parts[p]) for p in CORPORA[args.dataset].parts)
+    if args.features < 2 * points:
+        raise ValueError(
+            f"--features {args.features}: {args.dataset} has {points} points, so {2 * points} or "
+            "more"
+        )
+    args.splits = args.splits.split(",")
+    if unknown := set(args.splits) - set(SPLITS):
+        raise ValueError(f"--splits: no split {min(unknown)!r}; there are: {', '.join(SPLITS)}")
+
+
+def main(argv=None) -> int:
+    """Exports the splits one after another and says what became of them."""
+    args = parse_arguments(argv)
+    check(args)
+    from jaxvq import corpora
+    from jaxvq.signformer import export
+
+    corpus = CORPORA[args.dataset]
+    sentences = corpora.list_corpus(corpus, args.input, args.augmented)
+    for split in sentences.keys() - set(SPLITS):
+        print(f"warning: {len(sentences[split])} sentences of an unknown split {split!r} ignored")
+    encoder = export.Encoder(corpus.parts, args.features, args.hand_threshold, args.gzip_level)
+    folder = Path(args.output_dir)
+    base = export.base_name(corpus, args.features, args.augmented is not None)
+    reports = {}
+    with export.locked(folder):
+        for split in args.splits:
+            export.remove_parts(folder, f"{base}.{split}")
+        for split in args.splits:
+            reports[split] = export_split(encoder, sentences[split], folder, base, split, args)
+        stem = base.removesuffix(".pami0")
+        export.write_text(folder / f"{stem}.skipped.jsonl", export.list_skipped(reports))
+        settings = export.loader_settings(folder, base, args.features)
+        export.write_text(folder / f"{stem}.yaml", settings)
+        settings_of_parts = export.original_loader_settings(folder, base, args.features)
+        export.write_text(folder / f"{stem}.original-loader.yaml", settings_of_parts)
+    return conclude(reports, settings, folder / f"{stem}.skipped.jsonl", args.max_skipped)
+
+
+def export_split(encoder, sentences, folder: Path, base: str, split: str, args):
+    """Exports one split, with a line for each part."""
+    from tqdm import tqdm
+
+    from jaxvq.signformer import export
+
+    report = export.Report(len(sentences))
+    if not sentences:
+        print(f"No samples for split '{split}'")
+        return report
+    print(f"{split}: {len(sentences)} sentences", flush=True)
+    start = time.monotonic()
+    chunks = export.export_split(
+        encoder,
+        sentences,
+        folder / f"{base}.{split}",
+        chunk_size=args.chunk_size,
+        workers=args.workers,
+        report=report,
+    )
+    with tqdm(total=len(sentences), unit="sentence", desc=split, dynamic_ncols=True) as bar:
+        for chunk in chunks:
+            bar.update(chunk.done - bar.n)
+            processes = [os.getpid(), *(p.pid for p in multiprocessing.active_children())]
+            tqdm.write(
+                f"  Chunk {chunk.number} saved ({chunk.samples} samples): {chunk.path.name}, "
+                f"{chunk.size / 2**20:.1f} MiB; {report.frames / (time.monotonic() - start):,.0f} "
+                f"frames/s; RSS {export.resident_mib(processes):.0f} MiB",
+                file=sys.stdout,
+            )
+            sys.stdout.flush()
+        bar.update(len(sentences) - bar.n)
+    seconds = time.monotonic() - start
+    print(f"{split}: {report}; {report.frames:,} frames in {export.duration(seconds)}")
+    for what, count in sorted(report.found.items()):
+        if count and what != "frames":
+            print(f"  {count:,} {what}")
+    return report
+
+
+def conclude(reports: dict, settings: str, skipped_file: Path, max_skipped: float) -> int:
+    """Prints the settings of the loader and what was skipped; returns the exit code."""
+    total = sum(report.sentences for report in reports.values())
+    skipped = sum(len(report.skipped) for report in reports.values())
+    if total == skipped:
+        print(f"error: nothing was written; {skipped} of {total} skipped", file=sys.stderr)
+        return 1
+    print(f"\nSettings for Signformer's loader:\n\n{settings}")
+    if skipped:
+        print(f"{skipped} of {total} sentences were skipped: {skipped_file}", file=sys.stderr)
+    if skipped > max_skipped * total:
+        print(f"error: --max_skipped allows {max_skipped:.1%}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    command.run(main)
