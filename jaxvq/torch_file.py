@@ -120,8 +120,10 @@ TORCH_GLOBALS: Allowed = {
 }
 
 
-def load_torch_zip(path, allowed: Allowed = TORCH_GLOBALS) -> Any:
+def load_torch_zip(path, allowed: Allowed = TORCH_GLOBALS, *, set_state=None) -> Any:
     """What torch.save wrote, with every tensor as Tensor; storages are read when asked for.
+
+    `set_state` is that of load_pickle, for other objects than tensors.
 
     Raises:
       ValueError: not such a file, damaged, or its pickle asks for something not in `allowed`.
@@ -149,7 +151,7 @@ def load_torch_zip(path, allowed: Allowed = TORCH_GLOBALS) -> Any:
         return torch_storage(kind, size, lambda: _read_member(path, member), byteorder)
 
     try:
-        return load_pickle(data, allowed, persistent_load=storage)
+        return load_pickle(data, allowed, persistent_load=storage, set_state=set_state)
     except ValueError as error:
         raise type(error)(f"{path}: {error}") from error
 

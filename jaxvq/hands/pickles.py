@@ -1,0 +1,106 @@
+"""Reads pickles of numpy arrays and PyTorch tensors without running what is in them.
+
+Motion data is passed around as pickled dicts of arrays, plain or in PyTorch's zip files. Both are
+read by `safe_pickle`, which refuses whatever is not on the list below.
+"""
+
+import io
+import re
+import struct
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jaxvq.safe_pickle import Allowed, expect, load_pickle
+from jaxvq.torch_file import TORCH_GLOBALS, Storage, Tensor, load_torch_zip, torch_storage
+
+_MAGIC = 0x1950A86A20F9469CFC6C  # starts torch.save's format from before the zip files
+_PLAIN_DTYPE = re.compile(r"[fiub][1248]")
+
+
+@dataclass(frozen=True)
+class _EmptyArray:
+    """An array that has not been given its shape and numbers yet."""
+
+
+def load_arrays(path: str | Path) -> dict:
+    """The dict that a pickle or PyTorch zip file holds; arrays and tensors in it are numpy arrays.
+
+    Raises:
+      ValueError: not such a file, damaged, or it asks for more than arrays: nothing is run.
+    """
+    path = Path(path)
+    if zipfile.is_zipfile(path):
+        content = load_torch_zip(path, _NUMPY_GLOBALS | TORCH_GLOBALS, set_state=_set_state)
+    else:
+        try:
+            content = load_pickle(path.read_bytes(), _GLOBALS, set_state=_set_state)
+        except ValueError as error:
+            raise type(error)(f"{path}: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}, expected a dict of arrays")
+    return {key: value.numpy() if isinstance(value, Tensor) else value
+            for key, value in content.items()}
+
+
+def _dtype(code, *_flags) -> np.dtype:
+    if not _PLAIN_DTYPE.fullmatch(expect(code, str)):
+        raise ValueError(f"an array of type {code[:20]!r}, expected numbers")
+    return np.dtype(code)
+
+
+def _scalar(dtype, data):
+    return np.frombuffer(_bytes(data), expect(dtype, np.dtype), 1)[0]
+
+
+def _encode(text, encoding) -> bytes:
+    """Older pickles write bytes as text."""
+    return expect(text, str).encode(expect(encoding, str))
+
+
+def _bytes(data) -> bytes:
+    return data.encode("latin1") if isinstance(data, str) else expect(data, bytes)
+
+
+def _set_state(target, state):
+    """What BUILD does: the numbers of an array, the byte order of a type."""
+    if isinstance(target, dict):
+        return target
+    state = expect(state, tuple)
+    if isinstance(target, np.dtype):
+        return target.newbyteorder(state[1]) if state[1] in ("<", ">") else target
+    expect(target, _EmptyArray)
+    _version, shape, dtype, fortran, data = state
+    array = np.frombuffer(_bytes(data), expect(dtype, np.dtype))
+    return array.reshape(expect(shape, tuple), order="F" if fortran else "C")
+
+
+def _load_from_bytes(content) -> Storage:
+    """A tensor's numbers, as PyTorch puts them into a plain pickle: four pickles, then bytes."""
+    file = io.BytesIO(expect(content, bytes))
+    magic, _protocol, system = (load_pickle(file, {}) for _ in range(3))
+    if magic != _MAGIC:
+        raise ValueError("a tensor is not in the older format of torch.save")
+    kinds = {name: None for name in TORCH_GLOBALS if name[0] == "torch"}
+    _what, kind, _key, _device, size, *_ = load_pickle(file, kinds, persistent_load=tuple)
+    load_pickle(file, {})  # the key once more
+    (written,) = struct.unpack("<q", file.read(8))
+    if written != size:
+        raise ValueError(f"a storage of {size} elements, but {written} are in the file")
+    little = expect(system, dict).get("little_endian", True)
+    return torch_storage(kind, size, file.read, "<" if little else ">")
+
+
+_NUMPY_GLOBALS: Allowed = {
+    ("numpy", "ndarray"): None,
+    ("numpy", "dtype"): _dtype,
+    ("_codecs", "encode"): _encode,
+}
+for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+    _NUMPY_GLOBALS[_module, "_reconstruct"] = lambda *_: _EmptyArray()
+    _NUMPY_GLOBALS[_module, "scalar"] = _scalar
+_GLOBALS: Allowed = (
+    _NUMPY_GLOBALS | TORCH_GLOBALS | {("torch.storage", "_load_from_bytes"): _load_from_bytes}
+)

@@ -1,0 +1,43 @@
+"""Rotations of joints, on jax arrays: axis-angle vectors, matrices, and the angle between two."""
+
+import jax
+import jax.numpy as jnp
+
+_SMALL = 1e-8  # of a squared angle: below it series replace divisions by the angle
+
+
+def to_matrix(vectors: jax.Array) -> jax.Array:
+    """Axis-angle (…, 3) in radians to rotation matrices float32 (…, 3, 3), by Rodrigues' formula.
+
+    Smooth everywhere, also in its gradient at zero.
+    """
+    vectors = vectors.astype(jnp.float32)
+    squared = jnp.square(vectors).sum(-1)[..., None, None]
+    small = squared < _SMALL
+    angle = jnp.sqrt(jnp.where(small, 1.0, squared))
+    sine = jnp.where(small, 1 - squared / 6, jnp.sin(angle) / angle)
+    cosine = jnp.where(small, 0.5 - squared / 24, (1 - jnp.cos(angle)) / jnp.square(angle))
+    x, y, z = jnp.moveaxis(vectors, -1, 0)
+    zero = jnp.zeros_like(x)
+    rows = [(zero, -z, y), (z, zero, -x), (-y, x, zero)]
+    cross = jnp.stack([jnp.stack(row, -1) for row in rows], -2)
+    identity = jnp.broadcast_to(jnp.eye(3, dtype=jnp.float32), cross.shape)
+    return identity + sine * cross + cosine * (cross @ cross)
+
+
+def angle_between(first: jax.Array, second: jax.Array) -> jax.Array:
+    """The geodesic distance of rotation matrices (…, 3, 3): radians in 0..π, float32 (…).
+
+    From the chord, |A - B| = 2 √2 sin(angle / 2), which is exact for small angles, where the usual
+    arc cosine of the trace loses all digits. Its gradient is bounded, and 0 where both are equal.
+    """
+    squared = jnp.square(first - second).sum((-2, -1)) / 8
+    near = squared < 1e-12
+    chord = jnp.where(near, 0.0, jnp.sqrt(jnp.where(near, 1.0, squared)))
+    # The derivative of the arc sine has no bound at 1, half a turn.
+    return 2 * jnp.arcsin(jnp.minimum(chord, 1 - 1e-6))
+
+
+def joint_angles(predicted: jax.Array, target: jax.Array) -> jax.Array:
+    """Angle between the rotations that axis-angle vectors (…, 3) stand for, radians (…)."""
+    return angle_between(to_matrix(predicted), to_matrix(target))
