@@ -50,15 +50,15 @@ class RecordSource:
     def __getitem__(self, index: int) -> dict:
         if not 0 <= index < self.length:
             raise IndexError(f"clip {index} of {self.length}")
-        return schema.parse(self._open()[int(index)], self.skeleton)
+        if self._records is None:
+            self._open()
+        return schema.parse(self._records[int(index)], self.skeleton)
 
-    def _open(self):
-        with self._lock:
-            if self._records is None:
-                from array_record.python.array_record_data_source import ArrayRecordDataSource
+    def _open(self) -> None:
+        from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-                self._records = ArrayRecordDataSource(self.paths)
-            return self._records
+        with self._lock:  # threads share the source
+            self._records = self._records or ArrayRecordDataSource(self.paths)
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,14 +211,20 @@ def _host_rows(batch_size: int, host_count: int, host_index: int) -> range:
     return range(host_index * size, (host_index + 1) * size)
 
 
-def _run(make, start: int, stop: int, num_workers: int) -> Iterator[Batch]:
+def import_grain():
+    """The module grain, which reads absl's flags, also where no absl.app has parsed them."""
     import grain
     from absl import flags
 
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
+    return grain
+
+
+def _run(make, start: int, stop: int, num_workers: int) -> Iterator[Batch]:
     if start >= stop:
         return
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()  # grain reads its flags, also where no absl.app parsed them
+    grain = import_grain()
     steps = grain.MapDataset.range(start, stop).map(make)
     if num_workers == 0:
         options = grain.ReadOptions(num_threads=PREFETCH, prefetch_buffer_size=PREFETCH)
@@ -303,8 +309,9 @@ class _TrainBatch:
             fragments = self.plan.row(int(step) * self.batch_size + row)
             for segment, (clip, first, position, count) in enumerate(fragments, 1):
                 example = self.source[clip]
-                _fill(batch, r, at, example, first, count, segment, position, self.statistics)
+                _fill(batch, r, at, example, first, count, segment, position)
                 at += count
+        _standardize(batch, self.statistics)
         return batch
 
 
@@ -330,7 +337,8 @@ class _EvalBatch:
             batch["clip"][r], batch["start"][r] = clip, start
             example = self.source[clip]
             count = min(len(example["data"]) - start, self.seq_len)
-            _fill(batch, r, 0, example, start, count, 1, 0, self.statistics)
+            _fill(batch, r, 0, example, start, count, 1, 0)
+        _standardize(batch, self.statistics)
         return batch
 
 
@@ -341,11 +349,18 @@ def _empty_batch(skeleton: Skeleton, rows: int, seq_len: int) -> Batch:
     }
 
 
-def _fill(batch, row, at, example, first, count, segment, position, statistics) -> None:
+def _fill(batch, row, at, example, first, count, segment, position) -> None:
     """Puts frames [first, first + count) of a clip into a row of the batch, from frame `at` on."""
-    data, mask = (example[name][first : first + count] for name in ("data", "mask"))
     place = slice(at, at + count)
-    batch["pose"][row, place] = statistics.standardize(data, mask)
-    batch["visible"][row, place] = ~mask
+    batch["pose"][row, place] = example["data"][first : first + count]
+    np.logical_not(example["mask"][first : first + count], out=batch["visible"][row, place])
     batch["segment"][row, place] = segment
     batch["position"][row, place] = np.arange(position, position + count)
+
+
+def _standardize(batch: Batch, statistics: Statistics) -> None:
+    """`statistics.standardize` in place, a row at a time while it is in the processor's cache."""
+    for pose, visible in zip(batch["pose"], batch["visible"], strict=True):
+        pose -= statistics.mean
+        pose /= statistics.std
+        pose[~visible] = 0

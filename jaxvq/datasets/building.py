@@ -38,6 +38,8 @@ class Options:
     split_file: str | None = None
     stats: str | None = None
     workers: int = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
+    augmented: str | None = None
+    hand_threshold: float = 0.05
 
     def __post_init__(self):
         if self.num_shards is not None and self.num_shards < 1:
@@ -46,6 +48,15 @@ class Options:
             raise ValueError(f"--max_skipped {self.max_skipped}: expected a share from 0 to 1")
         if self.workers < 1:
             raise ValueError(f"--workers {self.workers}: expected 1 or more")
+        if not 0 <= self.hand_threshold <= 1:
+            raise ValueError(f"--hand_threshold {self.hand_threshold}: expected 0 to 1")
+
+
+@dataclasses.dataclass(eq=False)
+class ClipConfig(tfds.core.BuilderConfig):
+    """fps: frames a second to resample all clips to; None keeps each clip's own."""
+
+    fps: float | None = None
 
 
 class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
@@ -62,13 +73,32 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
         super().__init__(file_format="array_record", **kwargs)
 
     @classmethod
-    def make_config(cls, fps: float | None) -> tfds.core.BuilderConfig:
-        """The config that these options name; ValueError for those a corpus does not have."""
-        raise NotImplementedError
+    def make_config(cls, fps: float | None) -> ClipConfig:
+        """The first of the configs, or one named after the frame rate too."""
+        default = cls.BUILDER_CONFIGS[0]
+        if fps is None:
+            return default
+        if not 0 < fps < float("inf"):
+            raise ValueError(f"--fps {fps:g}: frames a second must be positive")
+        return ClipConfig(
+            name=f"{default.name}_fps_{fps:g}",
+            description=f"All clips resampled to {fps:g} frames a second.",
+            fps=fps,
+        )
 
     def list_clips(self) -> list:
         """What to read: picklable objects with a unique `key`, a relative POSIX path."""
         raise NotImplementedError
+
+    def list_inputs(self) -> Iterable:
+        """What a build depends on: objects with key, path and member, by default the clips."""
+        if self.options.augmented:
+            raise ValueError(f"--augmented {self.options.augmented}: {self.name} has no such texts")
+        return self.list_clips()
+
+    def assign_splits(self, keys: Iterable[str]) -> dict[str, list[str]]:
+        """Split -> keys in the order of the records; by default as --split_file says, or md5."""
+        return splits.assign_splits(keys, self.options.split_file)
 
     def make_reader(self, clips: list) -> Callable[..., dict]:
         """A picklable function from a listed object to an example of `schema.features`.
@@ -93,8 +123,7 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
         listed = self.list_clips()
         clips = {clip.key: clip for clip in listed}
         assigned = {
-            split: [clips[key] for key in keys]
-            for split, keys in splits.assign_splits(clips, self.options.split_file).items()
+            split: [clips[key] for key in keys] for split, keys in self.assign_splits(clips).items()
         }
         encode = shards.Encoder(self.make_reader(listed), self.info.features)
         templates = {split: self._get_filename_template(split) for split in assigned}
@@ -110,7 +139,7 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
                 build.write_split(split, template)
             build.check_skipped(finished=True)
         build.write_side_files(folder, self.skeleton)
-        recipe = make_recipe(listed, self.options)
+        recipe = make_recipe(self.list_inputs(), self.options)
         (folder / "counters.json").write_text(json.dumps(build.counters() | {"recipe": recipe}))
         infos = [
             tfds.core.SplitInfo(
@@ -159,7 +188,7 @@ def build(
         return builder_class(options=options, data_dir=str(data_dir), config=config)
 
     folder = Path(make_builder().data_path)
-    recipe = make_recipe(make_builder().list_clips(), options)
+    recipe = make_recipe(make_builder().list_inputs(), options)
     folder.parent.mkdir(parents=True, exist_ok=True)
     skipped_list = skipped_list or folder.parent / "skipped.jsonl"
     with _locked(folder.parent):
@@ -186,6 +215,7 @@ def make_recipe(clips: Iterable, options: Options) -> dict:
         "num_shards": options.num_shards,
         "split_file": _digest(options.split_file),
         "stats": _digest(options.stats),
+        "hand_threshold": options.hand_threshold,
     }
 
 

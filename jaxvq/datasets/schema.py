@@ -1,5 +1,6 @@
 """What one clip looks like in the shards, whichever corpus it came from."""
 
+import struct
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,16 +36,55 @@ def features(skeleton: Skeleton) -> "tfds.features.FeaturesDict":
 def parse(record: bytes, skeleton: Skeleton) -> dict:
     """A record of the shards as {"data", "mask", "id", "fps"}; the arrays are read-only.
 
-    Equal to what TFDS' own parser returns, five times faster: the arrays are views of the record.
+    Equal to what TFDS' own parser returns, but several times faster: the arrays are views of the
+    record, and nothing imports TFDS.
     """
-    from tensorflow_datasets.proto import tf_example_pb2
-
-    values = tf_example_pb2.Example.FromString(record).features.feature
-    data = np.frombuffer(values["data"].bytes_list.value[0], np.float16)
-    mask = np.frombuffer(values["mask"].bytes_list.value[0], np.bool_)
+    places = _find_values(record)
+    (data, data_size), (mask, mask_size) = places[b"data"], places[b"mask"]
+    (name, name_size), (fps, _) = places[b"id"], places[b"fps"]
+    data = np.frombuffer(record, "<f2", data_size // 2, data)
+    mask = np.frombuffer(record, np.bool_, mask_size, mask)
     return {
         "data": data.reshape(-1, skeleton.num_points, skeleton.num_dims),
         "mask": mask.reshape(-1, skeleton.num_points),
-        "id": values["id"].bytes_list.value[0].decode("utf-8"),
-        "fps": float(values["fps"].float_list.value[0]),
+        "id": record[name : name + name_size].decode("utf-8"),
+        "fps": struct.unpack_from("<f", record, fps)[0],
     }
+
+
+def _find_values(record: bytes) -> dict[bytes, tuple[int, int]]:
+    """Feature name -> (offset, size) of its first value in a serialised tf.train.Example.
+
+    That is a protocol buffer: nested messages, each a tag byte and its size, which is a varint.
+    Example { Features { entry { name, Feature { list { value } } } … } }
+    """
+    places = {}
+    _, offset = _read_size(record, 1)
+    while offset < len(record):
+        size, offset = _read_size(record, offset + 1)
+        following = offset + size
+        size, offset = _read_size(record, offset + 1)
+        name = record[offset : offset + size]
+        offset += size
+        for _ in range(3):  # into the feature, its list of bytes or floats, and the first value
+            size, offset = _read_size(record, offset + 1)
+        places[name] = (offset, size)
+        offset = following
+    return places
+
+
+def _read_size(record: bytes, offset: int) -> tuple[int, int]:
+    """A varint, seven bits a byte with the lowest first, and the offset behind it."""
+    value = record[offset]
+    offset += 1
+    if value < 128:
+        return value, offset
+    value &= 127
+    shift = 7
+    while True:
+        byte = record[offset]
+        offset += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, offset
+        shift += 7

@@ -1,6 +1,5 @@
 """The corpus `sign_poses`: `.pose` files of the user, or a zip of npz as sign-vq makes it."""
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,36 +14,16 @@ from jaxvq.pose.skeleton import HOLISTIC_178
 from jaxvq.pose.statistics import Statistics, load_statistics
 
 
-@dataclasses.dataclass(eq=False)
-class PoseConfig(tfds.core.BuilderConfig):
-    """fps: frames a second to resample all clips to; None keeps each clip's own."""
-
-    fps: float | None = None
-
-
 class Builder(building.CorpusBuilder):
     """178 points of MediaPipe Holistic a frame, normalised by the shoulders."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First release."}
     BUILDER_CONFIGS = [
-        PoseConfig(name="holistic_178", description="Each clip at its own frame rate.")
+        building.ClipConfig(name="holistic_178", description="Each clip at its own frame rate.")
     ]
     skeleton = HOLISTIC_178
     homepage = "https://github.com/sign-language-processing/pose"
-
-    @classmethod
-    def make_config(cls, fps: float | None) -> PoseConfig:
-        """The default, or one named after the frame rate."""
-        if fps is None:
-            return cls.BUILDER_CONFIGS[0]
-        if not 0 < fps < float("inf"):
-            raise ValueError(f"--fps {fps:g}: frames a second must be positive")
-        return PoseConfig(
-            name=f"holistic_178_fps_{fps:g}",
-            description=f"All clips resampled to {fps:g} frames a second.",
-            fps=fps,
-        )
 
     def list_clips(self) -> list[files.PoseFile]:
         """All `.pose` and `.npz` files of the input."""

@@ -1,0 +1,1 @@
+"""The corpus `how2sign_openpose`."""

@@ -1,0 +1,20 @@
+"""How2Sign: sentences of American Sign Language as OpenPose keypoints."""
+
+import tensorflow_datasets as tfds
+
+from jaxvq.corpora import CORPORA
+from jaxvq.datasets import building, sentences
+from jaxvq.pose.skeletons import OPENPOSE_67
+
+
+class Builder(sentences.SentenceBuilder):
+    """67 OpenPose points a frame (25 body, 2 x 21 hands), normalised by the shoulders."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}
+    BUILDER_CONFIGS = [
+        building.ClipConfig(name="openpose_67", description="Each clip at its own frame rate.")
+    ]
+    skeleton = OPENPOSE_67
+    homepage = "https://how2sign.github.io"
+    corpus = CORPORA["How2Sign"]

@@ -1,0 +1,20 @@
+"""LSFB-CONT: sentences of French Belgian Sign Language as MediaPipe landmarks."""
+
+import tensorflow_datasets as tfds
+
+from jaxvq.corpora import CORPORA
+from jaxvq.datasets import building, sentences
+from jaxvq.pose.skeletons import LSFB_75
+
+
+class Builder(sentences.SentenceBuilder):
+    """75 MediaPipe points a frame (33 body, 2 x 21 hands), normalised by the shoulders."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}
+    BUILDER_CONFIGS = [
+        building.ClipConfig(name="lsfb_75", description="Each clip at its own frame rate.")
+    ]
+    skeleton = LSFB_75
+    homepage = "https://lsfb.info.unamur.be"
+    corpus = CORPORA["LSFB-CONT"]

@@ -1,0 +1,113 @@
+"""What the builders of sentence-level corpora share: their tables tell splits and texts."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from jaxvq import corpora
+from jaxvq.corpora import Corpus, Sentence
+from jaxvq.datasets import building, schema, splits
+from jaxvq.datasets.shards import SkippedClip
+from jaxvq.pose import preprocess
+from jaxvq.pose.files import PoseFile
+from jaxvq.pose.resample import resample
+
+_TFDS_SPLITS = {"train": "train", "val": "validation", "test": "test"}
+
+
+@dataclass(frozen=True)
+class SentenceClip:
+    """A sentence under a key that is unique in all splits: <split>/<name>."""
+
+    key: str
+    sentence: Sentence
+
+
+class SentenceBuilder(building.CorpusBuilder, skip_registration=True):
+    """A builder of one of corpora.CORPORA: clips as of every corpus, each with its sentence.
+
+    Records hold, besides schema.features: text, signer, and name as the export calls the sentence.
+    """
+
+    corpus: Corpus
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = schema.features(self.skeleton)
+        texts = {name: tfds.features.Text() for name in ("text", "signer", "name")}
+        features = tfds.features.FeaturesDict({**features, **texts})
+        return self.dataset_info_from_configs(features=features, homepage=self.homepage)
+
+    def list_clips(self) -> list[SentenceClip]:
+        """The sentences of all splits."""
+        listed = corpora.list_corpus(self.corpus, self.options.input, self.options.augmented)
+        return [
+            SentenceClip(f"{_TFDS_SPLITS[split]}/{sentence.name}", sentence)
+            for split in corpora.SPLITS
+            for sentence in listed[split]
+        ]
+
+    def list_inputs(self) -> list[PoseFile]:
+        """The tables and all that is read."""
+        if self.options.stats:
+            raise ValueError(f"--stats: {self.name} holds no standardised clips")
+        folder = self.corpus.folder
+        paths = {str(corpora.find_table(self.options.input, folder, "annotations.csv"))}
+        if self.options.augmented:
+            table = corpora.find_table(self.options.augmented, folder, self.corpus.augmented)
+            paths.add(str(table))
+        for clip in self.list_clips():
+            paths.update(clip.sentence.files)
+        root = self.options.input
+        return [PoseFile(os.path.relpath(path, root), path) for path in paths]
+
+    def assign_splits(self, keys) -> dict[str, list[str]]:
+        """The table's splits, unless --split_file says otherwise."""
+        if self.options.split_file:
+            return splits.assign_splits(keys, self.options.split_file)
+        ordered = sorted(keys, key=splits.record_order)
+        return {
+            split: [key for key in ordered if key.startswith(f"{split}/")]
+            for split in schema.SPLITS
+        }
+
+    def make_reader(self, clips: list[SentenceClip]) -> Callable[[SentenceClip], dict]:
+        """Reads, normalises and resamples one sentence."""
+        return SentenceReader(
+            self.corpus.scale, self.options.hand_threshold, self.builder_config.fps
+        )
+
+
+@dataclass(frozen=True)
+class SentenceReader:
+    """Turns a sentence into an example. scale: what makes pixels; fps: to resample to, or None."""
+
+    scale: tuple[float, ...]
+    hand_threshold: float
+    fps: float | None
+
+    def __call__(self, clip: SentenceClip) -> dict:
+        """Raises SkippedClip with the reason of corpora.Unusable, or for want of shoulders."""
+        sentence = clip.sentence
+        try:
+            pose, _ = sentence.read(self.hand_threshold)
+        except corpora.Unusable as error:
+            raise SkippedClip(error.reason, str(error)) from error
+        pose = pose.replace(data=pose.data * np.array(self.scale, np.float32))
+        try:
+            pose, _ = preprocess.preprocess(pose, pose.skeleton)
+        except ValueError as error:
+            raise SkippedClip("no shoulders", f"{clip.key}: {error}") from error
+        if self.fps is not None:
+            pose = resample(pose, self.fps)
+        return {
+            "data": pose.data,
+            "mask": pose.mask,
+            "id": clip.key,
+            "fps": pose.fps,
+            "text": sentence.text,
+            "signer": sentence.signer,
+            "name": sentence.name,
+        }
