@@ -100,6 +100,7 @@ class Corpus:
     """One corpus.
 
     folder: its name in a directory of corpora, and in the names of exported files.
+    scale: what makes coordinates pixels, all axes alike.
     parts: those parts of the skeleton whose x and y are exported, in this order.
     list_sentences: (root, rows of all splits) -> sentences of each split, in the rows' order.
     columns: that its annotations must have besides `split`; augmented: name of the other table.
@@ -107,6 +108,7 @@ class Corpus:
 
     folder: str
     skeleton: Skeleton
+    scale: tuple[float, ...]
     parts: tuple[str, ...]
     columns: tuple[str, ...]
     augmented: str
@@ -122,18 +124,19 @@ def list_corpus(
     sentences, of which those of train replace those of annotations.csv. Raises ValueError where a
     table is not there, or not what it should be.
     """
-    path = _find(root, corpus.folder, "annotations.csv")
+    path = find_table(root, corpus.folder, "annotations.csv")
     rows: dict[str, list[dict]] = {split: [] for split in SPLITS}
     for row in read_table(path, (*corpus.columns, "split")):
         split = row["split"].strip()
         rows.setdefault(_SPLIT_NAMES.get(split, split), []).append(row)
     if augmented is not None:
-        more = _find(augmented, corpus.folder, corpus.augmented)
+        more = find_table(augmented, corpus.folder, corpus.augmented)
         rows["train"] = read_table(more, corpus.columns)
     return corpus.list_sentences(path.parent, rows)
 
 
-def _find(root: str | Path, folder: str, name: str) -> Path:
+def find_table(root: str | Path, folder: str, name: str) -> Path:
+    """root/name or root/folder/name; ValueError if neither is a file."""
     places = [Path(root) / name, Path(root) / folder / name]
     for place in places:
         if place.is_file():
@@ -262,6 +265,7 @@ CORPORA: dict[str, Corpus] = {
         Corpus(
             folder="How2Sign",
             skeleton=OPENPOSE_67,
+            scale=(1, 1),
             parts=("body", "left_hand", "right_hand"),
             columns=("id", "text"),
             augmented="train_aug.tsv",
@@ -270,6 +274,7 @@ CORPORA: dict[str, Corpus] = {
         Corpus(
             folder="LSFB-CONT",
             skeleton=LSFB_75,
+            scale=(landmarks.WIDTH, landmarks.HEIGHT, landmarks.WIDTH),
             parts=("body", "left_hand", "right_hand"),
             columns=("id", "text", "video_id", "start", "end"),
             augmented="annotations_train_augmented.csv",

@@ -1,6 +1,9 @@
 """Builds a corpus into ArrayRecord shards for training: DATA/<corpus>/<config>/<version>.
 
     python -m tools.build_dataset --corpus sign_poses --input DIR_OR_ZIP --data_dir DATA
+    python -m tools.build_dataset --corpus how2sign_openpose --input ROOT --data_dir DATA
+    python -m tools.build_dataset --corpus lsfb_cont --input ROOT --data_dir DATA
+    python -m tools.build_dataset --corpus pami0 --input PREFIX --data_dir DATA
 
 Clips that cannot be used are skipped and listed with the reason in skipped.jsonl beside the shards;
 the build fails if they are too many. Built again with the same options, nothing is done. The result
@@ -20,7 +23,9 @@ def parse_arguments(argv=None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--corpus", required=True, help="a folder of jaxvq/datasets, such as sign_poses")
-    add("--input", required=True, help="directory (with subdirectories) or zip of the corpus")
+    add("--input", required=True,
+        help="directory (with subdirectories) or zip of the corpus; of pami0 what comes before "
+        ".train, .dev, .val and .test")  # fmt: skip
     add("--data_dir", required=True, help="where built datasets live")
     add("--num_shards", type=int, help="shards a split (default: one for every 256 MiB)")
     add("--max_skipped", type=float, default=0.05, metavar="SHARE",
@@ -32,6 +37,11 @@ def parse_arguments(argv=None) -> argparse.Namespace:
     add("--stats", metavar="FILE",
         help="pose_normalization.json that .npz clips were standardised with; a zip made by "
         "tools.zip_dataset brings its own")  # fmt: skip
+    add("--augmented", metavar="AUG",
+        help="folder of the augmented texts of how2sign_openpose or lsfb_cont")  # fmt: skip
+    add("--hand_threshold", type=float, default=0.05,
+        help="OpenPose hands below this mean confidence are missing; 0 keeps all "
+        "(default: %(default)s)")  # fmt: skip
     add("--workers", type=int, default=os.cpu_count(), help="processes (default: %(default)s)")
     add("--overwrite", action="store_true", help="replace a dataset that is already built")
     return parser.parse_args(argv)
@@ -49,6 +59,8 @@ def main(argv=None) -> None:
         split_file=args.split_file,
         stats=args.stats,
         workers=args.workers,
+        augmented=args.augmented,
+        hand_threshold=args.hand_threshold,
     )
     folder, built = building.build(
         args.corpus, args.data_dir, options, fps=args.fps, overwrite=args.overwrite

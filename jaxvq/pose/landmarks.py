@@ -13,7 +13,7 @@ from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeletons import LSFB_75
 
 FPS = 50
-CANVAS = (720, 576)  # width and height of the videos, in pixels
+WIDTH, HEIGHT = 720, 576  # of the videos, in pixels
 PARTS = ("pose", "left_hand", "right_hand")  # folders, in the order of LSFB_75
 
 
@@ -41,13 +41,7 @@ def read_segment(folder: str | Path, video: str, start: int, end: int) -> Pose:
         data = np.concatenate([part[start:stop] for part in parts], axis=1).astype(np.float32)
     seen = np.isfinite(data).all(axis=-1) & (data != 0).any(axis=-1)
     data[~seen] = 0
-    return Pose(LSFB_75, data, seen.astype(np.float32), float(FPS), (*CANVAS, 0))
-
-
-def to_pixels(pose: Pose) -> Pose:
-    """From shares of the picture to pixels, so that all axes have one scale."""
-    width, height, _ = pose.canvas
-    return pose.replace(data=pose.data * np.array([width, height, width], np.float32))
+    return Pose(LSFB_75, data, seen.astype(np.float32), float(FPS), (WIDTH, HEIGHT, 0))
 
 
 def frame_of(milliseconds: str | float) -> int:

@@ -110,12 +110,12 @@ def _move_hands(pose: Pose, sign: int) -> Pose:
     return pose.replace(data=data, confidence=confidence)
 
 
-def preprocess(pose: Pose) -> tuple[Pose, Placement]:
-    """All steps for HOLISTIC_178: select, correct wrists, normalise, shift hands.
+def preprocess(pose: Pose, skeleton: Skeleton = HOLISTIC_178) -> tuple[Pose, Placement]:
+    """All steps: select the points of `skeleton`, correct wrists, normalise, shift hands.
 
     Raises ValueError where the points are not there or no frame shows both shoulders.
     """
-    pose, placement = normalize_shoulders(correct_wrists(select_points(pose)))
+    pose, placement = normalize_shoulders(correct_wrists(select_points(pose, skeleton)))
     return shift_hands(pose), placement
 
 
