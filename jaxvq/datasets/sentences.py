@@ -67,11 +67,7 @@ class SentenceBuilder(building.CorpusBuilder, skip_registration=True):
         """The table's splits, unless --split_file says otherwise."""
         if self.options.split_file:
             return splits.assign_splits(keys, self.options.split_file)
-        ordered = sorted(keys, key=splits.record_order)
-        return {
-            split: [key for key in ordered if key.startswith(f"{split}/")]
-            for split in schema.SPLITS
-        }
+        return splits.by_first_folder(keys)
 
     def make_reader(self, clips: list[SentenceClip]) -> Callable[[SentenceClip], dict]:
         """Reads, normalises and resamples one sentence."""

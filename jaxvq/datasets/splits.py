@@ -21,6 +21,12 @@ def default_split(key: str) -> str:
     return "train" if digit < 8 else "validation" if digit == 8 else "test"
 
 
+def by_first_folder(keys: Iterable[str]) -> dict[str, list[str]]:
+    """Split -> its keys in record order, for keys <split>/<name>."""
+    keys = sorted(keys, key=record_order)
+    return {split: [key for key in keys if key.startswith(f"{split}/")] for split in SPLITS}
+
+
 def assign_splits(keys: Iterable[str], split_file: str | Path | None) -> dict[str, list[str]]:
     """Split -> its keys in record order.
 
