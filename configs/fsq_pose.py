@@ -31,6 +31,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.dtype = "float32"  # of the computation; parameters, FSQ and softmax stay in float32
     config.total_steps = 100_000
     config.batch_size = 64  # rows of seq_len frames, over all devices of all hosts
+    config.accumulate = 1  # parts that a batch is computed in, one after the other
 
     config.data = ConfigDict()
     config.data.dir = ""
@@ -105,7 +106,7 @@ def _sign_vq(config: ConfigDict) -> None:
         see_visibility=False,
     )
     config.quantizer.num_codebooks = 4
-    # It weighs hands 10 and everything else 178 / (134 + 44 * 10).
+    # sign-vq weighs hands 10 and everything else 178 / (134 + 44 * 10).
     config.loss.hand_weight = 10 * (134 + 44 * 10) / 178
     config.optim.update(schedule="warmup_rsqrt", warmup_steps=10_000, final_scale=0.1, eps=1e-5)
 

@@ -80,7 +80,13 @@ class PoseTransformer(nn.Module):
         self.project_in = nn.Dense(self.num_codebooks * len(self.levels), dtype=jnp.float32)
         self.project_out = nn.Dense(self.hidden_dim, dtype=jnp.float32)
         self.decoder = Stack(final_norm=self.norm_first, **stack)
-        self.project_back = nn.Dense(self.num_points * self.num_dims, dtype=jnp.float32)
+        # The first output is the mean pose. From a random one, the first steps teach the decoder to
+        # ignore its input, and the codes collapse to a handful that training takes long to leave.
+        self.project_back = nn.Dense(
+            self.num_points * self.num_dims,
+            dtype=jnp.float32,
+            kernel_init=nn.initializers.zeros,
+        )
 
     def _check_fields(self):
         if self.position not in POSITIONS:
