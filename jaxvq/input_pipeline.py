@@ -153,19 +153,21 @@ def train_batches(
     host_index: int = 0,
     host_count: int = 1,
     num_workers: int = 0,
+    align: int = 1,
 ) -> Iterator[Batch]:
     """Packed batches for steps start_step … num_steps - 1: this host's rows of each.
 
     batch_size is global; a host gets batch_size / host_count rows. Arrays, all with (b, t) first:
     pose float32 (b, t, v, c), standardised, 0 where missing; visible bool (b, t, v);
     segment int32 (b, t): 1.. counts the clips in a row; position int32 (b, t): frame of its clip.
-    Clips longer than seq_len give a crop of that length, another one each epoch.
+    Clips longer than seq_len give a crop of that length, another one each epoch. Clips start at
+    multiples of `align` in their row, with padding (segment 0) in between.
     Row r of step n depends on (seed, n, r) only. Raises ValueError for an empty or unknown split.
     """
     rows = _host_rows(batch_size, host_count, host_index)
-    if seq_len < 1:
-        raise ValueError(f"seq_len={seq_len}: expected 1 or more")
-    plan = PackingPlan(dataset.split_lengths(split), seq_len, seed)
+    if seq_len < 1 or seq_len % align:
+        raise ValueError(f"seq_len={seq_len}: expected a multiple of {align}")
+    plan = PackingPlan(dataset.split_lengths(split), seq_len, seed, align)
     if plan.frames == 0:
         raise ValueError(f"{dataset.path}: no clips in {split}; --split_file chooses the splits")
     make = _TrainBatch(dataset.source(split), dataset.statistics, plan, batch_size, rows)
@@ -248,12 +250,14 @@ class PackingPlan:
     """Which frames of which clips fill which row; `lengths` are the frames of each clip.
 
     All epochs have the same number of frames, because crops do not change in length, so the line of
-    frames of epoch e starts at e * frames; a row may reach into the next epoch.
+    frames of epoch e starts at e * frames; a row may reach into the next epoch. On the line each
+    clip takes a multiple of `align` frames, and so does a row.
     """
 
     lengths: np.ndarray
     seq_len: int
     seed: int
+    align: int = 1
 
     @functools.cached_property
     def cropped(self) -> np.ndarray:
@@ -261,14 +265,20 @@ class PackingPlan:
         return np.minimum(self.lengths.astype(np.int64), self.seq_len)
 
     @functools.cached_property
+    def room(self) -> np.ndarray:
+        """int64 (clips,): frames that a clip takes on the line, with its padding."""
+        return -(-self.cropped // self.align) * self.align
+
+    @functools.cached_property
     def frames(self) -> int:
-        """Frames in an epoch."""
-        return int(self.cropped.sum())
+        """Frames of the line in an epoch."""
+        return int(self.room.sum())
 
     def row(self, index: int) -> list[tuple[int, int, int, int]]:
         """The fragments of a row: (clip, first frame in the clip, position of that frame, count).
 
-        The position counts from the start of the crop. The counts add up to seq_len.
+        The position counts from the start of the crop. The counts, rounded up to multiples of
+        `align`, add up to seq_len.
         """
         fragments = []
         start, stop = index * self.seq_len, (index + 1) * self.seq_len
@@ -277,10 +287,11 @@ class PackingPlan:
             order, ends, crops = _epoch(self, epoch)
             nth = int(np.searchsorted(ends, offset, side="right"))
             clip = int(order[nth])
-            position = offset - (int(ends[nth]) - int(self.cropped[clip]))
-            count = min(int(ends[nth]) - offset, stop - start)
+            position = offset - (int(ends[nth]) - int(self.room[clip]))
+            room = min(int(ends[nth]) - offset, stop - start)
+            count = min(room, int(self.cropped[clip]) - position)
             fragments.append((clip, int(crops[clip]) + position, position, count))
-            start += count
+            start += room
         return fragments
 
 
@@ -291,7 +302,7 @@ def _epoch(plan: PackingPlan, epoch: int) -> tuple[np.ndarray, np.ndarray, np.nd
     order = rng.permutation(len(plan.lengths))
     spare = plan.lengths - plan.cropped
     crops = np.floor(rng.random(len(spare)) * (spare + 1)).astype(np.int64)
-    return order, np.cumsum(plan.cropped[order]), crops
+    return order, np.cumsum(plan.room[order]), crops
 
 
 @dataclass(frozen=True)
@@ -310,7 +321,7 @@ class _TrainBatch:
             for segment, (clip, first, position, count) in enumerate(fragments, 1):
                 example = self.source[clip]
                 _fill(batch, r, at, example, first, count, segment, position)
-                at += count
+                at += -(-count // self.plan.align) * self.plan.align
         _standardize(batch, self.statistics)
         return batch
 

@@ -4,7 +4,12 @@ import jax
 import jax.numpy as jnp
 
 
-def masked_mean(values: jax.Array, weights: jax.Array, axis_name: str | None = None) -> jax.Array:
+def masked_mean(
+    values: jax.Array,
+    weights: jax.Array,
+    axis_name: str | None = None,
+    total_weight: jax.Array | None = None,
+) -> jax.Array:
     """sum(values · weights) / sum(weights), a float32 scalar; 0 where nothing has weight.
 
     With axis_name (inside pmap) the count is averaged over the devices, the sum is not. The mean of
@@ -14,10 +19,11 @@ def masked_mean(values: jax.Array, weights: jax.Array, axis_name: str | None = N
     Args:
       values: any shape; not looked at where the weight is 0.
       weights: of the same number of dimensions; broadcast to values.
+      total_weight: divide by this, and not by the sum of the weights or its mean over devices.
     """
     total, count = masked_sum(values, weights)
-    count = jax.lax.stop_gradient(count)
-    if axis_name is not None:
+    count = jax.lax.stop_gradient(count if total_weight is None else total_weight)
+    if axis_name is not None and total_weight is None:
         count = jax.lax.pmean(count, axis_name)
     return total / jnp.where(count > 0, count, 1)
 

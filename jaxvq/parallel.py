@@ -6,6 +6,7 @@ visible points (`losses.masked_mean` with the axis name), so the mean of the per
 the gradient of the loss over the global batch, whatever the devices hold.
 """
 
+import functools
 from typing import Any
 
 import flax
@@ -46,22 +47,27 @@ def init_train_state(task, optimizer, rng, batch, *, ema: bool) -> TrainState:
     )
 
 
-def make_train_step(task, optimizer, *, seed: int, ema_decay: float = 0.0):
+def make_train_step(task, optimizer, *, seed: int, ema_decay: float = 0.0, accumulate: int = 1):
     """Returns `step(state, batch) -> (state, metrics)`, mapped over all devices.
 
     `batch` holds this host's rows as arrays (local devices, rows per device, …), see `shard`.
-    The metrics are sums over the global batch. The state's buffers are donated.
+    The metrics are sums over the global batch. The state's buffers are donated. With accumulate=k a
+    device computes its rows in k parts, one after the other, and the step is that of the whole.
     """
 
     def step(state: TrainState, batch):
         rng = jax.random.fold_in(jax.random.key(seed), state.step)
         rng = jax.random.fold_in(rng, jax.lax.axis_index(AXIS))
 
-        def loss_fn(params):
-            return task.loss(params, state.state, batch, rng, train=True, axis_name=AXIS)
-
-        (_, (task_state, metrics)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        if accumulate == 1:
+            loss = functools.partial(
+                task.loss, state=state.state, batch=batch, rng=rng, train=True, axis_name=AXIS
+            )
+            (_, (observed, metrics)), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
+        else:
+            grads, observed, metrics = _accumulate(task, state, batch, rng, accumulate)
         grads = jax.lax.pmean(grads, AXIS)
+        task_state = task.update_state(state.state, observed, AXIS)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         if ema_decay:
@@ -85,6 +91,42 @@ def make_train_step(task, optimizer, *, seed: int, ema_decay: float = 0.0):
         )
 
     return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=0)
+
+
+def _accumulate(task, state: TrainState, batch, rng, parts: int):
+    """Gradients, observations and metrics of a device's rows, computed in parts.
+
+    Each part's sums are divided by the totals of the whole batch, so nothing depends on how much is
+    visible in which part.
+    """
+    totals = jax.lax.pmean(task.totals(batch), AXIS)
+    totals = jax.tree.map(lambda total: total / parts, totals)
+
+    def part_gradients(part, number):
+        loss = functools.partial(
+            task.loss,
+            state=state.state,
+            batch=part,
+            rng=jax.random.fold_in(rng, number),
+            train=True,
+            axis_name=AXIS,
+            totals=totals,
+        )
+        (_, (observed, metrics)), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
+        return (grads, metrics), observed
+
+    def add(sums, inputs):
+        values, observed = part_gradients(*inputs)
+        return jax.tree.map(jnp.add, sums, values), observed
+
+    batch = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), batch)
+    first = jax.tree.map(lambda x: x[0], batch)
+    zeros = jax.tree.map(
+        lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(part_gradients, first, 0)[0]
+    )
+    (grads, metrics), observed = jax.lax.scan(add, zeros, (batch, jnp.arange(parts)))
+    observed = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), observed)
+    return jax.tree.map(lambda grad: grad / parts, grads), observed, metrics
 
 
 def make_eval_step(task):

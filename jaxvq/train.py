@@ -55,10 +55,11 @@ def train(config, workdir) -> dict[str, float]:
 
     workdir = Path(workdir)
     hosts, host = jax.process_count(), jax.process_index()
-    if config.batch_size < 1 or config.batch_size % jax.device_count():
+    parts = jax.device_count() * config.accumulate
+    if config.batch_size < 1 or config.accumulate < 1 or config.batch_size % parts:
         raise ValueError(
-            f"batch_size={config.batch_size} does not divide over "
-            f"{jax.device_count()} devices; give a multiple of them"
+            f"batch_size={config.batch_size} does not divide over {jax.device_count()} devices, "
+            f"each computing its rows in accumulate={config.accumulate} parts"
         )
     if not config.data.dir:
         raise ValueError("no dataset: give --config.data.dir DATA, made by tools.build_dataset")
@@ -101,7 +102,11 @@ def train(config, workdir) -> dict[str, float]:
     )
 
     train_step = parallel.make_train_step(
-        task, optimizer, seed=config.seed, ema_decay=config.optim.ema_decay
+        task,
+        optimizer,
+        seed=config.seed,
+        ema_decay=config.optim.ema_decay,
+        accumulate=config.accumulate,
     )
     eval_step = parallel.make_eval_step(task)
     batches = input_pipeline.train_batches(
@@ -114,6 +119,7 @@ def train(config, workdir) -> dict[str, float]:
         host_index=host,
         host_count=hosts,
         num_workers=config.data.num_workers,
+        align=task.downsample,
     )
     writer = (
         MetricWriter(

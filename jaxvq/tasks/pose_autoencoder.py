@@ -10,7 +10,7 @@ from jaxvq import losses, metrics
 from jaxvq.models.transformer import PoseTransformer
 from jaxvq.quantizers import fsq
 
-_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 def make(config, skeleton, statistics) -> "PoseAutoencoder":
@@ -21,8 +21,8 @@ def make(config, skeleton, statistics) -> "PoseAutoencoder":
     """
     if config.quantizer.type != "fsq":
         raise ValueError(f"quantizer.type {config.quantizer.type!r} is not known; choices: fsq")
-    if config.dtype not in _DTYPES:
-        raise ValueError(f"dtype {config.dtype!r} is not known; choices: {', '.join(_DTYPES)}")
+    if config.dtype not in DTYPES:
+        raise ValueError(f"dtype {config.dtype!r} is not known; choices: {', '.join(DTYPES)}")
     if config.loss.type not in ("l1", "l2"):
         raise ValueError(f"loss.type {config.loss.type!r} is not known; choices: l1, l2")
     model = PoseTransformer(
@@ -30,7 +30,7 @@ def make(config, skeleton, statistics) -> "PoseAutoencoder":
         num_dims=skeleton.num_dims,
         levels=tuple(config.quantizer.levels),
         num_codebooks=config.quantizer.num_codebooks,
-        dtype=_DTYPES[config.dtype],
+        dtype=DTYPES[config.dtype],
         **{name: config.model[name] for name in _MODEL_FIELDS},
     )
     return PoseAutoencoder(
@@ -83,6 +83,7 @@ class PoseAutoencoder:
     loss_type: str
 
     downsample = 1
+    context = 0
 
     @property
     def num_codes(self) -> tuple[int, ...]:
@@ -99,40 +100,54 @@ class PoseAutoencoder:
         variables = jax.jit(self.model.init)(rng, *_inputs(_first_frames(batch)))
         return variables["params"], {}
 
-    def loss(self, params, state, batch, rng, *, train, axis_name=None):
+    def loss(self, params, state, batch, rng, *, train, axis_name=None, totals=None):
         """Hand-weighted mean error of the visible points.
 
         Returns:
           loss: scalar. Under pmap with axis_name, the mean of the devices' losses and gradients is
-            that of the global batch (losses.masked_mean).
-          (state, metrics): metrics of this device's part of the batch: "loss" and "mpjpe" (shoulder
-            widths) as (sum, count), "code_counts" int32 (s·q, k); to be summed by the caller.
+            that of the global batch (losses.masked_mean). With `totals` of the whole batch, this is
+            the loss of a part of it.
+          (observed, metrics): what update_state needs, and metrics of this device's part of the
+            batch: "loss" and "mpjpe" (shoulder widths) as (sum, count), "code_counts" int32
+            (s·q, k); to be summed by the caller.
         """
         rngs = {"dropout": rng} if train else None
         output = self.model.apply({"params": params}, *_inputs(batch), train=train, rngs=rngs)
-        visible = batch["visible"] & (batch["segment"] > 0)[..., None]
-        weights = self.weights[None, None]
+        weights, totals = self._loss_weights(batch), totals or {}
         error = losses.point_error(output.pose, batch["pose"], self.loss_type)
-        loss = losses.masked_mean(error, weights * visible, axis_name)
+        loss = losses.masked_mean(error, weights["position"], axis_name, totals.get("position"))
         if self.velocity_weight:
-            loss += self.velocity_weight * self._velocity_loss(output.pose, batch, axis_name)
+            moved = (x[:, 1:] - x[:, :-1] for x in (output.pose, batch["pose"]))
+            moved = losses.point_error(*moved, self.loss_type)
+            loss += self.velocity_weight * losses.masked_mean(
+                moved, weights["velocity"], axis_name, totals.get("velocity")
+            )
         distance = metrics.distances(output.pose, batch["pose"], self.std)
+        visible = batch["visible"] & (batch["segment"] > 0)[..., None]
         counts = metrics.code_counts(output.indices, batch["segment"] > 0, self.num_codes)
         return loss, (
-            state,
+            {},
             {
-                "loss": losses.masked_sum(error, weights * visible),
+                "loss": losses.masked_sum(error, weights["position"]),
                 "mpjpe": metrics.sum_count(distance, visible),
                 "code_counts": counts,
             },
         )
 
-    def _velocity_loss(self, predicted, batch, axis_name):
+    def update_state(self, state, observed, axis_name=None):
+        """The state after a batch that `loss` observed; it never changes here."""
+        return state
+
+    def totals(self, batch) -> dict:
+        """What each sum of `loss` over this batch is divided by; no parameters are involved."""
+        return {name: jnp.sum(weight) for name, weight in self._loss_weights(batch).items()}
+
+    def _loss_weights(self, batch) -> dict:
         visible, segment = batch["visible"], batch["segment"]
-        moved, seen = losses.differences(batch["pose"], visible, segment)
-        predicted_moved, _ = losses.differences(predicted, visible, segment)
-        error = losses.point_error(predicted_moved, moved, self.loss_type)
-        return losses.masked_mean(error, self.weights[None, None] * seen, axis_name)
+        _, moved = losses.differences(batch["pose"], visible, segment)
+        points = self.weights[None, None]
+        seen = visible & (segment > 0)[..., None]
+        return {"position": points * seen, "velocity": points * moved}
 
     def encode(self, params, state, batch):
         """Tokens int32 (b, t, 1, q); those of padding mean nothing."""

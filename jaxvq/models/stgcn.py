@@ -1,0 +1,250 @@
+"""A spatial-temporal graph network that squeezes poses into one vector every few frames, and back.
+
+encoder: each point's coordinates -> graph blocks (messages between neighbouring points, then a
+convolution over neighbouring frames; Yan et al. 2018, https://arxiv.org/abs/1801.07455), the first
+of which halve the number of frames -> all points of a frame into one vector -> temporal block ->
+latent. decoder: latent -> temporal blocks, doubling the frames by transposed convolutions -> points.
+
+Several clips may share a row. A convolution over time reads a neighbouring frame only if it belongs
+to the same segment, and every vector of merged frames starts where its clip starts (rows are packed
+so), so a clip comes out the same alone, padded or packed. There are no batch statistics. The
+network is a plain convolution over time: cut into windows that overlap by `context` frames, a clip
+gives what it gives as a whole.
+"""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxvq.models.graphs import PARTITIONS, Graph
+
+STRIDES = (1, 2, 4, 8)
+GROUPS = 8  # of features, that share the weights of a convolution over points or frames
+
+
+class PoseStgcn(nn.Module):
+    """Fields:
+
+    num_points, num_dims: v and c of the poses. graph: of their skeleton.
+    graph_dim, num_layers: features of a point in the graph blocks, and how many of these there are.
+    hidden_dim: of a frame's vector, and of the decoder. latent_dim: of what is quantized.
+    decoder_layers: temporal blocks of the decoder.
+    temporal_kernel: frames that a convolution over time sees, odd.
+    temporal_stride: frames a latent stands for: 1, 2, 4 or 8.
+    dropout: in all blocks. remat: compute the blocks again in the backward pass, to save memory.
+    dtype: compute dtype; parameters, latents and output are float32.
+    """
+
+    num_points: int
+    num_dims: int
+    graph: Graph
+    latent_dim: int
+    hidden_dim: int = 256
+    graph_dim: int = 64
+    num_layers: int = 4
+    decoder_layers: int = 4
+    temporal_kernel: int = 9
+    temporal_stride: int = 1
+    dropout: float = 0.1
+    remat: bool = False
+    dtype: jnp.dtype = jnp.float32
+
+    def setup(self):
+        self._check_fields()
+        halvings = self.temporal_stride.bit_length() - 1
+        graph_block, temporal_block = GraphBlock, TemporalBlock
+        if self.remat:
+            graph_block = nn.remat(GraphBlock, static_argnums=(3,))
+            temporal_block = nn.remat(TemporalBlock, static_argnums=(3,))
+        common = dict(kernel=self.temporal_kernel, dropout=self.dropout, dtype=self.dtype)
+        self.embed = nn.Dense(self.graph_dim, dtype=self.dtype)
+        self.point_embedding = self.param(
+            "point_embedding", nn.initializers.normal(0.02), (self.num_points, self.graph_dim)
+        )
+        self.graph_blocks = [graph_block(self.graph, **common) for _ in range(self.num_layers)]
+        self.halve = [nn.Dense(self.graph_dim, dtype=self.dtype) for _ in range(halvings)]
+        self.gather_points = nn.Dense(self.hidden_dim, dtype=self.dtype)
+        self.encoder_block = temporal_block(**common)
+        self.to_latent = nn.Dense(self.latent_dim, dtype=jnp.float32)
+        self.from_latent = nn.Dense(self.hidden_dim, dtype=self.dtype)
+        self.decoder_blocks = [temporal_block(**common) for _ in range(self.decoder_layers)]
+        self.double = [nn.Dense(2 * self.hidden_dim, dtype=self.dtype) for _ in range(halvings)]
+        self.final_norm = nn.LayerNorm(dtype=self.dtype)
+        self.to_points = nn.Dense(self.num_points * self.num_dims, dtype=jnp.float32)
+
+    def _check_fields(self):
+        if self.temporal_stride not in STRIDES:
+            choices = ", ".join(map(str, STRIDES))
+            raise ValueError(f"model.temporal_stride={self.temporal_stride}: choose from {choices}")
+        if self.temporal_kernel < 1 or self.temporal_kernel % 2 == 0:
+            raise ValueError(f"model.temporal_kernel={self.temporal_kernel}: must be odd")
+        halvings = self.temporal_stride.bit_length() - 1
+        for name in ("num_layers", "decoder_layers"):
+            if getattr(self, name) < max(halvings, 1):
+                raise ValueError(
+                    f"model.{name}={getattr(self, name)}: a temporal_stride of "
+                    f"{self.temporal_stride} needs {max(halvings, 1)} or more"
+                )
+
+    @property
+    def context(self) -> int:
+        """Frames on either side of a frame that can change its reconstruction, rounded up to a
+        multiple of the stride."""
+        radius, stride = self.temporal_kernel // 2, self.temporal_stride
+        halvings = stride.bit_length() - 1
+        scales = [min(2**i, stride) for i in range(self.num_layers)] + [stride]
+        scales += [max(stride // 2**i, 1) for i in range(self.decoder_layers)]
+        # Merging frames and splitting them again reaches up to a stride further, each.
+        reach = radius * sum(scales) + (2 * stride if halvings else 0)
+        return -(-reach // stride) * stride
+
+    def encode(self, pose, visible, segment, train=False):
+        """Latents float32 (b, ceil(t / stride), latent_dim).
+
+        pose: (b, t, v, c), standardised; values of missing points are ignored. visible: bool
+        (b, t, v). segment: int32 (b, t), 0 where padding; clips start at multiples of the stride.
+        """
+        visible = visible & (segment > 0)[..., None]
+        x = jnp.where(visible[..., None], pose, 0).astype(self.dtype)
+        x = jnp.concatenate([x, visible[..., None].astype(self.dtype)], -1)
+        x, segment = (_pad_time(a, self.temporal_stride) for a in (x, segment))
+        x = self.embed(x) + self.point_embedding[None, None].astype(self.dtype)
+        for i, block in enumerate(self.graph_blocks):
+            x = block(x, segment, train)
+            if i < len(self.halve):
+                x, segment = _merge_frames(x, segment)
+                x = self.halve[i](x)
+        x = self.gather_points(x.reshape(*x.shape[:2], -1))
+        x = self.encoder_block(x, segment, train)
+        return self.to_latent(x.astype(jnp.float32))
+
+    def decode(self, latents, segment, train=False):
+        """Poses float32 (b, t, v, c), standardised, from (quantized) latents; segment (b, t)."""
+        t = segment.shape[1]
+        segments = [_pad_time(segment, self.temporal_stride)]
+        for _ in self.double:
+            segments.append(_first_of_pairs(segments[-1]))
+        x = self.from_latent(latents.astype(self.dtype))
+        for i, block in enumerate(self.decoder_blocks):
+            x = block(x, segments[-1], train)
+            if i < len(self.double):
+                # A transposed convolution of kernel 2 and stride 2.
+                x = self.double[i](x).reshape(x.shape[0], 2 * x.shape[1], -1)
+                segments.pop()
+        x = self.to_points(self.final_norm(x).astype(jnp.float32))
+        return x.reshape(*x.shape[:2], self.num_points, self.num_dims)[:, :t]
+
+    def __call__(self, pose, visible, segment, train=False):
+        """The network without its quantizer: decode(encode(…)); what initialises it."""
+        return self.decode(self.encode(pose, visible, segment, train), segment, train)
+
+
+class GraphBlock(nn.Module):
+    """Messages along the edges, then a convolution over time, around x (b, t, v, d)."""
+
+    graph: Graph
+    kernel: int
+    dropout: float
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x, segment, train):
+        d = x.shape[-1]
+        drop = nn.Dropout(self.dropout, deterministic=not train)
+        h = nn.LayerNorm(dtype=self.dtype, name="norm_1")(x)
+        h = GraphConv(self.graph, self.dtype, name="edges")(h)
+        h = nn.Dense(d, dtype=self.dtype, name="spatial")(h)
+        x = x + drop(nn.gelu(h))
+        h = nn.LayerNorm(dtype=self.dtype, name="norm_2")(x)
+        h = TemporalConv(self.kernel, self.dtype, name="frames")(h, segment)
+        h = nn.Dense(d, dtype=self.dtype, name="temporal")(nn.gelu(h))
+        return x + drop(h)
+
+
+class GraphConv(nn.Module):
+    """Each point of x (b, t, v, d) becomes a weighted sum of its neighbours, by groups of features.
+
+    A group has a weight for each partition of the neighbours, and learns how much each edge
+    matters. (ST-GCN has a whole matrix of features for each partition; groups with one matrix
+    after them cost a third.)
+    """
+
+    graph: Graph
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x):
+        groups, v = math.gcd(GROUPS, x.shape[-1]), x.shape[-2]
+        part, to, start = np.nonzero(self.graph.adjacency)
+        shares = self.graph.adjacency[part, to, start]
+        weight = self.param("partition", nn.initializers.normal(1.0), (groups, PARTITIONS))
+        importance = self.param("edge_importance", nn.initializers.ones, (groups, len(part)))
+        weights = (weight[:, part] * importance * shares[None]).astype(self.dtype)
+        matrices = jnp.zeros((groups, v, v), self.dtype).at[:, to, start].set(weights)
+        grouped = x.reshape(*x.shape[:-1], groups, -1)
+        return jnp.einsum("gvw,btwge->btvge", matrices, grouped).reshape(x.shape)
+
+
+class TemporalBlock(nn.Module):
+    """A convolution over time and a feed-forward layer around x (b, t, d)."""
+
+    kernel: int
+    dropout: float
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x, segment, train):
+        d = x.shape[-1]
+        h = nn.LayerNorm(dtype=self.dtype, name="norm")(x)
+        h = TemporalConv(self.kernel, self.dtype, name="taps")(h, segment)
+        h = nn.gelu(nn.Dense(2 * d, dtype=self.dtype, name="up")(h))
+        h = nn.Dense(d, dtype=self.dtype, name="down")(h)
+        return x + nn.Dropout(self.dropout, deterministic=not train)(h)
+
+
+class TemporalConv(nn.Module):
+    """A convolution over time of x (b, t, …, d) that never leaves a segment (b, t).
+
+    The taps are shared by groups of features (Wu et al. 2019, https://arxiv.org/abs/1901.10430). It
+    is computed as a product with a banded matrix (t, t): an ordinary convolution could not tell the
+    next clip in the row from the clip's own frames, and this is the faster way besides.
+    """
+
+    kernel: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x, segment):
+        b, t, d = x.shape[0], x.shape[1], x.shape[-1]
+        groups, radius = math.gcd(GROUPS, d), self.kernel // 2
+        taps = self.param("taps", nn.initializers.normal(self.kernel**-0.5), (self.kernel, groups))
+        offset = jnp.arange(t)[None, :] - jnp.arange(t)[:, None]
+        near = (jnp.abs(offset) <= radius)[..., None]
+        band = jnp.where(near, taps[jnp.clip(offset + radius, 0, self.kernel - 1)], 0)
+        same = (segment[:, :, None] == segment[:, None, :]) & (segment > 0)[:, None, :]
+        matrices = (band[None] * same[..., None]).astype(self.dtype)
+        grouped = x.reshape(b, t, -1, groups, d // groups)
+        return jnp.einsum("btsg,bsvge->btvge", matrices, grouped).reshape(x.shape)
+
+
+def _merge_frames(x: jax.Array, segment: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Pairs of frames of x (b, t, v, d) side by side, (b, t / 2, v, 2 d), and their segment."""
+    x = jnp.where((segment > 0)[..., None, None], x, 0)
+    b, t, v, d = x.shape
+    pairs = jnp.moveaxis(x.reshape(b, t // 2, 2, v, d), 2, 3).reshape(b, t // 2, v, 2 * d)
+    return pairs, _first_of_pairs(segment)
+
+
+def _first_of_pairs(segment: jax.Array) -> jax.Array:
+    # Clips start at the first frame of a pair, so where that is padding the second one is too.
+    return segment.reshape(segment.shape[0], segment.shape[1] // 2, 2)[:, :, 0]
+
+
+def _pad_time(x: jax.Array, multiple: int) -> jax.Array:
+    """x (b, t, …) with zeros after its last frame, so that t is a multiple."""
+    if multiple == 1:
+        return x
+    return jnp.pad(x, [(0, 0), (0, -x.shape[1] % multiple)] + [(0, 0)] * (x.ndim - 2))
