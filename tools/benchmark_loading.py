@@ -6,7 +6,7 @@ The first clips of the corpus are written in every format to a temporary directo
 the same, a normalised clip and its mask; pose normalises on the way. Cold start: from nothing open
 to the first clip. it/s: clips a second in one process, in order and shuffled; num_workers=…: the
 same, shuffled, through Grain (0: threads). Medians of several passes. The files are in the system's
-cache, so this is the processor's work, not the disk's. The last lines give packed training rows.
+cache, so this is the work of the processor, not of the disk. Below the table: packed rows a second.
 """
 
 import argparse
