@@ -1,0 +1,76 @@
+"""Losses and metrics on rotations of hands, shared by the tasks that train on them."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxvq import losses
+from jaxvq.hands import NUM_JOINTS, rotations, skeleton
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class HandSpace:
+    """The way between standardised poses and angles. mean, std: float32 (30, 3), radians."""
+
+    mean: np.ndarray
+    std: np.ndarray
+    mse_weight: float
+    geodesic_weight: float
+
+    @classmethod
+    def make(cls, config, statistics) -> "HandSpace":
+        """From config.loss and a dataset's statistics."""
+        return cls(np.asarray(statistics.mean, np.float32), np.asarray(statistics.std, np.float32),
+                   config.loss.mse_weight, config.loss.geodesic_weight)
+
+    def angles(self, pose) -> jax.Array:
+        """Standardised (b, t, 30, 3) -> axis-angle in radians."""
+        return pose * self.std[None, None] + self.mean[None, None]
+
+    def standardize(self, angles) -> jax.Array:
+        return (angles - self.mean[None, None]) / self.std[None, None]
+
+    def mirror(self, pose, flip) -> jax.Array:
+        """The poses of which flip, bool (b, t), is True, as seen in a mirror."""
+        left, right = jnp.split(self.angles(pose), 2, axis=2)
+        signs = np.array([1, -1, -1], np.float32).reshape(1, 1, 1, 3)
+        mirrored = jnp.concatenate([right * signs, left * signs], axis=2)
+        return jnp.where(flip[..., None, None], self.standardize(mirrored), pose)
+
+    def frame_errors(self, predicted, target):
+        """What a reconstruction costs, float32 (b, t), and by how much each joint is off, radians
+        (b, t, 30). The cost is the weighted sum of the mean square error of the standardised
+        numbers and of the mean angle between the rotations, in radians."""
+        angles = rotations.joint_angles(self.angles(predicted), self.angles(target))
+        cost = self.mse_weight * losses.point_error(predicted, target, "l2").mean(-1)
+        if self.geodesic_weight:
+            cost += self.geodesic_weight * angles.mean(-1)
+        return cost, angles
+
+    def metrics(self, angles, target, used, *, detailed: bool) -> dict:
+        """(sum, count) pairs of frames in use, bool (b, t): "degrees" a joint; detailed: also those
+        of either hand and each finger, and "degrees_mean_pose", as far as the mean pose is off."""
+        used = used[..., None]
+
+        def degrees(values):
+            return losses.masked_sum(values * (180 / np.pi), used)
+
+        values = {"degrees": degrees(angles)}
+        if detailed:
+            for name, members in skeleton.groups().items():
+                values[f"degrees/{name}"] = degrees(angles[:, :, members])
+            still = rotations.joint_angles(self.angles(jnp.zeros_like(target)), self.angles(target))
+            values["degrees_mean_pose"] = degrees(still)
+        return values
+
+
+def frames(pose) -> jax.Array:
+    """(b, t, 30, 3) -> (b, t, 90)."""
+    return pose.reshape(*pose.shape[:2], -1)
+
+
+def joints(vectors) -> jax.Array:
+    """(b, t, 90) -> (b, t, 30, 3)."""
+    return vectors.reshape(*vectors.shape[:2], 2 * NUM_JOINTS, 3)

@@ -1,0 +1,107 @@
+"""Networks on hand vectors: a variational autoencoder, the prior, and an FSQ tokenizer.
+
+Both are residual MLPs on the 90 standardised numbers of a frame; time plays no part.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxvq.quantizers import fsq
+
+
+class Posterior(NamedTuple):
+    """A frame's place among the latents: mean and log variance, float32 (…, latent_dim)."""
+
+    mean: jax.Array
+    log_variance: jax.Array
+
+
+class ResidualMLP(nn.Module):
+    """(…, n) -> (…, output_dim) float32: pre-norm residual blocks between two linear layers."""
+
+    output_dim: int
+    hidden_dim: int
+    num_layers: int
+    dropout: float
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        x = nn.Dense(self.hidden_dim, dtype=self.dtype, name="inputs")(x)
+        for i in range(self.num_layers):
+            y = nn.LayerNorm(dtype=self.dtype, name=f"norm_{i}")(x)
+            y = nn.gelu(nn.Dense(self.hidden_dim, dtype=self.dtype, name=f"up_{i}")(y))
+            y = nn.Dropout(self.dropout, deterministic=not train)(y)
+            x = x + nn.Dense(self.hidden_dim, dtype=self.dtype, name=f"down_{i}")(y)
+        x = nn.LayerNorm(dtype=self.dtype, name="norm")(x)
+        return nn.Dense(self.output_dim, dtype=jnp.float32, name="outputs")(x)
+
+
+class HandVAE(nn.Module):
+    """Vectors (…, num_features) to a Gaussian over latents and back (Kingma and Welling 2014).
+
+    A standard normal latent decodes to a plausible pair of hands.
+    """
+
+    num_features: int
+    latent_dim: int
+    hidden_dim: int
+    num_layers: int
+    dropout: float
+    dtype: jnp.dtype = jnp.float32
+
+    def setup(self):
+        sizes = self.hidden_dim, self.num_layers, self.dropout, self.dtype
+        self.encoder = ResidualMLP(2 * self.latent_dim, *sizes)
+        self.decoder = ResidualMLP(self.num_features, *sizes)
+
+    def encode(self, x, train: bool = False) -> Posterior:
+        mean, log_variance = jnp.split(self.encoder(x, train), 2, -1)
+        # Between e^-10 and e^5 nothing is lost, and no step can make exp overflow.
+        return Posterior(mean, jnp.clip(log_variance, -10.0, 5.0))
+
+    def decode(self, latents, train: bool = False) -> jax.Array:
+        return self.decoder(latents, train)
+
+    def __call__(self, x, noise, train: bool = False) -> tuple[jax.Array, Posterior]:
+        """noise: like the latents; 0 decodes the mean, standard normal a sample."""
+        posterior = self.encode(x, train)
+        latents = posterior.mean + jnp.exp(posterior.log_variance / 2) * noise
+        return self.decode(latents, train), posterior
+
+
+class HandFSQ(nn.Module):
+    """Vectors (…, num_features) to indices int32 (…, num_codebooks) and back."""
+
+    num_features: int
+    levels: tuple[int, ...]
+    num_codebooks: int
+    hidden_dim: int
+    num_layers: int
+    dropout: float
+    dtype: jnp.dtype = jnp.float32
+
+    def setup(self):
+        sizes = self.hidden_dim, self.num_layers, self.dropout, self.dtype
+        self.encoder = ResidualMLP(self.num_codebooks * len(self.levels), *sizes)
+        self.decoder = ResidualMLP(self.num_features, *sizes)
+
+    def quantize(self, x, train: bool = False) -> tuple[jax.Array, jax.Array]:
+        z = self.encoder(x, train)
+        return fsq.quantize(z.reshape(*z.shape[:-1], self.num_codebooks, -1), self.levels)
+
+    def encode(self, x) -> jax.Array:
+        return self.quantize(x)[1]
+
+    def decode(self, indices) -> jax.Array:
+        return self._decode(fsq.indices_to_codes(indices, self.levels))
+
+    def _decode(self, codes, train: bool = False) -> jax.Array:
+        return self.decoder(codes.reshape(*codes.shape[:-2], -1), train)
+
+    def __call__(self, x, train: bool = False) -> tuple[jax.Array, jax.Array]:
+        codes, indices = self.quantize(x, train)
+        return self._decode(codes, train), indices
