@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from tools import command
 
-GROUP = 128
+FRAMES_AT_ONCE = 16_384  # of clips decoded together; bounds the memory
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,17 @@ def main(argv=None) -> int:
 
     tokenizer = inference.load(args.model)
     tokens = [_tokens(line, tokenizer.task) for line in lines]
-    with tqdm(total=len(tokens), unit="clip") as progress:
-        for start in range(0, len(tokens), GROUP):
-            poses = tokenizer.decode(tokens[start : start + GROUP])
-            for path, pose in zip(paths[start : start + GROUP], poses, strict=True):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_pose(path, pose)
-            progress.update(len(poses))
-    print(f"{args.output}: {len(paths)} poses")
+    group = []
+    for i, (path, item) in enumerate(zip(tqdm(paths, unit="clip"), tokens, strict=True), 1):
+        group.append((path, item))
+        if i < len(paths) and sum(tokens.length for _, tokens in group) < FRAMES_AT_ONCE:
+            continue
+        poses = tokenizer.decode([tokens for _, tokens in group])
+        for (path, _), pose in zip(group, poses, strict=True):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_pose(path, pose)
+        group = []
+    print(f"{args.output}: {len(paths)} pose{'s' * (len(paths) > 1)}")
     return 0
 
 

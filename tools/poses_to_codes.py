@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tools import command
 
-GROUP = 128  # clips read and encoded together
+FRAMES_AT_ONCE = 16_384  # of clips read and encoded together; bounds the memory
 
 
 def main(argv=None) -> int:
@@ -34,33 +34,31 @@ def main(argv=None) -> int:
     files = list_poses(args.data, suffixes=(".pose",))
     tokenizer = inference.load(args.model)
     output, temporary = Path(args.output), Path(f"{args.output}.tmp")
-    written, failed = 0, 0
+    written = 0
     try:
         with temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["file", "fps", "length", "codes"])
-            with tqdm(total=len(files), unit="clip") as progress:
-                for start in range(0, len(files), GROUP):
-                    group = files[start : start + GROUP]
-                    names, clips = _read(group, tokenizer)
-                    for name, clip, indices in zip(
-                        names, clips, tokenizer.encode_clips(clips), strict=True
-                    ):
-                        codes = " ".join(map(str, indices.reshape(-1).tolist()))
-                        writer.writerow([name, clip.fps, len(clip.data), codes])
-                    written, failed = written + len(names), failed + len(group) - len(names)
-                    progress.update(len(group))
+            for names, clips in _groups(tqdm(files, unit="clip"), tokenizer):
+                for name, clip, indices in zip(
+                    names, clips, tokenizer.encode_clips(clips), strict=True
+                ):
+                    codes = " ".join(map(str, indices.reshape(-1).tolist()))
+                    writer.writerow([name, clip.fps, len(clip.data), codes])
+                written += len(names)
         if not written:
             raise ValueError(f"none of the {len(files)} files of {args.data} could be encoded")
         os.replace(temporary, output)
     finally:
         temporary.unlink(missing_ok=True)
-    print(f"{output}: {written} clips" + (f", {failed} left out" if failed else ""))
+    left_out = f", {len(files) - written} left out" if written < len(files) else ""
+    print(f"{output}: {written} clips{left_out}")
     return 0
 
 
-def _read(files, tokenizer):
-    """Names and standardised clips of the files that can be read; the others are reported."""
+def _groups(files, tokenizer):
+    """Names and standardised clips, FRAMES_AT_ONCE or one clip at a time, of the files that can be
+    read; the others are reported."""
     from jaxvq.pose.reader import read_pose
 
     names, clips = [], []
@@ -74,7 +72,11 @@ def _read(files, tokenizer):
             continue
         names.append(file.key)
         clips.append(clip)
-    return names, clips
+        if sum(len(clip.data) for clip in clips) >= FRAMES_AT_ONCE:
+            yield names, clips
+            names, clips = [], []
+    if clips:
+        yield names, clips
 
 
 def script() -> None:
