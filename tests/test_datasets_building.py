@@ -334,3 +334,20 @@ def test_real_corpus(shared, tmp_path):
 def test_schema_is_what_tfds_says():
     features = schema.features(HOLISTIC_178)
     assert features["data"].shape == (None, 178, 3) and features["mask"].shape == (None, 178)
+
+
+def test_built_inside_its_input(tmp_path):
+    clips.write_clips(tmp_path, [4] * 3)
+    for expected in (True, False):
+        folder, was_built = building.build("sign_poses", tmp_path / "data", options(tmp_path))
+        assert was_built == expected
+    assert sum(map(len, contents(folder).values())) == 3
+
+
+def test_names_that_are_not_unicode(tmp_path):
+    (path,) = clips.write_clips(tmp_path, [4])
+    path.rename(os.fsdecode(os.fsencode(tmp_path / "clip_") + b"\xff.pose"))
+    with pytest.raises(ValueError, match="none of the 1 clips can be used"):
+        building.build("sign_poses", tmp_path / "data", options(tmp_path))
+    (listed,) = tmp_path.rglob("skipped.jsonl")
+    assert json.loads(listed.read_text())["reason"] == "odd name"

@@ -50,6 +50,9 @@ def parse_arguments(argv=None) -> argparse.Namespace:
 def main(argv=None) -> None:
     """Builds the dataset and says what is in it."""
     args = parse_arguments(argv)
+    from absl import logging
+
+    logging.set_verbosity(logging.ERROR)  # TFDS warns of every config that is not in its list
     from jaxvq.datasets import building
 
     options = building.Options(

@@ -56,6 +56,8 @@ class Encoder:
     features: tfds.features.FeaturesDict
 
     def __call__(self, clip) -> Encoded:
+        if not _is_unicode(clip.key):
+            return Encoded(clip.key, reason="odd name", message="the file's name is not Unicode")
         try:
             example = self.read(clip)
         except SkippedClip as error:
@@ -71,6 +73,14 @@ class Encoder:
         serializer = example_serializer.ExampleSerializer(self.features.get_serialized_info())
         record = serializer.serialize_example(self.features.encode_example(example))
         return Encoded(clip.key, record, len(example["data"]), gathered)
+
+
+def _is_unicode(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class Build:
@@ -164,14 +174,16 @@ class TooManySkipped(ValueError):
 
     def __init__(self, skipped: list[Encoded], total: int, limit: float):
         self.skipped = skipped
-        super().__init__(
-            f"{len(skipped)} of {total} clips cannot be used; --max_skipped allows {limit:.1%}"
-        )
+        if len(skipped) == total:
+            super().__init__(f"none of the {total} clips can be used")
+        else:
+            allows = f"--max_skipped allows {limit:.1%}"
+            super().__init__(f"{len(skipped)} of {total} clips cannot be used; {allows}")
 
 
 def write_skipped(path: Path, skipped: list[Encoded]) -> None:
     """One JSON object a line: file, reason, message; sorted by file."""
-    with open(path, "w", encoding="utf-8") as file:
+    with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
         for clip in sorted(skipped, key=lambda clip: clip.key):
             line = {"file": clip.key, "reason": clip.reason, "message": clip.message}
             file.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -11,13 +11,13 @@ from jaxvq.datasets.schema import SPLITS
 
 def record_order(key: str) -> bytes:
     """Sort key of the records: a hash, so that neighbours on disk are unrelated clips."""
-    return hashlib.md5(key.encode("utf-8")).digest()
+    return hashlib.md5(key.encode("utf-8", "surrogateescape")).digest()
 
 
 def default_split(key: str) -> str:
     """Split by md5 of the stem: 80 % train, 10 % validation, 10 % test, on every machine."""
-    stem = PurePosixPath(key).stem
-    digit = int(hashlib.md5(stem.encode("utf-8")).hexdigest(), 16) % 10
+    stem = PurePosixPath(key).stem.encode("utf-8", "surrogateescape")
+    digit = int(hashlib.md5(stem).hexdigest(), 16) % 10
     return "train" if digit < 8 else "validation" if digit == 8 else "test"
 
 

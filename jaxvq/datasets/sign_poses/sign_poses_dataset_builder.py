@@ -26,8 +26,10 @@ class Builder(building.CorpusBuilder):
     homepage = "https://github.com/sign-language-processing/pose"
 
     def list_clips(self) -> list[files.PoseFile]:
-        """All `.pose` and `.npz` files of the input."""
-        return files.list_poses(self.options.input)
+        """The `.pose` files of the input or, where there are none, its `.npz` files."""
+        clips = files.list_poses(self.options.input)
+        # Built datasets hold an npz too, and may lie in the directory of their input.
+        return [clip for clip in clips if clip.key.lower().endswith(".pose")] or clips
 
     def make_reader(self, clips: list[files.PoseFile]) -> Callable[[files.PoseFile], dict]:
         """Reads, normalises and resamples one clip."""
