@@ -9,6 +9,8 @@
 All three take one clip or a list. Clips are cut into consecutive windows of the length the model
 was trained on, windows of like length are computed together, and lengths and rows are padded to
 powers of two, so that few shapes are compiled and memory does not grow with the length of a clip.
+Where a model says how many frames around a frame decide about it (`task.context`), windows overlap
+by these, and the result is that of the clip as a whole.
 """
 
 import math
@@ -47,11 +49,29 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Windows:
-    """A batch for the model, and where its rows come from: (clip, first frame, number of
-    frames)."""
+    """A batch for the model, and the windows in its rows."""
 
     batch: dict[str, np.ndarray]
-    rows: list[tuple[int, int, int]]
+    rows: list["Window"]
+
+    @property
+    def kept(self) -> np.ndarray:
+        """bool (b, t): frames that count; the others are padding, or context of those that do."""
+        kept = np.zeros(self.batch["segment"].shape, bool)
+        for row, window in enumerate(self.rows):
+            kept[row, window.first - window.start : window.stop - window.start] = True
+        return kept
+
+
+@dataclass(frozen=True)
+class Window:
+    """Frames [start, end) of a clip, computed together for the sake of [first, stop)."""
+
+    clip: int
+    start: int
+    end: int
+    first: int
+    stop: int
 
 
 def load(path, step: int | None = None) -> "PoseTokenizer":
@@ -123,7 +143,7 @@ class PoseTokenizer:
 
     def standardize(self, pose: Pose) -> tuple[Pose, preprocess.Placement]:
         """A recorded pose as the model sees it, and its place for `preprocess.restore`."""
-        normalised, placement = preprocess.preprocess(pose)
+        normalised, placement = preprocess.preprocess(pose, self.model.skeleton)
         data = self.model.statistics.standardize(normalised.data, normalised.mask)
         return normalised.replace(data=data), placement
 
@@ -175,8 +195,8 @@ class PoseTokenizer:
         for windows in self.windows(blank):
             rows, frames = windows.batch["segment"].shape
             indices = np.zeros((rows, frames // down, *tokens[0].indices.shape[1:]), np.int32)
-            for row, (clip, start, length) in enumerate(windows.rows):
-                part = tokens[clip].indices[start // down : -(-(start + length) // down)]
+            for row, window in enumerate(windows.rows):
+                part = tokens[window.clip].indices[window.start // down : -(-window.end // down)]
                 indices[row, : len(part)] = part
             decoded = self._decode(self.variables, indices, windows.batch)
             _scatter(np.asarray(decoded), windows.rows, results, 1)
@@ -187,23 +207,37 @@ class PoseTokenizer:
 
         Batch: pose float32 (b, t, v, c), visible bool (b, t, v), segment and position int32
         (b, t); b and t are powers of two (t at most the window), b · t about FRAMES_PER_BATCH.
+        Every frame of a clip is kept in exactly one of its windows.
         """
         pending: dict[int, list] = {}
         for number, clip in enumerate(clips):
-            for start in range(0, len(clip.data), self.window):
-                stop = min(start + self.window, len(clip.data))
-                frames = self._padded(stop - start)
+            for window in self._cut(number, len(clip.data)):
+                frames = self._padded(window.end - window.start)
                 rows = pending.setdefault(frames, [])
-                rows.append((number, start, clip.data[start:stop], clip.mask[start:stop]))
+                part = slice(window.start, window.end)
+                rows.append((window, clip.data[part], clip.mask[part]))
                 if len(rows) == _rows_per_batch(frames):
                     yield _make_windows(pending.pop(frames), frames)
         for frames, rows in sorted(pending.items()):
             yield _make_windows(rows, frames)
 
+    def _cut(self, clip: int, length: int) -> Iterator[Window]:
+        if length <= self.window:
+            yield Window(clip, 0, length, 0, length)
+            return
+        context = self.task.context
+        step = self.window - 2 * context
+        for first in range(0, length, step):
+            stop = min(first + step, length)
+            yield Window(clip, max(first - context, 0), min(stop + context, length), first, stop)
+
     @cached_property
     def window(self) -> int:
-        """Frames computed together, from the config; a multiple of the downsampling."""
-        return max(1, self.model.config.data.seq_len // self.task.downsample) * self.task.downsample
+        """Frames computed together: those the model was trained on, or, with context, enough for it
+        to be a part of the work only; a multiple of the downsampling."""
+        frames, down = self.model.config.data.seq_len, self.task.downsample
+        frames = max(frames, 8 * self.task.context)
+        return max(1, frames // down) * down
 
     @property
     def bits_per_frame(self) -> float:
@@ -238,10 +272,10 @@ class PoseTokenizer:
         results: list = [None] * len(clips)
         for windows in self.windows(clips):
             values = np.asarray(function(self.variables, windows.batch))
-            for clip, _, _ in windows.rows:
-                if results[clip] is None:
-                    steps = -(-len(clips[clip].data) // downsample)
-                    results[clip] = np.zeros((steps, *values.shape[2:]), values.dtype)
+            for window in windows.rows:
+                if results[window.clip] is None:
+                    steps = -(-len(clips[window.clip].data) // downsample)
+                    results[window.clip] = np.zeros((steps, *values.shape[2:]), values.dtype)
             _scatter(values, windows.rows, results, downsample)
         return results
 
@@ -274,25 +308,26 @@ def _rows_per_batch(frames: int) -> int:
 
 
 def _make_windows(rows: list, frames: int) -> Windows:
-    """Pads rows of (clip, start, data, mask) to `frames` frames and a power of two of rows."""
+    """Pads rows of (window, data, mask) to `frames` frames and a power of two of rows."""
     count = 1 << (len(rows) - 1).bit_length()
-    points, dims = rows[0][2].shape[1:]
+    points, dims = rows[0][1].shape[1:]
     pose = np.zeros((count, frames, points, dims), np.float32)
     visible = np.zeros((count, frames, points), bool)
     segment = np.zeros((count, frames), np.int32)
-    for row, (_, _, data, mask) in enumerate(rows):
+    for row, (_, data, mask) in enumerate(rows):
         pose[row, : len(data)] = data
         visible[row, : len(data)] = ~mask
         segment[row, : len(data)] = 1
     position = np.broadcast_to(np.arange(frames, dtype=np.int32), (count, frames)) * segment
     batch = {"pose": pose, "visible": visible, "segment": segment, "position": position}
-    return Windows(batch, [(clip, start, len(data)) for clip, start, data, _ in rows])
+    return Windows(batch, [window for window, _, _ in rows])
 
 
 def _scatter(values: np.ndarray, rows, results: list[np.ndarray], downsample: int) -> None:
-    for row, (clip, start, length) in enumerate(rows):
-        first, steps = start // downsample, -(-length // downsample)
-        results[clip][first : first + steps] = values[row, :steps]
+    for row, window in enumerate(rows):
+        first, stop = window.first // downsample, -(-window.stop // downsample)
+        at = first - window.start // downsample
+        results[window.clip][first:stop] = values[row, at : at + stop - first]
 
 
 def _copy_seen(original: Pose, filled: Pose) -> Pose:

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-SCHEDULES = ("constant", "warmup_rsqrt", "warmup_cosine")
+SCHEDULES = ("constant", "warmup_rsqrt", "warmup_cosine", "step", "exponential")
+DECAY_STEPS = 3  # how often "step" lowers the rate in a run
 OPTIMIZERS = ("adamw", "adam", "sgd")
 
 
@@ -14,7 +15,11 @@ def make_schedule(optim, total_steps: int) -> optax.Schedule:
     warmup_rsqrt   sign-vq's: linear to `learning_rate` over `warmup_steps`, then
                    learning_rate · max(final_scale, sqrt(warmup_steps / step))
     warmup_cosine  linear warm-up, then half a cosine down to learning_rate · final_scale
+    step           linear warm-up, then three equal falls, evenly spread over the run, to the same
+    exponential    linear warm-up, then by the same factor each step to the same
     constant       linear warm-up, then flat
+
+    warmup_steps = 0 leaves the warm-up out.
     """
     peak, warmup, floor = optim.learning_rate, optim.warmup_steps, optim.final_scale
     if optim.schedule not in SCHEDULES:
@@ -23,11 +28,16 @@ def make_schedule(optim, total_steps: int) -> optax.Schedule:
     def schedule(step):
         step = jnp.asarray(step, jnp.float32)
         ramp = jnp.minimum(1.0, (step + 1) / max(warmup, 1))
+        done = jnp.clip((step - warmup) / max(total_steps - warmup, 1), 0.0, 1.0)
         if optim.schedule == "warmup_rsqrt":
             scale = jnp.maximum(floor, jnp.sqrt(max(warmup, 1) / jnp.maximum(step, max(warmup, 1))))
         elif optim.schedule == "warmup_cosine":
-            done = jnp.clip((step - warmup) / max(total_steps - warmup, 1), 0.0, 1.0)
             scale = floor + (1 - floor) * 0.5 * (1 + jnp.cos(jnp.pi * done))
+        elif optim.schedule == "step":
+            falls = jnp.floor(done * (DECAY_STEPS + 1)).clip(0, DECAY_STEPS)
+            scale = floor ** (falls / DECAY_STEPS)
+        elif optim.schedule == "exponential":
+            scale = floor**done
         else:
             scale = 1.0
         return peak * ramp * scale
@@ -41,6 +51,10 @@ def make_optimizer(optim, total_steps: int) -> tuple[optax.GradientTransformatio
     Gradients are clipped by their global norm (after averaging over devices) when `clip_norm` > 0;
     weight decay leaves vectors (biases, norm scales) alone.
     """
+    if optim.schedule in ("step", "exponential") and not optim.final_scale > 0:
+        raise ValueError(
+            f"optim.final_scale={optim.final_scale}: {optim.schedule} needs more than 0"
+        )
     schedule = make_schedule(optim, total_steps)
     if optim.optimizer == "adamw":
         rule = optax.adamw(

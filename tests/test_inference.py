@@ -75,12 +75,11 @@ def test_windows_hold_every_frame_once_in_few_shapes(tokenizer, poses):
         rows, frames = windows.batch["segment"].shape
         assert rows * frames <= inference.FRAMES_PER_BATCH
         shapes.add((rows, frames))
-        for row, (clip, start, length) in enumerate(windows.rows):
-            seen[clip][start : start + length] += 1
-            np.testing.assert_array_equal(
-                windows.batch["pose"][row, :length], clips[clip].data[start : start + length]
-            )
-            assert (windows.batch["segment"][row] > 0).sum() == length
+        for row, window in enumerate(windows.rows):
+            data = clips[window.clip].data[window.start : window.end]
+            seen[window.clip][window.first : window.stop] += 1
+            np.testing.assert_array_equal(windows.batch["pose"][row, : len(data)], data)
+            assert (windows.batch["segment"][row] > 0).sum() == len(data)
     assert all((counts == 1).all() for counts in seen)
     assert len(shapes) <= 6
 

@@ -40,7 +40,7 @@ def evaluate(tokenizer: PoseTokenizer, clips: Iterator[Pose]) -> dict[str, float
             yield clip
 
     for windows in tokenizer.windows(counted()):
-        part = jax.tree.map(np.asarray, step(tokenizer.variables, windows.batch))
+        part = jax.tree.map(np.asarray, step(tokenizer.variables, windows.batch, windows.kept))
         sums = part if sums is None else jax.tree.map(np.add, sums, part)
     if sums is None:
         raise ValueError("the split holds no clips")
@@ -56,16 +56,16 @@ def evaluate(tokenizer: PoseTokenizer, clips: Iterator[Pose]) -> dict[str, float
 
 
 def make_step(tokenizer: PoseTokenizer) -> Callable:
-    """Returns a compiled `step(variables, batch) -> sums` over one batch of windows."""
+    """Returns a compiled `step(variables, batch, kept) -> sums` over one batch of windows."""
     task, parts = tokenizer.task, tokenizer.model.skeleton.parts
     std = tokenizer.model.statistics.scale
 
     @jax.jit
-    def step(variables, batch):
+    def step(variables, batch, kept):
         indices = task.encode(*variables, batch)
         predicted = task.reconstruct(*variables, batch)
         distance = metrics.distances(predicted, batch["pose"], std)
-        visible = batch["visible"]
+        visible = batch["visible"] & kept[..., None]
         # The mean pose is 0 in standardised space.
         from_mean = metrics.distances(0 * batch["pose"], batch["pose"], std)
         return {
@@ -73,7 +73,7 @@ def make_step(tokenizer: PoseTokenizer) -> Callable:
             "mpjpe_mean_pose": metrics.mpjpe(from_mean, visible, parts),
             "pck": metrics.pck(distance, visible, PCK_THRESHOLD),
             "code_counts": metrics.code_counts(
-                indices, batch["segment"][:, :: task.downsample] > 0, task.num_codes
+                indices, kept[:, :: task.downsample], task.num_codes
             ),
         }
 

@@ -10,8 +10,7 @@ from jaxvq.hands.losses import HandSpace, frames, joints
 from jaxvq.hands.skeleton import check_hands
 from jaxvq.models.hand_prior import HandFSQ
 from jaxvq.quantizers import fsq
-
-_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+from jaxvq.tasks.pose_autoencoder import DTYPES
 
 
 def make(config, skeleton, statistics) -> "HandFSQTask":
@@ -19,12 +18,12 @@ def make(config, skeleton, statistics) -> "HandFSQTask":
     check_hands(skeleton)
     if config.quantizer.type != "fsq":
         raise ValueError(f"quantizer.type {config.quantizer.type!r} is not known; choices: fsq")
-    if config.dtype not in _DTYPES:
-        raise ValueError(f"dtype {config.dtype!r} is not known; choices: {', '.join(_DTYPES)}")
+    if config.dtype not in DTYPES:
+        raise ValueError(f"dtype {config.dtype!r} is not known; choices: {', '.join(DTYPES)}")
     model = HandFSQ(num_features=skeleton.num_points * skeleton.num_dims,
                     levels=tuple(config.quantizer.levels),
                     num_codebooks=config.quantizer.num_codebooks,
-                    dtype=_DTYPES[config.dtype], **config.model)
+                    dtype=DTYPES[config.dtype], **config.model)
     return HandFSQTask(model, HandSpace.make(config, statistics), config.mirror)
 
 
@@ -37,6 +36,7 @@ class HandFSQTask:
     mirror: bool
 
     downsample = 1
+    context = 0
 
     @property
     def num_codes(self) -> tuple[int, ...]:
@@ -50,7 +50,7 @@ class HandFSQTask:
         x = frames(batch["pose"][:1, :1])
         return jax.jit(self.model.init)(rng, x)["params"], {}
 
-    def loss(self, params, state, batch, rng, *, train, axis_name=None):
+    def loss(self, params, state, batch, rng, *, train, axis_name=None, totals=None):
         """Mean reconstruction cost of the frames in use. FSQ needs no loss of its own.
 
         Training with `mirror` sees half of the frames mirrored.
@@ -67,7 +67,16 @@ class HandFSQTask:
             "loss": losses.masked_sum(cost, used),
             "code_counts": metrics.code_counts(indices, used, self.num_codes),
         }
-        return losses.masked_mean(cost, used, axis_name), (state, values)
+        total = totals and totals["frames"]
+        return losses.masked_mean(cost, used, axis_name, total), ({}, values)
+
+    def update_state(self, state, observed, axis_name=None):
+        """The state after a batch that `loss` observed; it never changes here."""
+        return state
+
+    def totals(self, batch) -> dict:
+        """What the sums of `loss` over this batch are divided by."""
+        return {"frames": (batch["segment"] > 0).sum(dtype=jnp.float32)}
 
     def encode(self, params, state, batch):
         indices = self.model.apply({"params": params}, frames(batch["pose"]), method="encode")

@@ -10,17 +10,16 @@ from jaxvq import losses
 from jaxvq.hands.losses import HandSpace, frames, joints
 from jaxvq.hands.skeleton import check_hands
 from jaxvq.models.hand_prior import HandVAE
-
-_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+from jaxvq.tasks.pose_autoencoder import DTYPES
 
 
 def make(config, skeleton, statistics) -> "HandVAETask":
     """The task that a config describes; ValueError for other data than hands."""
     check_hands(skeleton)
-    if config.dtype not in _DTYPES:
-        raise ValueError(f"dtype {config.dtype!r} is not known; choices: {', '.join(_DTYPES)}")
+    if config.dtype not in DTYPES:
+        raise ValueError(f"dtype {config.dtype!r} is not known; choices: {', '.join(DTYPES)}")
     model = HandVAE(num_features=skeleton.num_points * skeleton.num_dims,
-                    dtype=_DTYPES[config.dtype], **config.model)
+                    dtype=DTYPES[config.dtype], **config.model)
     return HandVAETask(model, HandSpace.make(config, statistics), config.loss.kl_weight,
                        config.mirror)
 
@@ -35,6 +34,7 @@ class HandVAETask:
     mirror: bool
 
     downsample = 1
+    context = 0
     num_codes: tuple[int, ...] = ()
 
     @property
@@ -46,7 +46,7 @@ class HandVAETask:
         noise = jnp.zeros((1, 1, self.model.latent_dim))
         return jax.jit(self.model.init)(rng, x, noise)["params"], {}
 
-    def loss(self, params, state, batch, rng, *, train, axis_name=None):
+    def loss(self, params, state, batch, rng, *, train, axis_name=None, totals=None):
         """Reconstruction loss + kl_weight · KL divergence from the standard normal, in nats a frame
         divided by its 90 numbers, as the mean square error is.
 
@@ -66,7 +66,16 @@ class HandVAETask:
         cost += self.kl_weight / output.shape[-1] * kl
         values = self.space.metrics(angles, pose, used, detailed=not train)
         values |= {"loss": losses.masked_sum(cost, used), "kl": losses.masked_sum(kl, used)}
-        return losses.masked_mean(cost, used, axis_name), (state, values)
+        total = totals and totals["frames"]
+        return losses.masked_mean(cost, used, axis_name, total), ({}, values)
+
+    def update_state(self, state, observed, axis_name=None):
+        """The state after a batch that `loss` observed; it never changes here."""
+        return state
+
+    def totals(self, batch) -> dict:
+        """What the sums of `loss` over this batch are divided by."""
+        return {"frames": (batch["segment"] > 0).sum(dtype=jnp.float32)}
 
     def encode(self, params, state, batch):
         mean = self.model.apply({"params": params}, frames(batch["pose"]), method="encode").mean
@@ -80,7 +89,7 @@ class HandVAETask:
         return self.decode(params, state, self.encode(params, state, batch))
 
     def sample(self, params, rng, count: int, temperature: float = 1.0) -> np.ndarray:
-        """Pairs of hands that the prior holds likely: axis-angle float32 (count, 90), left first."""
+        """Pairs of hands drawn from the prior: axis-angle float32 (count, 90), left first."""
         latents = temperature * jax.random.normal(rng, (count, 1, 1, self.model.latent_dim))
         angles = self.space.angles(self.decode(params, {}, latents))
         return np.asarray(angles).reshape(count, -1)
