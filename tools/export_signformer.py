@@ -140,6 +140,11 @@ def export_split(encoder, sentences, folder: Path, base: str, split: str, args):
     for what, count in sorted(report.found.items()):
         if count and what != "frames":
             print(f"  {count:,} {what}")
+    if report.long:
+        print(
+            f"  {report.long:,} samples of more than {export.MAX_SENT_LENGTH} frames, which "
+            "Signformer leaves out of training unless max_sent_length is raised"
+        )
     return report
 
 

@@ -23,6 +23,9 @@ from jaxvq.datasets.workers import map_ordered
 from jaxvq.pose.reader import Pose
 from jaxvq.signformer import pami0
 
+# Signformer's training leaves out what has more frames, unless its max_sent_length says otherwise.
+MAX_SENT_LENGTH = 400
+
 
 def lay_out(pose: Pose, parts: tuple[str, ...], features: int) -> np.ndarray:
     """x and y of the points of these parts, one after another: float32 (t, features), padded by 0.
@@ -118,12 +121,13 @@ def remove_parts(folder: Path, base: str) -> None:
 
 @dataclass
 class Report:
-    """What became of the sentences of one split."""
+    """What became of the sentences of one split. long: how many pass MAX_SENT_LENGTH."""
 
     sentences: int
     written: int = 0
     frames: int = 0
     parts: list[Path] = field(default_factory=list)
+    long: int = 0
     found: Counter = field(default_factory=Counter)
     skipped: list[Encoded] = field(default_factory=list)
 
@@ -198,6 +202,7 @@ def _counted(encoded: Iterable[Encoded], report: Report) -> Iterator[bytes]:
     for one in encoded:
         report.written += 1
         report.frames += one.frames
+        report.long += one.frames > MAX_SENT_LENGTH
         report.found.update(one.found)
         yield one.member
 

@@ -1,0 +1,411 @@
+"""The export to Signformer: layout, names, parts, what is skipped, and ends of every kind."""
+
+import importlib
+import json
+import os
+import resource
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import yaml
+
+from jaxvq.corpora import CORPORA
+from jaxvq.pose.reader import Pose
+from jaxvq.signformer import export, pami0
+from tests.signformer_corpus import JSON, write_frame, write_how2sign, write_lsfb, write_table
+from tests.test_signformer_pami0 import load_as_signformer
+from tools import export_signformer
+
+
+def run(dataset, root, out, *options, workers=1) -> int:
+    arguments = ["--dataset", dataset, "--input", root, "--output_dir", out, "--workers", workers]
+    return export_signformer.main([str(argument) for argument in (*arguments, *options)])
+
+
+def parts(out, base: str) -> dict[int, list[dict]]:
+    """Part number -> its samples, found and read as Signformer's loaders do."""
+    paths = sorted(out.glob(f"{base}.part*"), key=lambda path: int(str(path).split(".part")[-1]))
+    return {int(str(path).split(".part")[-1]): load_as_signformer(path) for path in paths}
+
+
+def snapshot(out) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(out.glob("*.pami0.*"))}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "sizes"), [("How2Sign", (25, 21, 21)), ("LSFB-CONT", (33, 21, 21))]
+)
+def test_layout_of_the_features(dataset, sizes):
+    skeleton, order = CORPORA[dataset].skeleton, CORPORA[dataset].parts
+    c = skeleton.num_dims
+    data = np.arange(2 * sum(sizes) * c, dtype=np.float32).reshape(2, -1, c) + 1
+    pose = Pose(skeleton, data, np.ones(data.shape[:2], np.float32), 25)
+    sign = export.lay_out(pose, order, 1024)
+    assert sign.shape == (2, 1024) and sign.dtype == np.float32
+    width = 2 * sum(sizes)
+    assert width == {"How2Sign": 134, "LSFB-CONT": 150}[dataset]
+    body, left = 2 * sizes[0], 2 * (sizes[0] + sizes[1])
+    assert (body, left) == {"How2Sign": (50, 92), "LSFB-CONT": (66, 108)}[dataset]
+    for point in range(sum(sizes)):  # x, y of each, one after another
+        assert sign[1, 2 * point : 2 * point + 2].tolist() == data[1, point, :2].tolist()
+    assert sign[:, body].tolist() == data[:, skeleton.parts["left_hand"][0], 0].tolist()
+    assert sign[:, left].tolist() == data[:, skeleton.parts["right_hand"][0], 0].tolist()
+    assert not sign[:, width:].any()
+    assert export.lay_out(pose, order, width).shape == (2, width)
+    with pytest.raises(ValueError, match=f"points need {width}"):
+        export.lay_out(pose, order, width - 1)
+
+
+def test_how2sign(tmp_path, capsys):
+    root = write_how2sign(tmp_path, {"train": 5, "val": 2, "test": 1})
+    out = tmp_path / "new/out"
+    assert run("How2Sign", root, out, "--chunk_size", 2) == 0
+    text = capsys.readouterr().out
+    found = parts(out, "How2Sign-1024.pami0.train")
+    assert {number: len(samples) for number, samples in found.items()} == {0: 2, 1: 2, 2: 1}
+    samples = [one for part in found.values() for one in part]
+    assert [one["name"] for one in samples] == [f"train_{n}" for n in range(5)]
+    assert [one["signer"] for one in samples] == ["train"] * 5
+    for n, one in enumerate(samples):
+        assert list(one) == ["sign", "text", "gloss", "signer", "name"] and one["gloss"] == ""
+        assert one["text"] == f"train sentence {n}, with a comma"
+        assert one["sign"].shape == (3 + n % 2, 1024) and one["sign"].dtype == np.float32
+    frame = json.loads(
+        (root / f"sentence_level/train/{JSON}/train_1-5-rgb_front/frame_000002_keypoints.json")
+        .read_text()
+    )["people"][0]  # fmt: skip
+    keys = ("pose_keypoints_2d", "hand_left_keypoints_2d", "hand_right_keypoints_2d")
+    numbers = [frame[key][i] for key in keys for i in range(len(frame[key])) if i % 3 < 2]
+    np.testing.assert_array_equal(samples[1]["sign"][2, :134], np.array(numbers, np.float32))
+    assert "Chunk 0 saved (2 samples)" in text and "RSS" in text
+    assert "train: 5 samples in 3 parts (skipped 0)" in text
+    assert len(parts(out, "How2Sign-1024.pami0.val")) == 1
+
+
+def test_lsfb(tmp_path):
+    root = write_lsfb(tmp_path, {"train": 3, "val": 1, "test": 1})
+    assert run("LSFB-CONT", root, tmp_path / "out") == 0
+    samples = parts(tmp_path / "out", "LSFB-CONT-1024.pami0.train")[0]
+    assert [one["signer"] for one in samples] == [f"CLSFBI0103A_S00{n}_B" for n in (1, 2, 1)]
+    assert samples[0]["sign"].shape == (20, 1024)
+    body = np.load(root / "poses/pose/CLSFBI0103A_S002_B.npy")[5:25, :, :2].reshape(20, 66)
+    np.testing.assert_array_equal(samples[1]["sign"][:, :66], body.astype(np.float32))
+    hands = samples[0]["sign"][:, 66:150]
+    assert not hands[10:].any() and hands[:10].all()  # NaN becomes 0
+
+
+def test_settings_of_both_loaders(tmp_path, capsys):
+    root = write_how2sign(tmp_path, {"train": 3, "val": 1, "test": 0})
+    out = tmp_path / "out"
+    assert run("How2Sign", root, out, "--chunk_size", 1) == 0
+    printed = capsys.readouterr().out
+    settings = yaml.safe_load(printed.partition("Settings for Signformer's loader:\n")[2])
+    assert settings == yaml.safe_load((out / "How2Sign-1024.yaml").read_text())
+    assert settings["data"] == {
+        "data_path": str(out),
+        "train": ["How2Sign-1024.pami0.train"],
+        "dev": ["How2Sign-1024.pami0.val"],
+        "feature_size": 1024,
+        "stream_train_parts": True,
+    }
+    original = yaml.safe_load((out / "How2Sign-1024.original-loader.yaml").read_text())["data"]
+    assert original["train"] == [f"How2Sign-1024.pami0.train.part{n}" for n in range(3)]
+    assert original["feature_size"] == [1024]
+    assert all((out / name).is_file() for name in original["train"] + original["dev"])
+
+
+@pytest.mark.parametrize(("size", "chunk", "count"), [(5, 2, 3), (4, 2, 2), (3, 0, 1), (1, 200, 1)])
+def test_number_of_parts(tmp_path, size, chunk, count):
+    root = write_lsfb(tmp_path, {"train": size})
+    run("LSFB-CONT", root, tmp_path / "out", "--chunk_size", chunk, "--splits", "train")
+    assert len(parts(tmp_path / "out", "LSFB-CONT-1024.pami0.train")) == count
+
+
+def test_signformer_counts_its_sentences_so_in_parts():
+    counts = {(14446, 200): 73, (804, 200): 5, (2344, 100): 24}
+
+    def count(sentences, chunk):
+        encoded = iter([export.Encoded(str(n), b"x") for n in range(sentences)])
+        number = 0
+        for first in encoded:
+            number += 1
+            list(export._take(first, encoded, chunk))
+        return number
+
+    assert {(n, chunk): count(n, chunk) for n, chunk in counts} == counts
+
+
+def test_skipped_sentences_are_counted_and_listed(tmp_path, capsys):
+    root = write_how2sign(tmp_path, {"train": 4, "val": 1, "test": 0})
+    folder = root / "sentence_level/train" / JSON
+    (folder / "train_0-5-rgb_front").rename(folder / "elsewhere")
+    for file in (folder / "train_2-5-rgb_front").iterdir():
+        file.write_text("{")
+    (folder / "train_3-5-rgb_front/frame_000001_keypoints.json").write_text("{")
+    out = tmp_path / "out"
+    assert run("How2Sign", root, out, "--chunk_size", 2) == 0
+    text = capsys.readouterr().out
+    assert "train: 2 samples in 1 parts (skipped 2: 1 no pose, 1 unreadable)" in text
+    assert "1 unreadable frames" in text and "No samples for split 'test'" in text
+    samples = parts(out, "How2Sign-1024.pami0.train")[0]
+    assert [one["name"] for one in samples] == ["train_1", "train_3"]
+    assert len(samples[1]["sign"]) == 4 and not samples[1]["sign"][1].any()
+    lines = (out / "How2Sign-1024.skipped.jsonl").read_text().splitlines()
+    assert [json.loads(line)["name"] for line in lines] == ["train_0", "train_2"]
+    assert not list(out.glob("*test*"))
+    assert run("How2Sign", root, out, "--max_skipped", 0.3) == 1
+    assert "--max_skipped allows 30.0%" in capsys.readouterr().err
+    assert run("How2Sign", root, out, "--max_skipped", 0.5) == 0
+
+
+def test_nothing_written(tmp_path, capsys):
+    root = write_how2sign(tmp_path, {"train": 1})
+    assert run("How2Sign", root, tmp_path / "out", "--splits", "val,test") == 1
+    captured = capsys.readouterr()
+    assert "nothing was written" in captured.err
+    assert "No samples for split 'val'" in captured.out
+    rows = [("id", "text", "split"), ("x", " ", "train"), ("train_0", "t", "other")]
+    write_table(root / "annotations.csv", rows)
+    assert run("How2Sign", root, tmp_path / "out") == 1
+    captured = capsys.readouterr()
+    assert "skipped 1: 1 no text" in captured.out and "unknown split 'other'" in captured.out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--features", 133), "has 67 points, so 134 or more"),
+        (("--chunk_size", -1), "--chunk_size -1: expected 0"),
+        (("--workers", 0), "--workers 0"),
+        (("--gzip_level", 10), "--gzip_level 10: expected 0 to 9"),
+        (("--splits", "train,dev"), "no split 'dev'; there are: train, val, test"),
+        (("--hand_threshold", 2), "--hand_threshold 2"),
+        (("--max_skipped", -0.1), "--max_skipped"),
+        (("--augmented", "/absent"), "no train_aug.tsv"),
+    ],
+)
+def test_settings_that_cannot_be(tmp_path, options, message):
+    root = write_how2sign(tmp_path, {"train": 1})
+    with pytest.raises(ValueError, match=message):
+        run("How2Sign", root, tmp_path / "out", *options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_size_of_features(tmp_path):
+    root = write_how2sign(tmp_path, {"train": 1})
+    run("How2Sign", root, tmp_path / "out", "--features", 134)
+    assert parts(tmp_path / "out", "How2Sign-134.pami0.train")[0][0]["sign"].shape == (3, 134)
+
+
+def test_names_are_unique_in_augmented_splits(tmp_path):
+    write_how2sign(tmp_path, {"train": 1, "val": 1, "test": 1})
+    table = tmp_path / "aug/How2Sign/train_aug.tsv"
+    table.parent.mkdir(parents=True)
+    table.write_text("id\ttext\ntrain_0\tone\ntrain_0\tein\ntrain_0\tone\n")
+    assert run("How2Sign", tmp_path, tmp_path / "out", "--augmented", tmp_path / "aug") == 0
+    samples = parts(tmp_path / "out", "How2Sign-aug-1024.pami0.train")[0]
+    assert [(one["name"], one["text"]) for one in samples] == [
+        ("train_0", "one"), ("train_0#1", "ein"), ("train_0#2", "one"),
+    ]  # fmt: skip
+    assert len(parts(tmp_path / "out", "How2Sign-aug-1024.pami0.test")[0]) == 1
+
+
+def test_workers_change_nothing(tmp_path):
+    root = write_lsfb(tmp_path, {"train": 23, "val": 2})
+    run("LSFB-CONT", root, tmp_path / "one", "--chunk_size", 5)
+    run("LSFB-CONT", root, tmp_path / "two", "--chunk_size", 5, workers=2)
+    assert len(snapshot(tmp_path / "one")) == 6
+    assert snapshot(tmp_path / "one") == snapshot(tmp_path / "two")
+
+
+def test_parts_of_an_earlier_export_go(tmp_path):
+    root = write_lsfb(tmp_path, {"train": 6, "val": 2})
+    out = tmp_path / "out"
+    run("LSFB-CONT", root, out, "--chunk_size", 1)
+    (out / "tmp.LSFB-CONT-1024.pami0.train.part9").touch()
+    (out / "How2Sign-1024.pami0.train.part7").touch()
+    run("LSFB-CONT", root, out, "--chunk_size", 4, "--splits", "train")
+    assert sorted(path.name for path in out.glob("*part*")) == [
+        "How2Sign-1024.pami0.train.part7",
+        "LSFB-CONT-1024.pami0.train.part0",
+        "LSFB-CONT-1024.pami0.train.part1",
+        "LSFB-CONT-1024.pami0.val.part0",
+        "LSFB-CONT-1024.pami0.val.part1",
+    ]
+    (out / "LSFB-CONT-1024.pami0.val").touch()  # the loader would take it, and no part
+    before = snapshot(out)
+    with pytest.raises(ValueError, match="val exists: loaders read it instead"):
+        run("LSFB-CONT", root, out, "--splits", "val")
+    assert snapshot(out) == before
+
+
+def test_the_input_is_only_read(tmp_path):
+    root = write_how2sign(tmp_path, {"train": 2, "val": 1, "test": 1})
+    for folder, _, files in os.walk(root, topdown=False):
+        for name in (*files, "."):
+            path = os.path.join(folder, name)
+            os.chmod(path, os.stat(path).st_mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
+    before = {str(p): (p.stat().st_mtime_ns, p.stat().st_size) for p in root.rglob("*")}
+    try:
+        assert run("How2Sign", root, tmp_path / "out") == 0
+        assert {str(p): (p.stat().st_mtime_ns, p.stat().st_size) for p in root.rglob("*")} == before
+    finally:
+        for folder, _, _ in os.walk(root):
+            os.chmod(folder, 0o755)
+
+
+# ------------------------------------------------------------------------- other processes
+
+
+def command(dataset, root, out, *options) -> list[str]:
+    line = [sys.executable, "-m", "tools.export_signformer", "--dataset", dataset]
+    line += ["--input", str(root), "--output_dir", str(out), *map(str, options)]
+    return line
+
+
+def start(*arguments, **options) -> subprocess.Popen:
+    return subprocess.Popen(
+        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Enough sentences to be killed in the middle of, and what they export to."""
+    folder = tmp_path_factory.mktemp("corpus")
+    root = write_lsfb(folder, {"train": 400, "val": 3}, frames=3000)
+    run("LSFB-CONT", root, folder / "expected", "--chunk_size", 5, "--gzip_level", 9)
+    return root, snapshot(folder / "expected")
+
+
+def test_killed_and_started_again(corpus, tmp_path):
+    root, expected = corpus
+    out = tmp_path / "out"
+    out.mkdir()
+    # What an earlier export with more and smaller parts left behind.
+    (out / "LSFB-CONT-1024.pami0.train.part99").write_bytes(b"stale")
+    arguments = ("LSFB-CONT", root, out, "--chunk_size", 5, "--gzip_level", 9)
+    process = start(*arguments, "--workers", 2)
+    deadline = time.monotonic() + 60
+    while (
+        len(list(out.glob("*.part*"))) < 3 or (out / "LSFB-CONT-1024.pami0.train.part99").exists()
+    ):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    left = [path for path in out.glob("*.pami0.*") if not path.name.startswith("tmp.")]
+    assert 0 < len(left) < len(expected)
+    assert all(path.read_bytes() == expected[path.name] for path in left)
+    (out / "tmp.LSFB-CONT-1024.pami0.train.part77").write_bytes(b"half a part")
+    done = start(*arguments, "--workers", 1)
+    assert done.communicate()[1] is not None and done.returncode == 0
+    assert snapshot(out) == expected
+    assert not list(out.glob("tmp.*"))
+
+
+def test_one_export_at_a_time(corpus, tmp_path):
+    root, _ = corpus
+    arguments = ("LSFB-CONT", root, tmp_path, "--workers", 1)
+    with export.locked(tmp_path):
+        second = start(*arguments)
+        _, message = second.communicate()
+        assert second.returncode != 0 and "another export is writing here" in message
+        assert "Traceback" not in message and not list(tmp_path.glob("*.part*"))
+
+
+def test_full_disk(corpus, tmp_path):
+    """A limit on the size of files makes a write fail in the middle, as a full disk does."""
+    root, expected = corpus
+    limit = sorted(len(content) for content in expected.values())[len(expected) // 2]
+
+    def limit_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    process = start(
+        "LSFB-CONT", root, tmp_path, "--workers", 1, "--chunk_size", 5, "--gzip_level", 9,
+        preexec_fn=limit_files,
+    )  # fmt: skip
+    _, message = process.communicate()
+    assert process.returncode == 2 and "could not write" in message and ".part" in message
+    assert "Traceback" not in message
+    for path in tmp_path.glob("*.pami0.*"):
+        assert path.read_bytes() == expected[path.name]
+    assert not list(tmp_path.glob("tmp.*"))
+
+
+def test_output_that_cannot_be_written(corpus, tmp_path):
+    root, _ = corpus
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file/below", "/proc/jaxvq"):
+        with pytest.raises(OSError):
+            run("LSFB-CONT", root, out)
+
+
+def test_memory_for_one_sentence_after_the_other(corpus, tmp_path):
+    """What a worker made is written and forgotten: no more than a few wait at a time."""
+    root, expected = corpus
+    made, waiting, most = [0], [0], [0]
+    report = export.Report(400)
+
+    def encoded():
+        for n in range(400):
+            made[0] += 1
+            waiting[0] = made[0] - report.written
+            most[0] = max(most[0], waiting[0])
+            yield export.Encoded(str(n), b"x" * 10, frames=1)
+
+    used = export._used(encoded(), report)
+    for first in used:
+        path = tmp_path / f"x.part{len(report.parts)}"
+        pami0.write_part(path, export._counted(export._take(first, used, 100), report))
+        report.parts.append(path)
+    assert report.written == 400 and len(report.parts) == 4 and most[0] <= 2
+
+
+def test_in_one_batch_with_files_of_pytorch(corpus, shared, tmp_path):
+    """Mixed training stacks frames of all corpora: their sizes and types must agree."""
+    root, expected = corpus
+    name = "LSFB-CONT-1024.pami0.val.part0"
+    (tmp_path / name).write_bytes(expected[name])
+    ours = [one["sign"] for one in load_as_signformer(tmp_path / name)]
+    theirs = [one.sign for one in pami0.read_samples(shared / "golden/phoenix14t.pami0.train")]
+    stacked = np.stack([frame for sign in ours + theirs for frame in sign])
+    assert stacked.dtype == np.float32 and stacked.shape[1] == 1024
+
+
+def test_signformers_own_loader(corpus, tmp_path, monkeypatch):
+    """With PyTorch, torchtext and JAXVQ_SIGNFORMER_DIR, a checkout of Signformer."""
+    torch = pytest.importorskip("torch")
+    if "JAXVQ_SIGNFORMER_DIR" not in os.environ:
+        pytest.skip("set JAXVQ_SIGNFORMER_DIR to a checkout of Signformer")
+    data = pytest.importorskip("torchtext.data")
+    monkeypatch.syspath_prepend(os.environ["JAXVQ_SIGNFORMER_DIR"])
+    dataset = importlib.import_module("main.dataset")
+    _, expected = corpus
+    files = {name: content for name, content in expected.items() if ".val." in name}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    field = data.RawField()
+    loaded = dataset.SignTranslationDataset(
+        path=[str(tmp_path / name) for name in files], fields=(field,) * 5
+    )
+    ours = [one for name in files for one in pami0.read_samples(tmp_path / name)]
+    assert len(loaded.examples) == len(ours)
+    for example, one in zip(loaded.examples, ours, strict=True):
+        assert example.txt == one.text and example.sgn.dtype == torch.float32
+        np.testing.assert_array_equal(example.sgn.numpy(), one.sign + np.float32(1e-8))
+
+
+def test_a_frame_of_more_people_counts_the_first(tmp_path):
+    root = write_how2sign(tmp_path, {"train": 1}, frames=1)
+    folder = root / f"sentence_level/train/{JSON}/train_0-5-rgb_front"
+    write_frame(folder, 1, [])
+    run("How2Sign", root, tmp_path / "out")
+    sign = parts(tmp_path / "out", "How2Sign-1024.pami0.train")[0][0]["sign"]
+    assert sign[0].any() and not sign[1].any() and len(sign) == 2
