@@ -1,6 +1,7 @@
 """Shared by all tests: four CPU devices, strict arrays, and where the real data is."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,11 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 ).strip()
+# The tests and the programs they start compile the same steps many times over: share them. The
+# folder is kept, so that a second run of the suite is quicker than the first.
+_CACHE = Path(tempfile.gettempdir()) / f"jaxvq-test-programs-{os.getuid()}"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
