@@ -1,7 +1,7 @@
 """Models of pairs of hands, 90 numbers a frame, on `hand_prior`.
 
     python -m tools.create_hand_splits --data_dir NPZ_DIR --output_dir dataset_splits
-    python -m tools.build_dataset --corpus hand_prior --input NPZ_DIR --split_dir dataset_splits \\
+    python -m tools.build_dataset --corpus hand_prior --input NPZ_DIR --splits_dir dataset_splits \\
         --data_dir DATA
     python -m jaxvq.train --config configs/hand_prior.py:vae --config.data.dir DATA --workdir RUN
 
@@ -28,6 +28,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.dtype = "float32"  # of the computation; parameters and FSQ stay in float32
     config.total_steps = 50_000
     config.batch_size = 8192  # frames, over all devices of all hosts
+    config.accumulate = 1  # parts that a device computes its rows in, one after the other
     config.mirror = True  # half of the frames in training are seen as in a mirror
 
     config.data = ConfigDict()

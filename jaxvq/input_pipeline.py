@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxvq.datasets import schema
+from jaxvq.hands.skeleton import HAND_ROTATIONS
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Statistics, load_statistics
 
@@ -90,12 +91,22 @@ class Dataset:
             raise ValueError(f"no split {split!r}; there are: {', '.join(self.lengths)}")
         return self.lengths[split]
 
+    def train_batches(self, **options) -> Iterator[Batch]:
+        """`train_batches` of this dataset; other kinds of datasets make them in their own way."""
+        return train_batches(self, **options)
+
+    def eval_batches(self, split: str, **options) -> Iterator[Batch]:
+        """`eval_batches` of this dataset."""
+        return eval_batches(self, split, **options)
+
 
 def open_dataset(data_dir: str | Path) -> Dataset:
     """The dataset that tools.build_dataset made at data_dir, or the only one anywhere below it.
 
     Raises ValueError if there is none, there are several, or it is not complete.
     """
+    from jaxvq.hands.pipeline import HandDataset  # which builds on this module
+
     path = _find(Path(data_dir))
     try:
         with np.load(path / "lengths.npz") as stored:
@@ -109,7 +120,8 @@ def open_dataset(data_dir: str | Path) -> Dataset:
     digest = hashlib.sha256()
     for part in (*lengths.values(), statistics.mean, statistics.std):
         digest.update(np.ascontiguousarray(part).tobytes())
-    return Dataset(path, skeleton, statistics, lengths, digest.hexdigest()[:16])
+    kind = HandDataset if skeleton == HAND_ROTATIONS else Dataset
+    return kind(path, skeleton, statistics, lengths, digest.hexdigest()[:16])
 
 
 def _find(root: Path) -> Path:
@@ -164,7 +176,7 @@ def train_batches(
     multiples of `align` in their row, with padding (segment 0) in between.
     Row r of step n depends on (seed, n, r) only. Raises ValueError for an empty or unknown split.
     """
-    rows = _host_rows(batch_size, host_count, host_index)
+    rows = host_rows(batch_size, host_count, host_index)
     if seq_len < 1 or seq_len % align:
         raise ValueError(f"seq_len={seq_len}: expected a multiple of {align}")
     plan = PackingPlan(dataset.split_lengths(split), seq_len, seed, align)
@@ -190,7 +202,7 @@ def eval_batches(
     empty rows (segment 0). As `train_batches`, and clip int32 (b,): number of the clip in the
     split, -1 for an empty row; start int32 (b,): the window's first frame in its clip.
     """
-    rows = _host_rows(batch_size, host_count, host_index)
+    rows = host_rows(batch_size, host_count, host_index)
     if seq_len < 1:
         raise ValueError(f"seq_len={seq_len}: expected 1 or more")
     lengths = dataset.split_lengths(split).astype(np.int64)
@@ -204,7 +216,8 @@ def eval_batches(
     return _run(make, 0, -(-len(clips) // batch_size), num_workers)
 
 
-def _host_rows(batch_size: int, host_count: int, host_index: int) -> range:
+def host_rows(batch_size: int, host_count: int, host_index: int) -> range:
+    """This host's rows of a batch; ValueError where they do not divide."""
     if batch_size < 1 or batch_size % host_count:
         raise ValueError(f"batch_size={batch_size} does not divide over {host_count} hosts")
     if not 0 <= host_index < host_count:

@@ -109,8 +109,7 @@ def train(config, workdir) -> dict[str, float]:
         accumulate=config.accumulate,
     )
     eval_step = parallel.make_eval_step(task)
-    batches = input_pipeline.train_batches(
-        dataset,
+    batches = dataset.train_batches(
         batch_size=config.batch_size,
         seq_len=config.data.seq_len,
         seed=config.seed,
@@ -154,12 +153,13 @@ def train(config, workdir) -> dict[str, float]:
                     f"the loss is {values['train_loss']} at step {step}: lower "
                     "optim.learning_rate, or look for odd values in the data"
                 )
+            codes = values.get("train_code_utilization")  # models without codes have none
             log.info(
-                "step %d/%d  loss %.5f  codes %.1f%%  %.2f steps/s  ETA %s",
+                "step %d/%d  loss %.5f%s  %.2f steps/s  ETA %s",
                 step,
                 config.total_steps,
                 values["train_loss"],
-                values["train_code_utilization"],
+                "" if codes is None else f"  codes {codes:.1f}%",
                 values["steps_per_second"],
                 clock.eta(step),
             )
@@ -199,10 +199,9 @@ def evaluate(eval_step, state, dataset, config, num_codes) -> dict[str, float]:
     import jax
     import numpy as np
 
-    from jaxvq import input_pipeline, metrics, parallel
+    from jaxvq import metrics, parallel
 
-    batches = input_pipeline.eval_batches(
-        dataset,
+    batches = dataset.eval_batches(
         "validation",
         batch_size=config.batch_size,
         seq_len=config.data.seq_len,

@@ -4,6 +4,8 @@
     python -m tools.build_dataset --corpus how2sign_openpose --input ROOT --data_dir DATA
     python -m tools.build_dataset --corpus lsfb_cont --input ROOT --data_dir DATA
     python -m tools.build_dataset --corpus pami0 --input PREFIX --data_dir DATA
+    python -m tools.build_dataset --corpus hand_prior --input NPZ_DIR --splits_dir SPLITS \\
+        --data_dir DATA
 
 Clips that cannot be used are skipped and listed with the reason in skipped.jsonl beside the shards;
 the build fails if they are too many. Built again with the same options, nothing is done. The result
@@ -42,6 +44,7 @@ def parse_arguments(argv=None) -> argparse.Namespace:
     add("--hand_threshold", type=float, default=0.05,
         help="OpenPose hands below this mean confidence are missing; 0 keeps all "
         "(default: %(default)s)")  # fmt: skip
+    add("--splits_dir", metavar="DIR", help="of hand_prior: what tools.create_hand_splits wrote")
     add("--workers", type=int, default=os.cpu_count(), help="processes (default: %(default)s)")
     add("--overwrite", action="store_true", help="replace a dataset that is already built")
     return parser.parse_args(argv)
@@ -64,6 +67,7 @@ def main(argv=None) -> None:
         workers=args.workers,
         augmented=args.augmented,
         hand_threshold=args.hand_threshold,
+        splits_dir=args.splits_dir,
     )
     folder, built = building.build(
         args.corpus, args.data_dir, options, fps=args.fps, overwrite=args.overwrite

@@ -40,6 +40,7 @@ class Options:
     workers: int = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
     augmented: str | None = None
     hand_threshold: float = 0.05
+    splits_dir: str | None = None
 
     def __post_init__(self):
         if self.num_shards is not None and self.num_shards < 1:

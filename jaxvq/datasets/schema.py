@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 SPLITS = ("train", "validation", "test")
 
 
-def features(skeleton: Skeleton) -> "tfds.features.FeaturesDict":
+def features(skeleton: Skeleton, dtype=np.float16) -> "tfds.features.FeaturesDict":
     """The features of a corpus of clips.
 
-    data: float16 (t, v, c), in shoulder widths, hands relative to their wrist, 0 where missing.
+    data: float16, or another dtype (t, v, c), in shoulder widths, hands relative to their wrist, 0
+    where missing.
     mask: bool (t, v), True = missing. id: the clip's key, unique. fps: frames a second.
     """
     import tensorflow_datasets as tfds
@@ -25,7 +26,7 @@ def features(skeleton: Skeleton) -> "tfds.features.FeaturesDict":
     # "bytes" keeps two bytes a number (TFDS would widen to eight) and needs no TensorFlow to read.
     return tfds.features.FeaturesDict(
         {
-            "data": tfds.features.Tensor(shape=(None, v, c), dtype=np.float16, encoding="bytes"),
+            "data": tfds.features.Tensor(shape=(None, v, c), dtype=dtype, encoding="bytes"),
             "mask": tfds.features.Tensor(shape=(None, v), dtype=np.bool_, encoding="bytes"),
             "id": tfds.features.Text(),
             "fps": tfds.features.Scalar(dtype=np.float32),
@@ -42,7 +43,9 @@ def parse(record: bytes, skeleton: Skeleton) -> dict:
     places = _find_values(record)
     (data, data_size), (mask, mask_size) = places[b"data"], places[b"mask"]
     (name, name_size), (fps, _) = places[b"id"], places[b"fps"]
-    data = np.frombuffer(record, "<f2", data_size // 2, data)
+    # The mask has a byte a point, so its size tells how many bytes a number has.
+    width = data_size // max(mask_size * skeleton.num_dims, 1) or 2
+    data = np.frombuffer(record, f"<f{width}", data_size // width, data)
     mask = np.frombuffer(record, np.bool_, mask_size, mask)
     return {
         "data": data.reshape(-1, skeleton.num_points, skeleton.num_dims),

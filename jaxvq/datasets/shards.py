@@ -69,7 +69,7 @@ class Encoder:
             return Encoded(clip.key, reason="unexpected error", message=message)
         gathered = Accumulator()
         gathered.add(example["data"], example["mask"])
-        example |= {"data": example["data"].astype(np.float16)}
+        example |= {"data": example["data"].astype(self.features["data"].np_dtype)}
         serializer = example_serializer.ExampleSerializer(self.features.get_serialized_info())
         record = serializer.serialize_example(self.features.encode_example(example))
         return Encoded(clip.key, record, len(example["data"]), gathered)

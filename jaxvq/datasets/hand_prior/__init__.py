@@ -1,0 +1,1 @@
+"""The corpus `hand_prior`: pairs of hands, drawn from many motion data sets."""

@@ -1,0 +1,128 @@
+"""The built corpus of hands, as training reads it: single frames, shuffled over the whole split."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jaxvq import input_pipeline
+from jaxvq.hands.loading import RowOrder, run
+from jaxvq.input_pipeline import Batch
+
+# One batch is made while the one before is in use.
+THREADS = 1
+
+
+@dataclass(frozen=True, eq=False)
+class HandDataset(input_pipeline.Dataset):
+    """Records are blocks of frames that are no clips: a batch takes its frames from anywhere.
+
+    For that the frames are copied once into a file beside the shards, which is mapped into memory
+    (in the folder for temporary files where the dataset cannot be written to).
+    """
+
+    def rows(self, split: str) -> np.ndarray:
+        """All frames of a split, float32 (n, 90), mapped into memory; ValueError if unknown."""
+        self.split_lengths(split)
+        beside = self.path / f"frames-{split}.npy"
+        elsewhere = Path(tempfile.gettempdir()) / f"jaxvq-{self.fingerprint}-{split}.npy"
+        for path in (beside, elsewhere):
+            if path.is_file():
+                return np.load(path, mmap_mode="r")
+        try:
+            self._copy_frames(split, beside)
+            return np.load(beside, mmap_mode="r")
+        except PermissionError:
+            self._copy_frames(split, elsewhere)
+            return np.load(elsewhere, mmap_mode="r")
+
+    def _copy_frames(self, split: str, path: Path) -> None:
+        source = self.source(split)
+        count, width = int(self.lengths[split].sum()), self.skeleton.num_points * 3
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with open(temporary, "wb") as file:
+                header = {"descr": "<f4", "fortran_order": False, "shape": (count, width)}
+                np.lib.format.write_array_header_1_0(file, header)
+                for i in range(len(source)):
+                    file.write(source[i]["data"].tobytes())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def train_batches(
+        self,
+        *,
+        split: str = "train",
+        batch_size: int,
+        seq_len: int,
+        seed: int,
+        num_steps: int,
+        start_step: int = 0,
+        host_index: int = 0,
+        host_count: int = 1,
+        num_workers: int = 0,
+        align: int = 1,
+    ) -> Iterator[Batch]:
+        """As input_pipeline.train_batches, of one frame a row; all frames before any comes again.
+
+        num_workers: threads, at least one; a batch is a single gather.
+        """
+        _check_single(seq_len, align)
+        rows = self.rows(split)
+        order = RowOrder(len(rows), batch_size, seed, endless=True, host_index=host_index,
+                         host_count=host_count)
+
+        def make(step: int) -> Batch:
+            return self._batch(rows.take(order.rows(int(step)), axis=0))
+
+        return run(make, start_step, num_steps, max(num_workers, THREADS))
+
+    def eval_batches(
+        self,
+        split: str,
+        *,
+        batch_size: int,
+        seq_len: int,
+        host_index: int = 0,
+        host_count: int = 1,
+        num_workers: int = 0,
+    ) -> Iterator[Batch]:
+        """As input_pipeline.eval_batches; clip and start are a frame's block and place in it."""
+        _check_single(seq_len, 1)
+        rows, here = self.rows(split), input_pipeline.host_rows(batch_size, host_count, host_index)
+        ends = np.cumsum(self.lengths[split])
+
+        def make(number: int) -> Batch:
+            wanted = int(number) * batch_size + np.arange(here.start, here.stop)
+            real = wanted < len(rows)
+            batch = self._batch(rows.take(np.where(real, wanted, 0), axis=0))
+            for name in ("pose", "visible", "segment"):
+                batch[name][~real] = 0
+            block = np.searchsorted(ends, wanted, side="right")
+            first = np.concatenate([[0], ends])[np.minimum(block, len(ends) - 1)]
+            batch["clip"] = np.where(real, block, -1).astype(np.int32)
+            batch["start"] = np.where(real, wanted - first, 0).astype(np.int32)
+            return batch
+
+        return run(make, 0, -(-len(rows) // batch_size), max(num_workers, THREADS))
+
+    def _batch(self, frames: np.ndarray) -> Batch:
+        pose = frames.reshape(len(frames), 1, self.skeleton.num_points, 3)
+        pose -= self.statistics.mean
+        pose /= self.statistics.std
+        return {
+            "pose": pose,
+            "visible": np.ones(pose.shape[:3], np.bool_),
+            "segment": np.ones(pose.shape[:2], np.int32),
+            "position": np.zeros(pose.shape[:2], np.int32),
+        }
+
+
+def _check_single(seq_len: int, align: int) -> None:
+    if seq_len != 1 or align != 1:
+        raise ValueError(f"seq_len={seq_len}: hands are single frames, without an order in time; "
+                         "give --config.data.seq_len=1 and a model that looks at one frame")
