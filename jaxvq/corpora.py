@@ -127,7 +127,7 @@ def list_corpus(
     path = find_table(root, corpus.folder, "annotations.csv")
     rows: dict[str, list[dict]] = {split: [] for split in SPLITS}
     for row in read_table(path, (*corpus.columns, "split")):
-        split = row["split"].strip()
+        split = row["split"].strip().lower()
         rows.setdefault(_SPLIT_NAMES.get(split, split), []).append(row)
     if augmented is not None:
         more = find_table(augmented, corpus.folder, corpus.augmented)

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import yaml
 
-from jaxvq.corpora import CORPORA
+from jaxvq.corpora import CORPORA, read_table
 from jaxvq.pose.reader import Pose
 from jaxvq.signformer import export, pami0
 from tests.signformer_corpus import JSON, write_frame, write_how2sign, write_lsfb, write_table
 from tests.test_signformer_pami0 import load_as_signformer
-from tools import export_signformer
+from tools import convert_how2sign_csv, export_signformer
 
 
 def run(dataset, root, out, *options, workers=1) -> int:
@@ -409,3 +409,25 @@ def test_a_frame_of_more_people_counts_the_first(tmp_path):
     run("How2Sign", root, tmp_path / "out")
     sign = parts(tmp_path / "out", "How2Sign-1024.pami0.train")[0][0]["sign"]
     assert sign[0].any() and not sign[1].any() and len(sign) == 2
+
+
+def test_official_table_and_real_frames(shared, tmp_path, capsys):
+    """How2Sign as it is distributed, but with the frames of one clip only."""
+    samples = shared / "data/samples"
+    clips = tmp_path / "sentence_level/val" / JSON
+    clips.mkdir(parents=True)
+    name = "_2FBDaOPYig_1-3-rgb_front"
+    (clips / name).symlink_to(samples / "openpose/how2sign_val/openpose_output/json" / name)
+    table = samples / "annotations/how2sign_realigned_val.csv"
+    convert_how2sign_csv.main(
+        ["--input", str(table), "--split", "val", "--output", str(tmp_path / "annotations.csv")]
+    )
+    rows = read_table(tmp_path / "annotations.csv", ("id", "text", "split", "sentence_name"))
+    wanted = next(row for row in rows if row["sentence_name"] == name)
+    assert run("How2Sign", tmp_path, tmp_path / "out") == 0
+    assert "val: 1 samples in 1 parts (skipped 1740: 1740 no pose)" in capsys.readouterr().out
+    (one,) = parts(tmp_path / "out", "How2Sign-1024.pami0.val")[0]
+    assert (one["text"], one["signer"]) == (wanted["text"], wanted["video_id"])
+    assert one["name"].split("#")[0] == wanted["id"]
+    np.testing.assert_allclose(one["sign"][0, :4], [666.535, 219.883, 682.2, 353.068], rtol=1e-6)
+    assert one["sign"][0, 50:134].any() and one["sign"].shape == (1, 1024)

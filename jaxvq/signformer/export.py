@@ -226,20 +226,24 @@ def write_text(path: Path, text: str) -> None:
 
 def loader_settings(folder: Path, base: str, features: int) -> str:
     """YAML for the loader that finds the parts by their base name, from the parts in `folder`."""
-    lines = ["data:", f"  data_path: {json.dumps(str(folder.resolve()))}"]
+    lines = ["data:", f"  data_path: {_quote(str(folder.resolve()))}"]
     for key, split in zip(("train", "dev", "test"), SPLITS, strict=True):
         if pami0.find_parts(folder / base, split):
-            lines += [f"  {key}:", f"    - {json.dumps(f'{base}.{split}')}"]
+            lines += [f"  {key}:", "    - " + _quote(f"{base}.{split}")]
     return "\n".join([*lines, f"  feature_size: {features}", "  stream_train_parts: true\n"])
 
 
 def original_loader_settings(folder: Path, base: str, features: int) -> str:
     """YAML for Signformer's original loader, which wants a list of all parts."""
-    lines = ["data:", f"  data_path: {json.dumps(str(folder.resolve()))}"]
+    lines = ["data:", f"  data_path: {_quote(str(folder.resolve()))}"]
     for key, split in zip(("train", "dev", "test"), SPLITS, strict=True):
         if parts := pami0.find_parts(folder / base, split):
-            lines += [f"  {key}:", *(f"    - {json.dumps(part.name)}" for part in parts)]
+            lines += [f"  {key}:", *(f"    - {_quote(part.name)}" for part in parts)]
     return "\n".join([*lines, "  feature_size:", f"    - {features}\n"])
+
+
+def _quote(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)  # YAML's double quotes are JSON's
 
 
 def resident_mib(processes: Iterable[int]) -> float:
