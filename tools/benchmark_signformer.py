@@ -162,8 +162,8 @@ def print_whole(rates: dict) -> None:
     for name, (sentences, frames, stated) in WHOLE.items():
         rate, size = rates[name.partition(",")[0], 6]
         total = sentences * frames
-        hours = total / rate / 3600
-        took = f"{hours:.1f} h" if hours > 1 else f"{60 * hours:.0f} min"
+        minutes = total / rate / 60
+        took = f"{minutes:.0f} min" if minutes > 2 else f"{60 * minutes:.0f} s"
         files = f"{total * size / 2**30:.1f} GiB"
         print(f"| {name} | {sentences:,} | {total:,} | {took} | {files} | {stated} |")
 
