@@ -97,10 +97,16 @@ def test_target_above_what_there_is():
     frames = {"Bedlam": 500, "speech": 900, "CMU": 3000}
     with pytest.raises(ValueError, match="high priority wants 600 frames, its 1 .* hold 500"):
         splits.plan(frames, make_recipe("mini_1k"))
-    recipe = make_recipe("mini_1k")
-    recipe = make_recipe("mini_1k", targets=splits.capped(recipe, frames))
-    assert recipe.targets == {"high": 500, "medium": 250, "low": 150}
-    assert sum(map(splits.count_samples, splits.plan(frames, recipe).samples.values())) == 900
+    result = splits.plan(frames, make_recipe("mini_1k", cap=True))
+    targets = [info["target_samples"] for info in result.metadata["sampling_info"].values()]
+    assert targets == [500, 250, 150]
+    assert sum(map(splits.count_samples, result.samples.values())) == 900
+    # In blocks, less: the largest share that every split's blocks hold, without the gaps.
+    blocks = {"split_by": "block", "block_frames": 20, "gap_frames": 2}
+    with pytest.raises(ValueError, match="wants .* its blocks hold .*--cap"):
+        splits.plan(frames, make_recipe(targets={"high": 500, "medium": 0, "low": 0}, **blocks))
+    result = splits.plan(frames, make_recipe("mini_1k", cap=True, **blocks))
+    assert 300 < result.metadata["sampling_info"]["high"]["target_samples"] < 500
 
 
 @pytest.mark.parametrize("changes, message", [

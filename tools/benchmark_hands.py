@@ -34,9 +34,8 @@ def main(argv=None) -> int:
     args = parser.parse_args(argv)
     if min(args.rows, args.batch_size, args.batches, args.plain_batches, args.cores) < 1:
         raise ValueError("all numbers must be 1 or more")
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.cores])
     with contextlib.ExitStack() as stack:
+        stack.enter_context(on_cores(args.cores))
         directory = args.consolidated_dir
         if directory is None:
             directory = stack.enter_context(tempfile.TemporaryDirectory())
@@ -48,6 +47,20 @@ def main(argv=None) -> int:
     if args.json:
         Path(args.json).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     return 0
+
+
+@contextlib.contextmanager
+def on_cores(count: int):
+    """Keeps this process to its first `count` cores, where the system can do that."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def write_random_hands(path: Path, rows: int) -> None:

@@ -41,18 +41,14 @@ def main(argv=None) -> int:
     args, changes = parser.parse_known_args(argv)
     logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
 
-    import dataclasses
-
     from jaxvq.hands import npz, splits
 
     config = read_config(args.config, changes)
     recipe = splits.Recipe(
         datasets=config.datasets.to_dict(), targets=config.targets.to_dict(),
         ratios=config.ratios.to_dict(), totals=args.totals, split_by=args.split_by,
-        block_frames=args.block_frames, gap_frames=args.gap_frames)
+        block_frames=args.block_frames, gap_frames=args.gap_frames, cap=args.cap)
     frames = npz.count_frames(args.data_dir)
-    if args.cap:
-        recipe = dataclasses.replace(recipe, targets=splits.capped(recipe, frames))
     result = splits.plan(frames, recipe, args.seed)
     splits.save(result, args.output_dir)
     print(describe(result.metadata, args.output_dir))

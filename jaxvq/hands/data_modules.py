@@ -36,6 +36,7 @@ class _HandDataModule:
         self.num_workers, self.seed = num_workers, seed
         self.host_index, self.host_count = host_index, host_count
         self.rows: dict[str, Rows] = {}
+        self._statistics: HandStatistics | None = None
 
     def prepare_data(self) -> None:
         """Makes what the loaders read, unless it is there."""

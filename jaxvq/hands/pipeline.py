@@ -77,7 +77,7 @@ class HandDataset(input_pipeline.Dataset):
                          host_count=host_count)
 
         def make(step: int) -> Batch:
-            return self._batch(rows.take(order.rows(int(step)), axis=0))
+            return self.make_batch(rows.take(order.rows(int(step)), axis=0))
 
         return run(make, start_step, num_steps, max(num_workers, THREADS))
 
@@ -99,7 +99,7 @@ class HandDataset(input_pipeline.Dataset):
         def make(number: int) -> Batch:
             wanted = int(number) * batch_size + np.arange(here.start, here.stop)
             real = wanted < len(rows)
-            batch = self._batch(rows.take(np.where(real, wanted, 0), axis=0))
+            batch = self.make_batch(rows.take(np.where(real, wanted, 0), axis=0))
             for name in ("pose", "visible", "segment"):
                 batch[name][~real] = 0
             block = np.searchsorted(ends, wanted, side="right")
@@ -110,7 +110,8 @@ class HandDataset(input_pipeline.Dataset):
 
         return run(make, 0, -(-len(rows) // batch_size), max(num_workers, THREADS))
 
-    def _batch(self, frames: np.ndarray) -> Batch:
+    def make_batch(self, frames: np.ndarray) -> Batch:
+        """A batch of frames float32 (n, 90), an array of its own, which is changed."""
         pose = frames.reshape(len(frames), 1, self.skeleton.num_points, 3)
         pose -= self.statistics.mean
         pose /= self.statistics.std

@@ -33,6 +33,7 @@ class Recipe:
     split_by: "frame" deals single frames to the splits; "block" deals runs of `block_frames`
       neighbouring frames, and keeps `gap_frames` at both ends of the held-out ones unused, so that
       no frame for testing has a near twin among those for training.
+    cap: lower targets that are too large to what there is, instead of a ValueError.
     """
 
     datasets: Mapping[str, Sequence[str]]
@@ -42,6 +43,7 @@ class Recipe:
     split_by: str = "frame"
     block_frames: int = 1024
     gap_frames: int = 32
+    cap: bool = False
 
     def __post_init__(self):
         if self.totals not in ("exact", "floor"):
@@ -113,7 +115,7 @@ def _target(priority: str, present: Mapping[str, int], recipe: Recipe) -> int:
     target, available = recipe.targets[priority], sum(present.values())
     if target <= available:
         return target
-    if recipe.totals == "exact" and present:
+    if recipe.totals == "exact" and present and not recipe.cap:
         raise ValueError(f"the {priority} priority wants {target} frames, its {len(present)} data "
                          f"sets hold {available}; give --config.targets.{priority}={available} or "
                          "fewer, or --cap to take what there is")
@@ -123,12 +125,6 @@ def _target(priority: str, present: Mapping[str, int], recipe: Recipe) -> int:
         log.warning("no data set of the %s priority is there: its %d frames are missing", priority,
                     target)
     return available
-
-
-def capped(recipe: Recipe, frames: Mapping[str, int]) -> dict[str, int]:
-    """The targets, none above what the data sets of its priority hold."""
-    held = {p: sum(frames.get(name, 0) for name in recipe.datasets[p]) for p in PRIORITIES}
-    return {p: min(recipe.targets[p], held[p]) for p in PRIORITIES}
 
 
 # ------------------------------------------------------------------------------------ drawing
@@ -157,8 +153,10 @@ def _draw_frames(present, targets, recipe, generator) -> dict[str, list[tuple[st
 def _draw_blocks(present, targets, recipe, generator) -> dict[str, list[tuple[str, int]]]:
     dealt = {split: [] for split in SPLITS}
     for priority in PRIORITIES:
-        sizes = _split_sizes(targets[priority], recipe.ratios, recipe.totals)
         blocks = _deal_blocks(present[priority], recipe, generator)
+        if recipe.cap:
+            targets[priority] = min(targets[priority], _most(blocks, recipe.ratios))
+        sizes = _split_sizes(targets[priority], recipe.ratios, recipe.totals)
         for split in SPLITS:
             ends = [0]
             for _, start, stop in blocks[split]:
@@ -167,7 +165,8 @@ def _draw_blocks(present, targets, recipe, generator) -> dict[str, list[tuple[st
                 raise ValueError(
                     f"the {priority} priority wants {sizes[split]} frames for {split}, its blocks "
                     f"hold {ends[-1]}; lower --config.targets.{priority}, --block_frames "
-                    f"(now {recipe.block_frames}) or --gap_frames (now {recipe.gap_frames})")
+                    f"(now {recipe.block_frames}) or --gap_frames (now {recipe.gap_frames}), or "
+                    "give --cap")
             for number in generator.sample(range(ends[-1]), sizes[split]):
                 block = bisect.bisect_right(ends, number) - 1
                 name, start, _ = blocks[split][block]
@@ -195,6 +194,13 @@ def _deal_blocks(present, recipe, generator) -> dict[str, list[tuple[str, int, i
             dealt[split].append((name, first, last))
             held[split] += last - first
     return dealt
+
+
+def _most(blocks, ratios: Mapping[str, float]) -> int:
+    """How many frames can be drawn before the blocks of a split are used up."""
+    held = {split: sum(stop - start for _, start, stop in blocks[split]) for split in SPLITS}
+    # One less a split: sizes are rounded, maybe up.
+    return max(0, min(int((held[s] - 1) / ratios[s]) for s in SPLITS if ratios[s] > 0))
 
 
 def _counts(present: Mapping[str, int], target: int, totals: str) -> dict[str, int]:

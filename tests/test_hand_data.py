@@ -1,0 +1,348 @@
+"""From NPZ files of hands to batches: bit for bit, shuffled, sharded, resumable, and bad input."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+
+from jaxvq.hands import SPLITS, consolidated, npz, splits
+from jaxvq.hands.data_modules import (
+    ConsolidatedHandDataModule,
+    HandPriorDataModule,
+    HandVAEDataModule,
+    wrap_to_pi,
+)
+from jaxvq.hands.loading import Loader, RowOrder
+from tools import benchmark_hands, create_consolidated_npz
+
+FRAMES = {"CMU": 120, "GRAB": 90, "talkshow": 70}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """(data_dir, splits_dir): one file compressed, one not, one float64 without image_ids… all have
+    them but the last, whose are numbers."""
+    root = tmp_path_factory.mktemp("hands")
+    data, output = root / "npz", root / "splits"
+    data.mkdir()
+    rng = np.random.default_rng(0)
+    for i, (name, count) in enumerate(FRAMES.items()):
+        hands = rng.normal(scale=0.5, size=(2, count, 45)).astype(np.float32)
+        ids = np.array([f"{name}_{frame:05d}.jpg" for frame in range(count)])
+        save = np.savez_compressed if i == 0 else np.savez
+        save(data / f"{name}.npz", lhand_pose=hands[0], rhand_pose=hands[1], image_ids=ids,
+             body_pose=np.zeros((count, 63), np.float32))
+    recipe = splits.Recipe({"high": ["GRAB"], "medium": ["talkshow"], "low": ["CMU"]},
+                           {"high": 90, "medium": 50, "low": 60},
+                           {"train": 0.8, "val": 0.1, "test": 0.1})
+    splits.save(splits.plan(npz.count_frames(data), recipe), output)
+    return data, output
+
+
+@pytest.fixture(scope="module")
+def consolidated_dir(corpus, tmp_path_factory):
+    output = tmp_path_factory.mktemp("consolidated") / "splits"
+    create_consolidated_npz.main(["--data_dir", str(corpus[0]), "--splits_dir", str(corpus[1]),
+                                  "--output_dir", str(output)])
+    return output
+
+
+def source_row(data, name, frame):
+    with np.load(data / f"{name}.npz") as file:
+        return np.concatenate([file["lhand_pose"][frame], file["rhand_pose"][frame]])
+
+
+def test_every_consolidated_row_is_its_source_frame(corpus, consolidated_dir):
+    data, splits_dir = corpus
+    for split in SPLITS:
+        rows = consolidated.Rows(consolidated_dir / f"{split}.npz")
+        table = json.loads((consolidated_dir / f"{split}_metadata.json").read_text())
+        assert len(table) == len(rows)
+        drawn = splits.load(splits_dir, split)
+        order = [(name, frame) for name, frames in drawn.items() for frame in frames]
+        for i, ((name, frame), entry) in enumerate(zip(order, table, strict=True)):
+            assert entry == {"dataset_name": name, "original_idx": frame, "consolidated_idx": i}
+            row = rows.take(np.array([i]))[0]
+            assert row.tobytes() == source_row(data, name, frame).tobytes()
+        with np.load(consolidated_dir / f"{split}.npz") as file:  # numpy reads it too
+            left = file["lhand_pose"]
+        assert left.dtype == np.float32
+        np.testing.assert_array_equal(left, rows.take(np.arange(len(rows)))[:, :45])
+
+
+def test_samples_have_names_numbers_and_ids(corpus):
+    data, splits_dir = corpus
+    module = HandPriorDataModule(data, splits_dir, batch_size=32, num_workers=2)
+    module.prepare_data()
+    module.setup()
+    assert module.get_dataset_info()["dataset_creation_info"]["total_samples"] == 200
+    seen = set()
+    for batch in module.train_dataloader():
+        assert batch["lhand_pose"].shape == batch["rhand_pose"].shape == (32, 45)
+        for i, name in enumerate(batch["dataset_name"]):
+            frame = int(batch["frame_idx"][i])
+            assert batch["image_id"][i] == f"{name}_{frame:05d}.jpg"
+            row = np.concatenate([batch["lhand_pose"][i], batch["rhand_pose"][i]])
+            assert row.tobytes() == source_row(data, name, frame).tobytes()
+            seen.add((name, frame))
+    assert len(seen) == 160
+
+
+def test_a_transform_sees_single_samples(corpus):
+    class Doubled:
+        def __call__(self, sample):
+            assert sample["lhand_pose"].shape == (45,) and isinstance(sample["dataset_name"], str)
+            return {**sample, "lhand_pose": 2 * sample["lhand_pose"]}
+
+    plain, doubled = (HandPriorDataModule(*corpus, transform=transform)
+                      for transform in (None, Doubled()))
+    batches = []
+    for module in (plain, doubled):
+        module.setup("validate")
+        batches.append(next(iter(module.val_dataloader())))
+    np.testing.assert_array_equal(2 * batches[0]["lhand_pose"], batches[1]["lhand_pose"])
+    assert batches[0]["dataset_name"] == batches[1]["dataset_name"]
+
+
+def test_vectors_are_standardised_by_the_frames_for_training(corpus):
+    module = HandVAEDataModule(*corpus, batch_size=50, num_workers=0)
+    module.prepare_data()
+    module.setup()
+    batches = list(module.train_dataloader())
+    assert [batch.shape for batch in batches] == [(50, 90), (50, 90), (50, 90), (10, 90)]
+    everything = np.concatenate(batches)
+    assert everything.dtype == np.float32
+    np.testing.assert_allclose(everything.mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(everything.std(0), 1, atol=1e-5)
+
+    alone = HandVAEDataModule(*corpus)  # a test alone is standardised by the same numbers
+    alone.setup("test")
+    np.testing.assert_array_equal(alone.stats["mean"], module.stats["mean"])
+    np.testing.assert_array_equal(next(iter(alone.test_dataloader())),
+                                  next(iter(module.test_dataloader())))
+
+
+@pytest.mark.parametrize("mmap", [True, False])
+def test_dicts_hold_raw_hands_and_the_statistics(corpus, mmap):
+    module = HandVAEDataModule(*corpus, batch_size=64, return_dict=True, mmap=mmap)
+    module.setup()
+    batch = next(iter(module.train_dataloader()))
+    assert set(batch) == {"x90", "lhand_pose", "rhand_pose", "mean", "std", "dataset_name",
+                          "frame_idx", "image_id"}
+    raw = np.concatenate([batch["lhand_pose"], batch["rhand_pose"]], axis=1)
+    np.testing.assert_allclose(batch["x90"] * batch["std"] + batch["mean"], raw, atol=1e-6)
+    first = source_row(corpus[0], batch["dataset_name"][0], batch["frame_idx"][0])
+    np.testing.assert_array_equal(raw[0], first)
+    assert module.get_sample_batch(n_samples=3)["x90"].shape == (3, 90)
+
+
+def test_not_standardised_and_wrapped(corpus, tmp_path):
+    raw = HandVAEDataModule(*corpus, standardize=False)
+    raw.setup("test")
+    assert raw.stats is None
+    expected = consolidated.Rows(corpus[1] / "consolidated" / "test.npz").take(np.arange(20))
+    np.testing.assert_array_equal(next(iter(raw.test_dataloader())), expected)
+    angles = np.array([0.5, 3.5, -3.5, 7.0], np.float32)
+    np.testing.assert_allclose(wrap_to_pi(angles), np.angle(np.exp(1j * angles)), atol=1e-5)
+    wrapped = HandVAEDataModule(*corpus, wrap_angles=True)
+    wrapped.setup("fit")
+    np.testing.assert_allclose(next(iter(wrapped.train_dataloader())).std(0), 1, atol=1e-4)
+
+
+def test_consolidated_module_gives_the_same_batches(corpus, consolidated_dir):
+    module = ConsolidatedHandDataModule(consolidated_dir, batch_size=50)
+    module.prepare_data()
+    module.setup()
+    other = HandVAEDataModule(*corpus, batch_size=50)
+    other.setup()
+    for mine, theirs in zip(module.train_dataloader(), other.train_dataloader(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert next(iter(module.val_dataloader())).shape == (20, 90)
+
+
+def test_files_of_the_hand_prior_generator_load_too(tmp_path):
+    """Compressed, float64, and without a trace of where rows come from."""
+    hands = np.random.default_rng(1).normal(size=(2, 40, 45))
+    for split in SPLITS:
+        np.savez_compressed(tmp_path / f"{split}.npz", lhand_pose=hands[0], rhand_pose=hands[1])
+    module = ConsolidatedHandDataModule(tmp_path, batch_size=8, return_dict=True)
+    module.setup()
+    batch = next(iter(module.val_dataloader()))
+    assert set(batch) == {"x90", "lhand_pose", "rhand_pose", "mean", "std"}
+    np.testing.assert_array_equal(batch["lhand_pose"], hands[0].astype(np.float32))
+    np.testing.assert_allclose(batch["x90"].std(0), 1, atol=1e-5)
+
+
+def test_changed_splits_are_copied_again(corpus, tmp_path):
+    data, splits_dir = corpus
+    for path in splits_dir.glob("*.json"):
+        (tmp_path / path.name).write_text(path.read_text())
+    module = HandVAEDataModule(data, tmp_path)
+    module.prepare_data()
+    stamp = (tmp_path / "consolidated" / "train.npz").stat().st_mtime_ns
+    module.prepare_data()
+    assert (tmp_path / "consolidated" / "train.npz").stat().st_mtime_ns == stamp
+    (tmp_path / "train_samples.json").write_text('{"CMU": [5, 3]}')
+    module.setup()
+    assert len(module.rows["train"]) == 2
+
+
+# ------------------------------------------------------------------------------------ order
+
+
+def test_each_epoch_has_all_rows_in_another_order():
+    loader = Loader(RowOrder(103, 10, seed=3), lambda rows: rows)
+    first, second = (np.concatenate(list(loader)) for _ in range(2))
+    assert len(loader) == 11
+    assert sorted(first) == sorted(second) == list(range(103))
+    assert first.tolist() != second.tolist()
+
+
+def test_a_loader_goes_on_where_another_was_stopped():
+    order = RowOrder(103, 10, seed=3)
+    whole = Loader(order, lambda rows: rows)
+    expected = [batch.tolist() for _ in range(2) for batch in whole]
+    stopped = Loader(order, lambda rows: rows, threads=2)
+    iterator = iter(stopped)
+    got = [next(iterator).tolist() for _ in range(7)]
+    resumed = Loader(order, lambda rows: rows, start=stopped.position)
+    got += [batch.tolist() for _ in range(2) for batch in resumed]
+    assert got == expected
+
+
+@pytest.mark.parametrize("endless", [True, False])
+def test_hosts_share_each_batch(endless):
+    order = RowOrder(50, 12, seed=1, endless=endless)
+    for number in (0, 3, 4, 9):
+        parts = [RowOrder(50, 12, seed=1, endless=endless, host_index=i, host_count=3).rows(number)
+                 for i in range(3)]
+        np.testing.assert_array_equal(np.concatenate(parts), order.rows(number))
+
+
+def test_endless_batches_are_full_and_cover_each_epoch_once():
+    order = RowOrder(50, 12, seed=1, endless=True)
+    rows = np.concatenate([order.rows(number) for number in range(25)])
+    for epoch in range(6):
+        assert sorted(rows[50 * epoch : 50 * (epoch + 1)]) == list(range(50))
+    few = RowOrder(5, 12, seed=1, endless=True)  # a batch of more than two epochs
+    assert sorted(few.rows(0)[:10]) == sorted(2 * list(range(5)))
+
+
+def test_drop_last_and_impossible_orders():
+    assert RowOrder(50, 12, drop_last=True).batches_per_epoch == 4
+    for options in ({"batch_size": 0}, {"batch_size": 8, "host_index": 2, "host_count": 2},
+                    {"batch_size": 9, "host_count": 2, "endless": True}):
+        with pytest.raises(ValueError):
+            RowOrder(50, **options)
+
+
+# ------------------------------------------------------------------------------------ bad input
+
+
+def save(path, **arrays):
+    np.savez(path, **arrays)
+    return path
+
+
+GOOD = np.zeros((4, 45), np.float32)
+
+
+@pytest.mark.parametrize("arrays, message", [
+    ({"poses": GOOD}, "has no lhand_pose; it holds poses"),
+    ({"lhand_pose": GOOD, "rhand_pose": GOOD[:3]}, "lhand_pose has 4 frames, rhand_pose 3"),
+    ({"lhand_pose": GOOD[:, :24], "rhand_pose": GOOD}, r"shape \(4, 24\), expected \(frames, 45"),
+    ({"lhand_pose": GOOD.astype(object), "rhand_pose": GOOD}, "pickled objects"),
+    ({"lhand_pose": GOOD.astype(int), "rhand_pose": GOOD}, "is int64, expected float32"),
+    ({"lhand_pose": np.asfortranarray(np.ones((4, 45))), "rhand_pose": GOOD}, "column by column"),
+])
+def test_files_without_usable_hands(tmp_path, arrays, message):
+    with pytest.raises(ValueError, match=message) as error:
+        npz.hand_members(save(tmp_path / "a.npz", **arrays))
+    assert "a.npz" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_pickled_image_ids_are_left_alone(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (pytest.fail, ("the pickle was run",))
+
+    ids = np.array([Evil() for _ in range(4)], object)
+    path = save(tmp_path / "a.npz", lhand_pose=GOOD, rhand_pose=GOOD, image_ids=ids)
+    assert set(npz.hand_members(path)) == {"lhand_pose", "rhand_pose"}
+
+
+def test_no_npz_file_at_all(tmp_path):
+    (tmp_path / "a.npz").write_bytes(pickle.dumps([1, 2]))
+    with pytest.raises(ValueError, match="a.npz is not an NPZ file"):
+        npz.members(tmp_path / "a.npz")
+    whole = save(tmp_path / "b.npz", lhand_pose=np.zeros((900, 45)), rhand_pose=np.zeros((900, 45)))
+    member = npz.hand_members(whole)["rhand_pose"]
+    data = bytearray(whole.read_bytes())
+    data[member.offset + 1000] ^= 255
+    whole.write_bytes(data)
+    with pytest.raises(ValueError, match="b.npz: rhand_pose is damaged"):
+        npz.read_rows(member, np.arange(900))
+
+
+@pytest.fixture
+def small(tmp_path):
+    """(data_dir, splits_dir) of one data set of four frames, to be broken."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "splits").mkdir()
+    save(tmp_path / "data" / "CMU.npz", lhand_pose=GOOD, rhand_pose=GOOD)
+    for split, frames in {"train": [0, 1], "val": [2], "test": [3]}.items():
+        (tmp_path / "splits" / f"{split}_samples.json").write_text(json.dumps({"CMU": frames}))
+    return tmp_path / "data", tmp_path / "splits"
+
+
+def prepare_error(small) -> str:
+    module = HandVAEDataModule(*small)
+    with pytest.raises(ValueError) as error:
+        module.prepare_data()
+    assert "\n" not in str(error.value)
+    assert not list(small[1].glob("consolidated/*.npz")) or "NaN" in str(error.value)
+    return str(error.value)
+
+
+def test_a_frame_that_does_not_exist(small):
+    (small[1] / "train_samples.json").write_text('{"CMU": [0, 4]}')
+    assert "CMU.npz: lhand_pose has 4 frames, there is no frame 4" in prepare_error(small)
+
+
+def test_a_data_set_that_is_listed_and_missing(small):
+    (small[1] / "test_samples.json").write_text('{"CMU": [3], "KIT": [0]}')
+    assert "KIT.npz is missing: the test split draws frames from it" in prepare_error(small)
+
+
+def test_nan_in_a_frame_that_was_drawn(small):
+    hands = GOOD.copy()
+    hands[2, 7] = np.nan
+    save(small[0] / "CMU.npz", lhand_pose=GOOD, rhand_pose=hands)
+    message = prepare_error(small)
+    assert "CMU.npz: rhand_pose has NaN" in message and "frame 2" in message
+
+
+def test_folders_that_are_missing(small, tmp_path):
+    for options, message in [((tmp_path / "no", small[1]), "data set directory not found"),
+                             ((small[0], tmp_path / "no"), "splits directory not found")]:
+        with pytest.raises(ValueError, match=message):
+            HandVAEDataModule(*options).prepare_data()
+    with pytest.raises(ValueError, match="no train.npz"):
+        ConsolidatedHandDataModule(tmp_path / "no").prepare_data()
+    with pytest.raises(ValueError, match="split train is not set up; .*setup"):
+        ConsolidatedHandDataModule(tmp_path / "no").train_dataloader()
+    module = HandVAEDataModule(*small)
+    with pytest.raises(ValueError, match="stage 'predict' .*fit, validate, test"):
+        module.setup("predict")
+
+
+def test_benchmark_prints_both_loaders(capsys, tmp_path):
+    """The numbers that are claimed are measured by the tool at full size; here it only works."""
+    benchmark_hands.main(["--rows", "20000", "--batch_size", "2048", "--batches", "40",
+                          "--plain_batches", "1", "--json", str(tmp_path / "numbers.json")])
+    output = capsys.readouterr().out
+    assert "whole batches, memory map" in output and "row by row" in output
+    values = json.loads((tmp_path / "numbers.json").read_text())
+    assert values["batches_per_second"] > 3 * values["plain_batches_per_second"]
+    assert values["first_batch_seconds"] < 2
