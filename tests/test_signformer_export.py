@@ -240,7 +240,7 @@ def test_parts_of_an_earlier_export_go(tmp_path):
     (out / "LSFB-CONT-1024.pami0.val").touch()  # the loader would take it, and no part
     before = snapshot(out)
     with pytest.raises(ValueError, match="val exists: loaders read it instead"):
-        run("LSFB-CONT", root, out, "--splits", "val")
+        run("LSFB-CONT", root, out)
     assert snapshot(out) == before
 
 

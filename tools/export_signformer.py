@@ -90,8 +90,7 @@ def main(argv=None) -> int:
     base = export.base_name(corpus, args.features, args.augmented is not None)
     reports = {}
     with export.locked(folder):
-        for split in args.splits:
-            export.remove_parts(folder, f"{base}.{split}")
+        export.remove_parts(folder, [f"{base}.{split}" for split in args.splits])
         for split in args.splits:
             reports[split] = export_split(encoder, sentences[split], folder, base, split, args)
         stem = base.removesuffix(".pami0")

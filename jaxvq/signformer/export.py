@@ -104,18 +104,20 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def remove_parts(folder: Path, base: str) -> None:
+def remove_parts(folder: Path, bases: list[str]) -> None:
     """Removes the parts of an earlier export, and what a killed one left.
 
-    Loaders take all parts they find, so none of them may stay. Raises ValueError if there is a
-    file without .part, which loaders would take instead of the parts.
+    Loaders take all parts they find, so none of them may stay. Raises ValueError, and removes
+    nothing, if there is a file without .part, which loaders would take instead of the parts.
     """
-    if (folder / base).exists():
-        raise ValueError(
-            f"{folder / base} exists: loaders read it instead of the parts; move it away"
-        )
+    for base in bases:
+        if (folder / base).exists():
+            raise ValueError(
+                f"{folder / base} exists: loaders read it instead of the parts; move it away"
+            )
+    beginnings = tuple(f"{start}{base}.part" for base in bases for start in ("", "tmp."))
     for path in list(folder.iterdir()):
-        if path.name.startswith((f"{base}.part", f"tmp.{base}.part")):
+        if path.name.startswith(beginnings):
             path.unlink()
 
 
