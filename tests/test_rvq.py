@@ -64,10 +64,13 @@ def test_layers_that_are_not_active_are_left_out():
 def test_layers_of_other_sizes_never_use_codes_they_lack():
     used = rvq.make_used((2, 4, 3))
     state = rvq.init(jax.random.key(0), used, 5)
+
+    @jax.jit
+    def step(state, x):
+        return rvq.update(state, x, jnp.ones(40, bool), used, decay=0.9, dead_below=0.1)
+
     for seed in range(3):
-        state = rvq.update(
-            state, vectors(seed=seed), jnp.ones(40, bool), used, decay=0.9, dead_below=0.1
-        )
+        state = step(state, vectors(seed=seed))
     indices = rvq.quantize(vectors(400, seed=9), state.codes, used).indices
     np.testing.assert_array_equal(indices.max(0), [1, 3, 2])
 

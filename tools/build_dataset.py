@@ -4,6 +4,7 @@
     python -m tools.build_dataset --corpus how2sign_openpose --input ROOT --data_dir DATA
     python -m tools.build_dataset --corpus lsfb_cont --input ROOT --data_dir DATA
     python -m tools.build_dataset --corpus pami0 --input PREFIX --data_dir DATA
+    python -m tools.build_dataset --corpus pose_npz --input DIR --skeleton NAME --data_dir DATA
     python -m tools.build_dataset --corpus hand_prior --input NPZ_DIR --splits_dir SPLITS \\
         --data_dir DATA
 
@@ -33,6 +34,9 @@ def parse_arguments(argv=None) -> argparse.Namespace:
     add("--max_skipped", type=float, default=0.05, metavar="SHARE",
         help="share of the clips that may be unusable (default: %(default)s)")  # fmt: skip
     add("--fps", type=float, help="resample all clips to this frame rate (default: keep theirs)")
+    add("--skeleton", metavar="NAME",
+        help="of pose_npz, what its points are: coco_wholebody_133 (default), holistic_178, "
+        "openpose_67 or lsfb_75")  # fmt: skip
     add("--split_file", metavar="FILE",
         help='JSON {"train": [names], …} or CSV with the columns file,split; names are paths or '
         "stems, splits train, validation, test (default: by md5 of the stem)")  # fmt: skip
@@ -70,7 +74,12 @@ def main(argv=None) -> None:
         splits_dir=args.splits_dir,
     )
     folder, built = building.build(
-        args.corpus, args.data_dir, options, fps=args.fps, overwrite=args.overwrite
+        args.corpus,
+        args.data_dir,
+        options,
+        fps=args.fps,
+        skeleton=args.skeleton,
+        overwrite=args.overwrite,
     )
     print(f"{'built' if built else 'already built'}: {folder}")
     print(describe(json.loads((folder / "counters.json").read_text()), str(folder)))

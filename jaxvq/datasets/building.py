@@ -74,9 +74,12 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
         super().__init__(file_format="array_record", **kwargs)
 
     @classmethod
-    def make_config(cls, fps: float | None) -> ClipConfig:
-        """The first of the configs, or one named after the frame rate too."""
-        default = cls.BUILDER_CONFIGS[0]
+    def make_config(cls, fps: float | None, skeleton: str | None = None) -> ClipConfig:
+        """The config of a skeleton (the first without one), named after the frame rate too."""
+        configs = {config.name: config for config in cls.BUILDER_CONFIGS}
+        default = configs.get(skeleton or cls.BUILDER_CONFIGS[0].name)
+        if default is None:
+            raise ValueError(f"--skeleton {skeleton}: there are: {', '.join(configs)}")
         if fps is None:
             return default
         if not 0 < fps < float("inf"):
@@ -170,6 +173,7 @@ def build(
     options: Options,
     *,
     fps: float | None = None,
+    skeleton: str | None = None,
     overwrite: bool = False,
     skipped_list: Path | None = None,
 ) -> tuple[Path, bool]:
@@ -183,7 +187,7 @@ def build(
     build is running, too many clips were skipped, or another dataset is in the way.
     """
     builder_class = find_builder(corpus)
-    config = builder_class.make_config(fps)
+    config = builder_class.make_config(fps, skeleton)
 
     def make_builder() -> CorpusBuilder:
         return builder_class(options=options, data_dir=str(data_dir), config=config)

@@ -101,7 +101,7 @@ class PoseTokenizer:
         """(params, state) for a batch of any length; parameters are float32."""
         first, second = jax.random.split(rng)
         frames = (batch[name][:1, :2] for name in ("pose", "visible", "segment"))
-        return self.model.init(first, *frames)["params"], self.quantizer.init(second)
+        return jax.jit(self.model.init)(first, *frames)["params"], self.quantizer.init(second)
 
     def loss(self, params, state, batch, rng, *, train, axis_name=None, totals=None):
         """The weighted sum of the terms, each a mean over what was seen of it.

@@ -50,11 +50,11 @@ class Builder(building.CorpusBuilder):
     homepage = "https://github.com/EtaEnding/Signformer"
 
     @classmethod
-    def make_config(cls, fps: float | None) -> building.ClipConfig:
+    def make_config(cls, fps: float | None, skeleton: str | None = None) -> building.ClipConfig:
         """The default: features cannot be resampled."""
         if fps is not None:
             raise ValueError(f"--fps {fps:g}: .pami0 files do not tell their frame rate")
-        return cls.BUILDER_CONFIGS[0]
+        return super().make_config(None, skeleton)
 
     def _info(self) -> tfds.core.DatasetInfo:
         texts = {name: tfds.features.Text() for name in ("text", "gloss", "signer", "name")}

@@ -1,0 +1,1 @@
+"""The corpus `sign_poses`: the user's own `.pose` files."""
