@@ -1,4 +1,4 @@
-"""Installs the packages jaxvq, configs and tools, and the commands that researchers call by name."""
+"""Installs jaxvq, configs and tools, and the commands that researchers call by name."""
 
 from setuptools import find_packages, setup
 

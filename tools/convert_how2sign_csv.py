@@ -44,7 +44,8 @@ def main(argv=None) -> None:
         for row in table:
             video = row.get("video_id", "")
             rows.append((row["sentence_id"], row["sentence"], split, row["sentence_name"], video))
-        print(f"{split}: {len(table)} recordings of {len({r['sentence_id'] for r in table})} sentences")
+        sentences = {row["sentence_id"] for row in table}
+        print(f"{split}: {len(table)} recordings of {len(sentences)} sentences")
     output = Path(args.output)
     temporary = output.with_name(f"tmp.{output.name}")
     with open(temporary, "w", encoding="utf-8", newline="") as file:

@@ -3,7 +3,8 @@
 encoder: each point's coordinates -> graph blocks (messages between neighbouring points, then a
 convolution over neighbouring frames; Yan et al. 2018, https://arxiv.org/abs/1801.07455), the first
 of which halve the number of frames -> all points of a frame into one vector -> temporal block ->
-latent. decoder: latent -> temporal blocks, doubling the frames by transposed convolutions -> points.
+latent. decoder: latent -> temporal blocks, doubling the frames by transposed convolutions -> all
+points.
 
 Several clips may share a row. A convolution over time reads a neighbouring frame only if it belongs
 to the same segment, and every vector of merged frames starts where its clip starts (rows are packed
