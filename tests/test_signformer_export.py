@@ -431,3 +431,23 @@ def test_official_table_and_real_frames(shared, tmp_path, capsys):
     assert one["name"].split("#")[0] == wanted["id"]
     np.testing.assert_allclose(one["sign"][0, :4], [666.535, 219.883, 682.2, 353.068], rtol=1e-6)
     assert one["sign"][0, 50:134].any() and one["sign"].shape == (1, 1024)
+
+
+@pytest.mark.parametrize("dataset", CORPORA)
+@pytest.mark.parametrize("augmented", [False, True])
+def test_signformer_finds_the_language_by_the_name(dataset, augmented):
+    name = export.base_name(CORPORA[dataset], 1024, augmented).split(".pami0")[0]
+    assert name.endswith("-aug-1024") is augmented
+    assert name.removesuffix("-aug-1024").removesuffix("-1024") == dataset
+
+
+def test_samples_too_long_for_training_are_counted(tmp_path, capsys):
+    root = write_lsfb(tmp_path, {"train": 1}, frames=402)
+    video = "CLSFBI0103A_S001_B"
+    rows = [("id", "text", "video_id", "start", "end", "split")]
+    rows += [("a", "t", video, 0, 8000, "train"), ("b", "t", video, 0, 8020, "train")]
+    write_table(root / "annotations.csv", rows)
+    run("LSFB-CONT", root, tmp_path / "out")
+    samples = parts(tmp_path / "out", "LSFB-CONT-1024.pami0.train")[0]
+    assert [len(one["sign"]) for one in samples] == [400, 401]
+    assert "1 samples of more than 400 frames" in capsys.readouterr().out
