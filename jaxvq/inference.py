@@ -21,7 +21,7 @@ from functools import cached_property
 import jax
 import numpy as np
 
-from jaxvq import checkpoint
+from jaxvq import checkpoint, published
 from jaxvq.pose import preprocess
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.writer import pose_for_canvas
@@ -77,10 +77,13 @@ class Window:
 def load(path, step: int | None = None) -> "PoseTokenizer":
     """The model of a run, a model folder or one of its checkpoints; the newest without `step`.
 
+    path: a folder, also one that tools.publish_model made, or hf://USER/NAME. Sums of what was
+    published are compared.
+
     Raises:
-      ValueError: nothing there, or not a model of this project.
+      ValueError: nothing there, not a model of this project, or a published file was altered.
     """
-    model = checkpoint.load_model(path, step)
+    model = checkpoint.load_model(published.local(path, "model"), step)
     task = make_task(model.config, model.skeleton, model.statistics)
     return PoseTokenizer(model=model, task=task)
 
@@ -111,7 +114,7 @@ class PoseTokenizer:
         """Poses with every point seen, on sign-vq's canvas of 500 x 500, at the tokens' fps."""
         several = [tokens] if isinstance(tokens, Tokens) else list(tokens)
         poses = [
-            pose_for_canvas(self.unstandardize(data, item.fps))
+            pose_for_canvas(preprocess.unshift_hands(self.unstandardize(data, item.fps)))
             for data, item in zip(self.decode_tokens(several), several, strict=True)
         ]
         return poses[0] if isinstance(tokens, Tokens) else poses

@@ -1,0 +1,156 @@
+"""Published models and datasets: the sums that came with them, and how to get them from a hub.
+
+A published folder holds MANIFEST.json: what it is, and of each of its files the size and sha256.
+The fingerprint is the sha256 of that list, so one short name stands for the whole content. `local`
+turns a folder or `hf://USER/NAME` into a folder that has been checked; nothing in it is unpickled.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+MANIFEST = "MANIFEST.json"
+FORMAT = 1
+HUB = "hf://"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+
+
+def local(path, kind: str) -> Path:
+    """The folder of `path`; what was published is checked, anything else is left as it is.
+
+    path: a folder, or hf://USER/NAME, or hf://USER/NAME@REVISION (a version's tag, or a commit).
+    kind: "model" or "dataset". Downloads need huggingface_hub, the extra `hub`.
+    Raises:
+      ValueError: a bad name, nothing there, or a file that is missing or was altered.
+    """
+    if not str(path).startswith(HUB):
+        path = Path(path)
+        if (path / MANIFEST).is_file():
+            check(path, kind)
+        return path
+    name, _, revision = str(path).removeprefix(HUB).partition("@")
+    check_name(name)
+    folder = Path(download(name, kind, revision or None))
+    if not (folder / MANIFEST).is_file():
+        raise ValueError(f"{path} was not published by jaxvq: it has no {MANIFEST}")
+    check(folder, kind)
+    return folder
+
+
+def check(folder: Path, kind: str | None = None) -> dict:
+    """The manifest of a published folder, every file of which is what it was.
+
+    Files that came later (a page, the cache of a hub) do not matter. Raises ValueError that names
+    the first file that is missing or altered.
+    """
+    manifest = read_manifest(folder)
+    if kind and manifest["kind"] != kind:
+        raise ValueError(f"{folder} is a published {manifest['kind']}, not a {kind}")
+    if fingerprint(manifest["files"]) != manifest["fingerprint"]:
+        raise ValueError(f"{folder}: {MANIFEST} was altered; get the {manifest['kind']} again")
+    for name, expected in manifest["files"].items():
+        path = Path(folder) / name
+        again = f"get the {manifest['kind']} again"
+        if not path.is_file():
+            raise ValueError(f"{folder}: {name} is missing; {again}")
+        if path.stat().st_size != expected["bytes"] or file_sha256(path) != expected["sha256"]:
+            raise ValueError(f"{folder}: {name} was altered since it was published; {again}")
+    return manifest
+
+
+def read_manifest(folder) -> dict:
+    """MANIFEST.json of a folder; ValueError if it is damaged or of a newer format."""
+    try:
+        manifest = json.loads((Path(folder) / MANIFEST).read_text(encoding="utf-8"))
+        newer = manifest["format"] > FORMAT
+        complete = {"kind", "name", "version", "files", "fingerprint"} <= manifest.keys()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{folder}: {MANIFEST} cannot be read ({error})") from None
+    if newer:
+        raise ValueError(f"{folder} was published by a newer jaxvq: please upgrade")
+    if not complete:
+        raise ValueError(f"{folder}: {MANIFEST} was altered")
+    return manifest
+
+
+def write_manifest(folder: Path, *, kind: str, name: str, version: str, **more) -> dict:
+    """Sums up all files of a folder into its MANIFEST.json, the last file to be written."""
+    files = {
+        path.relative_to(folder).as_posix(): {
+            "bytes": path.stat().st_size,
+            "sha256": file_sha256(path),
+        }
+        for path in list_files(folder)
+    }
+    manifest = {"format": FORMAT, "kind": kind, "name": name, "version": version, **more}
+    manifest |= {"fingerprint": fingerprint(files), "files": files}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    return manifest
+
+
+def list_files(folder: Path) -> Iterator[Path]:
+    """All files below a folder by name, but the manifest."""
+    return (p for p in sorted(folder.rglob("*")) if p.is_file() and p != folder / MANIFEST)
+
+
+def fingerprint(files: dict[str, dict]) -> str:
+    """One sum for all files: sha256 over lines of sha256 and name, as sha256sum writes them."""
+    lines = "".join(f"{entry['sha256']}  {name}\n" for name, entry in sorted(files.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# --------------------------------------------------------------------------------------- the hub
+
+
+def check_name(name: str) -> None:
+    """Raises ValueError unless `name` is USER/NAME as a hub has it."""
+    parts = name.split("/")
+    if len(parts) != 2 or not all(_NAME.fullmatch(part) for part in parts) or ".." in name:
+        raise ValueError(
+            f"{name!r} is no name on a hub: expected USER/NAME of letters, digits, '-', '_', '.'"
+        )
+
+
+def download(name: str, kind: str, revision: str | None = None) -> str:
+    """A hub's copy of a model or dataset, in the hub's cache; what is there is not fetched again.
+
+    HF_ENDPOINT names another hub than huggingface.co.
+    """
+    hub = import_hub()
+    try:
+        return api().snapshot_download(name, repo_type=kind, revision=revision)
+    except hub.errors.RevisionNotFoundError:
+        raise ValueError(f"{HUB}{name} has no version {revision}") from None
+    except hub.errors.RepositoryNotFoundError:
+        raise ValueError(f"{HUB}{name}: no such {kind}, or no right to read it") from None
+    except Exception as error:  # the client has many kinds of errors, and most have many lines
+        raise ValueError(f"{HUB}{name} cannot be fetched: {first_line(error)}") from None
+
+
+def import_hub():
+    """The module huggingface_hub; ValueError that says how to get it."""
+    try:
+        import huggingface_hub
+    except ImportError:
+        raise ValueError(
+            "a hub needs huggingface_hub: pip install 'jaxvq[hub]', or pip install huggingface_hub"
+        ) from None
+    return huggingface_hub
+
+
+def api():
+    """The client, for the hub that HF_ENDPOINT names now (the module looked when imported)."""
+    return import_hub().HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
+
+
+def first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,0 +1,209 @@
+"""A built dataset as a folder that TFDS reads anywhere: what is copied, counted and summed.
+
+All sums of content are over what TFDS decodes, so they stay the same if the shards are packed in
+another way, and anybody can take them with TFDS alone (the card says how).
+"""
+
+import csv
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from jaxvq import input_pipeline, published
+from jaxvq.datasets import building
+from jaxvq.publishing import cards, croissant, dataset_card, folder, page
+
+COPIED = ("features.json", "skeleton.json", "header.poseheader", "pose_normalization.json",
+          "lengths.npz")  # fmt: skip
+COLUMNS = ("split", "number", "id", "frames", "fps", "missing", "no_left_hand", "no_right_hand")
+
+
+@dataclass
+class Split:
+    """What was found in a split. rows: a list of COLUMNS for every record."""
+
+    sha256: str = ""
+    rows: list[tuple] = field(default_factory=list)
+
+    @property
+    def frames(self) -> int:
+        return sum(row[3] for row in self.rows)
+
+
+def publish(
+    dataset: input_pipeline.Dataset, output: Path, *, license_file: Path, url: str = ""
+) -> dict:
+    """Writes the dataset to `output` and returns its manifest.
+
+    url: where it can be found later. Raises ValueError for a bad input or a dataset that is not
+    what was built, and then leaves nothing behind.
+    """
+    license_text = cards.read_license(license_file)
+    info = read_info(dataset.path)
+    splits = {split: survey(dataset, split) for split in sorted(info["shards"])}
+    with folder.appearing(output) as new:
+        for name in (*COPIED, *(shard for names in info["shards"].values() for shard in names)):
+            shutil.copyfile(dataset.path / name, new / name)
+        counters = json.loads((dataset.path / "counters.json").read_text())
+        counters.pop("recipe", None)  # of files that only the builder has
+        write_json(new / "counters.json", counters)
+        described = info["json"] | {"redistributionInfo": {"license": cards.title(license_text)}}
+        write_json(new / "dataset_info.json", described)
+        (new / "LICENSE.txt").write_text(license_text, encoding="utf-8")
+        write_clips(new / "clips.csv", splits)
+        page.write(new / "index.html", dataset, splits, counters)
+        content = {
+            name: {"records": len(split.rows), "frames": split.frames, "sha256": split.sha256}
+            for name, split in splits.items()
+        }
+        text = dataset_card.card(info, content, counters, dataset.skeleton, license_text)
+        (new / "README.md").write_text(text, encoding="utf-8")
+        croissant.write(new / "croissant.json", new, info, license_text, url)
+        return published.write_manifest(
+            new,
+            kind="dataset",
+            name=info["name"],
+            version=info["version"],
+            content=content,
+        )
+
+
+def open_corpus(data_dir: str | Path, corpus: str) -> input_pipeline.Dataset:
+    """The dataset of a corpus, NAME or NAME/CONFIG, at or below data_dir.
+
+    Raises ValueError if there is none, or several.
+    """
+    root, place = Path(data_dir), Path(data_dir) / corpus
+    dataset = input_pipeline.open_dataset(place if place.is_dir() else root)
+    name = read_info(dataset.path)["name"]
+    if corpus not in (name, name.partition("/")[0]):
+        raise ValueError(f"--corpus {corpus}: {data_dir} holds {name}")
+    return dataset
+
+
+def check_same(dataset: input_pipeline.Dataset, output: Path) -> None:
+    """Raises ValueError unless `output` is a publication of what the dataset holds now."""
+    manifest, info = published.check(output, "dataset"), read_info(dataset.path)
+    there = {name for name in manifest["files"] if ".array_record-" in name}
+    shards = [shard for names in info["shards"].values() for shard in names]
+    changed = there.symmetric_difference(shards) or {
+        shard
+        for shard in shards
+        if published.file_sha256(dataset.path / shard) != manifest["files"][shard]["sha256"]
+    }
+    if changed or manifest["version"] != info["version"]:
+        raise ValueError(
+            f"{dataset.path} changed since the sums of {output} were taken"
+            f"{f' ({min(changed)})' if changed else ''}; give it a new version, and publish that"
+        )
+
+
+def read_info(path: Path) -> dict:
+    """name ("corpus/config"), version, the terms, names of the shards, and dataset_info.json."""
+    content = json.loads((path / "dataset_info.json").read_text())
+    shards = {
+        split["name"]: [
+            f"{content['name']}-{split['name']}.array_record-{i:05d}-of-{len(lengths):05d}"
+            for i in range(len(lengths))
+        ]
+        for split in content["splits"]
+        for lengths in [split["shardLengths"]]
+    }
+    missing = [s for names in shards.values() for s in names if not (path / s).is_file()]
+    if missing:
+        raise ValueError(f"{path}: {missing[0]} is missing; build the dataset again")
+    terms = Path(building.__file__).parent / content["name"] / "TERMS.md"
+    return {
+        "corpus": content["name"],
+        "name": f"{content['name']}/{content['configName']}",
+        "version": content["version"],
+        "terms": terms.read_text(encoding="utf-8") if terms.is_file() else "",
+        "shards": shards,
+        "json": content,
+    }
+
+
+def survey(dataset: input_pipeline.Dataset, split: str) -> Split:
+    """Decodes a split once: its sum, and a row for every record.
+
+    The sum is sha256 over the features of every record in alphabetical order: name, type and shape
+    as text, then the bytes (of text: UTF-8). Raises ValueError where a record cannot be decoded,
+    or is not of the length that the build wrote down.
+    """
+    from tqdm import tqdm
+
+    result, digest = Split(), hashlib.sha256()
+    lengths = dataset.split_lengths(split)
+    hands = [dataset.skeleton.parts.get(f"{side}_hand", ()) for side in ("left", "right")]
+    records = tqdm(read(dataset.path, split), total=len(lengths), unit="clip", desc=split)
+    for number, record in enumerate(records):
+        for name in sorted(record):
+            digest.update(canonical(name, record[name]))
+        mask = np.asarray(record["mask"])
+        if number >= len(lengths) or len(mask) != lengths[number]:
+            raise ValueError(f"{dataset.path}: record {number} of {split} changed since the build")
+        name, fps = text(record.get("id", "")), round(float(record["fps"]), 4)
+        shares = [_share(mask), *(_share(mask, points) for points in hands)]
+        row = (split, number, name, len(mask), fps, *shares)
+        result.rows.append(row)
+    if len(result.rows) != len(lengths):
+        raise ValueError(
+            f"{dataset.path}: {split} has {len(result.rows)} records and had {len(lengths)} when "
+            "it was built"
+        )
+    result.sha256 = digest.hexdigest()
+    return result
+
+
+def _share(mask: np.ndarray, part=None) -> float | str:
+    """The share of points that are missing, or of frames without any of `part`; "" of nothing."""
+    if not mask.size or (part is not None and not len(part)):
+        return ""
+    return round(float(mask.mean() if part is None else mask[:, part].all(1).mean()), 4)
+
+
+def read(path: Path, split: str) -> Iterator[dict]:
+    """Records of a split as TFDS decodes them."""
+    import tensorflow_datasets as tfds
+
+    source = tfds.builder_from_directory(str(path)).as_data_source(split)
+    for number in range(len(source)):
+        try:
+            yield source[number]
+        except Exception as error:  # whatever the decoder makes of damaged bytes
+            raise ValueError(
+                f"{path}: record {number} of {split} cannot be decoded "
+                f"({published.first_line(error)})"
+            ) from None
+
+
+def canonical(name: str, value) -> bytes:
+    """A feature as bytes to sum: the same on every machine, whatever the shards look like."""
+    if isinstance(value, bytes | str):
+        content = value if isinstance(value, bytes) else value.encode()
+        return f"{name} text {len(content)}\n".encode() + content
+    array = np.ascontiguousarray(value)
+    array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    return f"{name} {array.dtype.name} {np.shape(value)}\n".encode() + array.tobytes()
+
+
+def text(value) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def write_clips(path: Path, splits: dict[str, Split]) -> None:
+    """A table of all records, for people and for programs that do not read the shards."""
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for split in splits.values():
+            writer.writerows(split.rows)
+
+
+def write_json(path: Path, content: dict) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

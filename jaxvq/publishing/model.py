@@ -1,0 +1,157 @@
+"""A trained model as a folder: weights without training state, what they need, and a card."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from jaxvq import checkpoint, inference, published
+from jaxvq.evaluators.page import MEANING
+from jaxvq.pose.statistics import save_statistics
+from jaxvq.pose.writer import write_header
+from jaxvq.publishing import cards, folder
+
+PLACES = ("checkpoint", "data_dir")  # fields of metrics.json that name folders of a machine
+
+
+def publish(
+    run: str, output: Path, *, name: str, version: str, license_file: Path, metrics: Path | None
+) -> dict:
+    """Writes a model to `output`, checks that it loads, and returns its manifest.
+
+    run: a run or model folder. metrics: metrics.json of tools.evaluate; default: the last
+    validation of the run. Raises ValueError for a bad input, and then leaves nothing behind.
+    """
+    license_text = cards.read_license(license_file)
+    tokenizer = inference.load(run)
+    model = tokenizer.model
+    measured = read_metrics(run, metrics, model.step)
+    config = model.config.copy_and_resolve_references()
+    config.data.dir = ""  # a folder of the machine that trained it
+    with folder.appearing(output) as new:
+        checkpoint.save_model(
+            new,
+            config=config,
+            skeleton=model.skeleton,
+            statistics=model.statistics,
+            params=model.params,
+            state=model.state,
+            step=model.step,
+        )
+        for note in new.rglob("commit_success.txt"):
+            note.write_text("complete\n")  # Orbax wrote the names of this machine's folders
+        write_header(new / "header.poseheader", model.skeleton)
+        save_statistics(new / "pose_normalization.json", model.skeleton, model.statistics)
+        (new / "skeleton.json").write_text(json.dumps(model.skeleton.to_json()))
+        (new / "metrics.json").write_text(json.dumps(measured, indent=2) + "\n")
+        (new / "LICENSE.txt").write_text(license_text, encoding="utf-8")
+        (new / "README.md").write_text(
+            card(tokenizer, measured, name, version, license_text), encoding="utf-8"
+        )
+        manifest = published.write_manifest(
+            new, kind="model", name=name, version=version, step=model.step
+        )
+        inference.load(new)
+    return manifest
+
+
+def check_same(run: str, output: Path, version: str) -> None:
+    """Raises ValueError unless `output` is this version of what `run` holds now."""
+    manifest = published.check(output, "model")
+    if manifest["version"] != version:
+        raise ValueError(f"{output} is version {manifest['version']}, not {version}")
+    now, then = inference.load(run).model, inference.load(output).model
+    same = jax.tree.structure(now.params) == jax.tree.structure(then.params) and all(
+        np.array_equal(a, b)
+        for a, b in zip(jax.tree.leaves(now.params), jax.tree.leaves(then.params), strict=True)
+    )
+    if now.step != then.step or not same:
+        raise ValueError(
+            f"{run} (step {now.step}) changed since {output} (step {then.step}) was published "
+            "from it; give another --output and --version"
+        )
+
+
+def read_metrics(run: str, path: Path | None, step: int) -> dict:
+    """What was measured of the model of `step`: {"split", "step", name: value …}."""
+    if path is None:
+        log = Path(run) / "metrics.jsonl"
+        lines = log.read_text().splitlines() if log.is_file() else []
+        for line in reversed(lines):
+            values = json.loads(line)
+            if values["step"] == step and any(key.startswith("validation_") for key in values):
+                short = {key.removeprefix("validation_"): v for key, v in values.items()}
+                return {"split": "validation", **short}
+        raise ValueError(
+            f"{run} holds no measurement of step {step}; run tools.evaluate and give --metrics "
+            "metrics.json"
+        )
+    try:
+        values = json.loads(path.read_text())
+        measured = {key: value for key, value in values.items() if key not in PLACES}
+        measured_step, split = measured["step"], measured["split"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is no metrics.json of tools.evaluate ({error!r})") from None
+    if measured_step != step:
+        raise ValueError(
+            f"{path} measured step {measured_step}, but the model is that of step {step}"
+        )
+    return {"split": split, **measured}
+
+
+def card(tokenizer, measured: dict, name: str, version: str, license_text: str) -> str:
+    """README.md of a model, with the front matter that hubs read."""
+    config, skeleton = tokenizer.model.config, tokenizer.model.skeleton
+    rows = [
+        f"| {key} | {MEANING.get(key, '')} | {value:.4g} |"
+        for key, value in measured.items()
+        if key not in ("split", "step") and isinstance(value, int | float)
+    ]
+    sizes = tokenizer.task.num_codes
+    points = ", ".join(f"{len(c.points)} {c.name}" for c in skeleton.components)
+    codes = (
+        f"{len(sizes)} code(s) for every {tokenizer.task.downsample} frame(s), of codebooks of "
+        f"{', '.join(map(str, sizes))}: {tokenizer.bits_per_frame:.1f} bits a frame"
+        if sizes
+        else "none: a prior without a codebook"
+    )
+    newline = "\n"
+    return f"""{cards.front_matter(name, license_text, ["jax", "pose", "sign-language"])}
+# {name}
+
+Turns human poses into tokens and back. Version {version}, step {measured["step"]} of a training
+with jaxvq, task `{config.task}`.
+
+- Points: {skeleton.num_points} a frame ({points}), {skeleton.num_dims} coordinates each.
+- Tokens: {codes}.
+
+## Measured on the {measured["split"]} split
+
+| measure | meaning | value |
+|---|---|---|
+{newline.join(rows)}
+
+## Use
+
+```python
+from jaxvq import inference
+from jaxvq.pose.reader import read_pose
+from jaxvq.pose.writer import write_pose
+
+tokenizer = inference.load("hf://USER/NAME")   # or the path of this folder
+tokens = tokenizer.encode(read_pose("X.pose"))
+write_pose("Y.pose", tokenizer.decode(tokens))
+```
+
+## Files
+
+`checkpoints` holds the weights (Orbax, no pickle), with config, skeleton and statistics;
+`skeleton.json`, `pose_normalization.json` and `header.poseheader` are copies of these for other
+programs; `metrics.json` is the table above. `{published.MANIFEST}` holds size and sha256 of every
+file; loading compares them.
+
+## Licence
+
+{cards.quote(license_text)}
+"""

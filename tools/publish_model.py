@@ -1,0 +1,69 @@
+"""Makes a folder of a trained model that others load, and puts it on a hub if told so.
+
+    python -m tools.publish_model --checkpoint RUN --license FILE --output DIR
+    python -m tools.publish_model --checkpoint RUN --license FILE --output DIR --hub USER/NAME
+
+The folder holds the weights, config, skeleton and statistics, the header of its poses, a card with
+what was measured, the licence, and sums of all files. `jaxvq.inference.load`, and with it every
+tool with --model or --checkpoint, takes the folder or hf://USER/NAME and checks the sums.
+
+With --hub a DIR that was published before is uploaded as it is. The upload needs huggingface_hub
+(pip install 'jaxvq[hub]') and credentials (`hf auth login`, or HF_TOKEN); the same command
+continues one that broke off.
+"""
+
+import argparse
+from pathlib import Path
+
+from tools import command
+
+
+def main(argv=None) -> None:
+    parser = argparse.ArgumentParser(
+        "tools.publish_model",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--checkpoint", required=True, help="a run, a model, or one checkpoint")
+    add("--output", required=True, type=Path, help="the new folder")
+    add("--license", type=Path, metavar="FILE", help="text of the licence, for LICENSE.txt")
+    add("--metrics", type=Path, metavar="FILE",
+        help="metrics.json of tools.evaluate (default: the run's last validation)")  # fmt: skip
+    add("--name", help="in the card (default: that of --output)")
+    add("--version", default="1.0.0", help="tag on the hub (default: %(default)s)")
+    add("--hub", metavar="USER/NAME", help="upload to this repository")
+    add("--private", action="store_true", help="a new repository is private")
+    add("--dry_run", action="store_true", help="check everything, write and send nothing")
+    args = parser.parse_args(argv)
+
+    from jaxvq import published
+    from jaxvq.publishing import folder, model
+
+    folder.check_version(args.version)
+    if args.hub:
+        folder.check_hub(args.hub, "model", args.version)
+    what = {
+        "name": args.name or args.output.resolve().name,
+        "version": args.version,
+        "license_file": args.license,
+        "metrics": args.metrics,
+    }
+    if args.hub and (args.output / published.MANIFEST).is_file():
+        model.check_same(args.checkpoint, args.output, args.version)
+    elif args.dry_run:
+        with folder.rehearsing(args.output) as trial:
+            model.publish(args.checkpoint, trial, **what)
+        print(f"nothing written; all is there to publish {args.checkpoint} as {args.output}")
+    else:
+        manifest = model.publish(args.checkpoint, args.output, **what)
+        print(f"published: {args.output}, fingerprint {manifest['fingerprint'][:16]}")
+    if args.hub and args.dry_run:
+        print(f"nothing sent; version {args.version} can go to hf://{args.hub}")
+    elif args.hub:
+        url = folder.upload(args.output, args.hub, private=args.private)
+        print(f"uploaded: {url} as version {args.version}")
+
+
+if __name__ == "__main__":
+    command.run(main)
