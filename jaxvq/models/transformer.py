@@ -2,7 +2,9 @@
 
 project in -> encoder blocks -> project to q·len(levels) -> FSQ -> project back -> decoder blocks
 -> pose. Several clips may share a row: attention stays inside a segment, so a clip comes out the
-same alone, padded or packed. No LayerNorm stands right before FSQ's bound: it is known to hurt.
+same alone, padded or packed. No LayerNorm stands right before FSQ's bound, which is known to hurt; but
+the encoder's features are normalised before they are projected. Without it, 300 steps on 421 clips
+left a mean error of .058 instead of .051 (hidden 128, 2 layers, one seed).
 
 The defaults are pre-norm blocks with rotary positions (Su et al. 2021,
 https://arxiv.org/abs/2104.09864). sign-vq's network is another setting of the same fields:
@@ -75,11 +77,10 @@ class PoseTransformer(nn.Module):
         )
         self.drop_input = nn.Dropout(self.input_dropout)
         self.project_pose = nn.Dense(self.hidden_dim, use_bias=False, dtype=self.dtype)
-        # Pre-norm leaves the encoder's output un-normalised on purpose (see the module's text).
-        self.encoder = Stack(final_norm=False, **stack)
+        self.encoder = Stack(**stack)
         self.project_in = nn.Dense(self.num_codebooks * len(self.levels), dtype=jnp.float32)
         self.project_out = nn.Dense(self.hidden_dim, dtype=jnp.float32)
-        self.decoder = Stack(final_norm=self.norm_first, **stack)
+        self.decoder = Stack(**stack)
         # The first output is the mean pose. From a random one, the first steps teach the decoder to
         # ignore its input, and the codes collapse to a handful that training takes long to leave.
         self.project_back = nn.Dense(
@@ -159,7 +160,6 @@ class Stack(nn.Module):
     position: str
     norm_first: bool
     activation: str
-    final_norm: bool
     dtype: jnp.dtype
 
     @nn.compact
@@ -186,7 +186,7 @@ class Stack(nn.Module):
                 name=f"block_{i}",
             )
             x = block(x, allowed, angles, train)
-        if self.final_norm:
+        if self.norm_first:  # post-norm blocks end with their own
             x = _norm(self.dtype, "final_norm")(x)
         return x
 
