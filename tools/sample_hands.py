@@ -69,6 +69,7 @@ def write_samples(task, params, args, output: Path) -> None:
 
 def write_reconstructions(task, model, dataset, split: str, args, output: Path) -> None:
     """reconstructions.png and metrics.json."""
+    import jax
     import numpy as np
 
     from jaxvq.hands import drawing, evaluation
@@ -80,9 +81,9 @@ def write_reconstructions(task, model, dataset, split: str, args, output: Path) 
     rows = dataset.rows(split)
     chosen = np.random.default_rng(args.seed).choice(len(rows), min(args.num, len(rows)), False)
     batch = dataset.make_batch(rows[np.sort(chosen)])
-    predicted = task.reconstruct(model.params, model.state, batch)
-    both = [drawing.draw_pairs(np.asarray(task.space.angles(pose)).reshape(len(chosen), -1),
-                               args.size) for pose in (batch["pose"], predicted)]
+    predicted = np.asarray(jax.jit(task.reconstruct)(model.params, model.state, batch))
+    both = [drawing.draw_pairs(task.space.angles(pose).reshape(len(chosen), -1), args.size)
+            for pose in (batch["pose"], predicted)]
     rule = np.full((len(chosen), args.size, 2, 3), 200, np.uint8)
     pictures = np.concatenate([both[0], rule, both[1]], axis=2)
     write_png(output / "reconstructions.png", drawing.grid(pictures, 2))

@@ -41,10 +41,13 @@ def _offsets() -> np.ndarray:
 
 def hand_points(hand: np.ndarray, *, right: bool) -> np.ndarray:
     """Where the joints are: axis-angle (…, 45) of one hand to points (…, 21, 3), the wrist at 0."""
+    import jax
+
     from jaxvq.hands import rotations
 
     hand = np.asarray(hand, np.float32)
-    turns = np.asarray(rotations.to_matrix(hand.reshape(*hand.shape[:-1], len(FINGERS), 3, 3)))
+    joints = hand.reshape(*hand.shape[:-1], len(FINGERS), 3, 3)
+    turns = np.asarray(jax.jit(rotations.to_matrix)(joints))
     offsets = _offsets() * (np.array([-1, 1, 1]) if right else 1)
     points = [np.broadcast_to(offsets[:, 0], (*turns.shape[:-4], len(FINGERS), 3))]
     turned = np.eye(3)

@@ -60,8 +60,14 @@ def _encode(text, encoding) -> bytes:
     return expect(text, str).encode(expect(encoding, str))
 
 
-def _bytes(data) -> bytes:
-    return data.encode("latin1") if isinstance(data, str) else expect(data, bytes)
+def _bytes(data) -> bytes | bytearray:
+    return data.encode("latin1") if isinstance(data, str) else expect(data, bytes | bytearray)
+
+
+def _from_buffer(data, dtype, shape, order) -> np.ndarray:
+    """How numpy writes arrays since protocol 5."""
+    array = np.frombuffer(_bytes(data), expect(dtype, np.dtype))
+    return array.reshape(expect(shape, tuple), order="F" if order == "F" else "C")
 
 
 def _set_state(target, state):
@@ -73,8 +79,7 @@ def _set_state(target, state):
         return target.newbyteorder(state[1]) if state[1] in ("<", ">") else target
     expect(target, _EmptyArray)
     _version, shape, dtype, fortran, data = state
-    array = np.frombuffer(_bytes(data), expect(dtype, np.dtype))
-    return array.reshape(expect(shape, tuple), order="F" if fortran else "C")
+    return _from_buffer(data, dtype, shape, "F" if fortran else "C")
 
 
 def _load_from_bytes(content) -> Storage:
@@ -98,9 +103,10 @@ _NUMPY_GLOBALS: Allowed = {
     ("numpy", "dtype"): _dtype,
     ("_codecs", "encode"): _encode,
 }
-for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-    _NUMPY_GLOBALS[_module, "_reconstruct"] = lambda *_: _EmptyArray()
-    _NUMPY_GLOBALS[_module, "scalar"] = _scalar
+for _core in ("numpy.core", "numpy._core"):  # before and since numpy 2
+    _NUMPY_GLOBALS[f"{_core}.multiarray", "_reconstruct"] = lambda *_: _EmptyArray()
+    _NUMPY_GLOBALS[f"{_core}.multiarray", "scalar"] = _scalar
+    _NUMPY_GLOBALS[f"{_core}.numeric", "_frombuffer"] = _from_buffer
 _GLOBALS: Allowed = (
     _NUMPY_GLOBALS | TORCH_GLOBALS | {("torch.storage", "_load_from_bytes"): _load_from_bytes}
 )

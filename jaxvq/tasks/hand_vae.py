@@ -90,6 +90,10 @@ class HandVAETask:
 
     def sample(self, params, rng, count: int, temperature: float = 1.0) -> np.ndarray:
         """Pairs of hands drawn from the prior: axis-angle float32 (count, 90), left first."""
-        latents = temperature * jax.random.normal(rng, (count, 1, 1, self.model.latent_dim))
-        angles = self.space.angles(self.decode(params, {}, latents))
-        return np.asarray(angles).reshape(count, -1)
+
+        @jax.jit
+        def draw(params, rng):
+            latents = temperature * jax.random.normal(rng, (count, 1, 1, self.model.latent_dim))
+            return self.space.angles(self.decode(params, {}, latents))
+
+        return np.asarray(draw(params, rng)).reshape(count, -1)
