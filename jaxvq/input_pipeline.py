@@ -11,14 +11,14 @@ import functools
 import gc
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from jaxvq.datasets import schema
+from jaxvq.datasets import records, schema
+from jaxvq.datasets.records import RecordSource
 from jaxvq.hands.skeleton import HAND_ROTATIONS
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Statistics, load_statistics
@@ -27,39 +27,6 @@ Batch = dict[str, np.ndarray]
 
 # Batches made ahead of the one in use. They are large, and one more than the loop needs is enough.
 PREFETCH = 2
-
-
-class RecordSource:
-    """Random access to the clips of a split: source[i] is {"data", "mask", "id", "fps"}.
-
-    Pickles as the names of its files and opens them where it is used first.
-    """
-
-    def __init__(self, paths: list[str], length: int, skeleton: Skeleton):
-        self.paths, self.length, self.skeleton = paths, length, skeleton
-        self._lock, self._records = threading.Lock(), None
-
-    def __getstate__(self) -> tuple:
-        return self.paths, self.length, self.skeleton
-
-    def __setstate__(self, state: tuple) -> None:
-        self.__init__(*state)
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> dict:
-        if not 0 <= index < self.length:
-            raise IndexError(f"clip {index} of {self.length}")
-        if self._records is None:
-            self._open()
-        return schema.parse(self._records[int(index)], self.skeleton)
-
-    def _open(self) -> None:
-        from array_record.python.array_record_data_source import ArrayRecordDataSource
-
-        with self._lock:  # threads share the source
-            self._records = self._records or ArrayRecordDataSource(self.paths)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,12 +45,8 @@ class Dataset:
 
     def source(self, split: str) -> RecordSource:
         """The clips of a split; ValueError for an unknown split or missing shards."""
-        lengths = self.split_lengths(split)
-        paths = sorted(str(p) for p in self.path.glob(f"*-{split}.array_record-*-of-*"))
-        expected = int(paths[0].rpartition("-")[2]) if paths else min(len(lengths), 1)
-        if len(paths) != expected:
-            raise ValueError(f"{self.path}: {len(paths)} of {expected} shards of {split} are there")
-        return RecordSource(paths, len(lengths), self.skeleton)
+        shards = records.find_shards(self.path, split, len(self.split_lengths(split)))
+        return RecordSource(shards, self.skeleton)
 
     def split_lengths(self, split: str) -> np.ndarray:
         """int32 (clips,); ValueError for an unknown split."""

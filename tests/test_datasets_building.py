@@ -15,7 +15,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from jaxvq import input_pipeline
-from jaxvq.datasets import building, schema, shards, splits
+from jaxvq.datasets import building, records, schema, shards, splits
 from jaxvq.pose import preprocess, reader, statistics
 from jaxvq.pose.skeleton import HOLISTIC_178, Skeleton
 from tests import clips
@@ -351,3 +351,63 @@ def test_names_that_are_not_unicode(tmp_path):
         building.build("sign_poses", tmp_path / "data", options(tmp_path))
     (listed,) = tmp_path.rglob("skipped.jsonl")
     assert json.loads(listed.read_text())["reason"] == "odd name"
+
+
+def test_compact_shards_hold_the_same(built, corpus, tmp_path):
+    folder, _ = building.build("sign_poses", tmp_path, options(corpus, compact=True, num_shards=2))
+    assert_same(contents(built), contents(folder))
+    for reading in (tfds.builder_from_directory(folder),
+                    building.find_builder("sign_poses")(data_dir=str(tmp_path))):  # fmt: skip
+        for theirs, ours in zip(
+            reading.as_data_source("train"), contents(built)["train"], strict=True
+        ):
+            assert theirs["data"].dtype == np.float16
+            np.testing.assert_array_equal(theirs["data"], ours["data"])
+            np.testing.assert_array_equal(theirs["mask"], ours["mask"])
+    with pytest.raises(ValueError, match="already built, but since then .* --compact"):
+        building.build("sign_poses", tmp_path, options(corpus, num_shards=2))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_planes_put_equal_bytes_in_a_row(dtype):
+    data = np.arange(24, dtype=dtype).reshape(4, 3, 2) - 7
+    planes = schema.to_planes(data)
+    width = data.dtype.itemsize
+    assert len(planes) == 1 + data.nbytes
+    first = np.frombuffer(data.tobytes(), np.uint8)[0::width].reshape(4, 6)  # a byte of each number
+    assert planes[1:25] == first.T.tobytes()
+    found = schema.from_planes(np.frombuffer(planes, np.uint8, offset=1), data.dtype, 6)
+    np.testing.assert_array_equal(found.reshape(4, 3, 2), data)
+
+
+def test_tables_of_frame_rates_and_hands(built):
+    with np.load(built / "lengths.npz") as tables:
+        for split, stored in contents(built).items():
+            assert tables[f"{split}_fps"].tolist() == [clip["fps"] for clip in stored]
+            hands = [
+                np.mean([(~clip["mask"][:, HOLISTIC_178.parts[hand]]).any(axis=1).mean()
+                         for hand in ("left_hand", "right_hand")]) for clip in stored
+            ]  # fmt: skip
+            np.testing.assert_allclose(tables[f"{split}_hands"], hands, rtol=1e-6)
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_a_damaged_shard_is_named(corpus, tmp_path, compact):
+    folder, _ = building.build("sign_poses", tmp_path, options(corpus, compact=compact))
+    (shard,) = folder.glob("*-train.array_record*")
+    whole = bytearray(shard.read_bytes())
+    source = input_pipeline.open_dataset(folder).source("train")
+    broken = whole.copy()
+    broken[9000:9010] = bytes(10)
+    shard.write_bytes(broken)
+    errors = []
+    for index in range(len(source)):
+        try:
+            source[index]
+        except records.DamagedShard as error:
+            errors.append(str(error))
+    assert len(errors) == 1 and errors[0].startswith(f"{shard}: record ")
+    for damage in (whole[: len(whole) // 2], b"", whole[:-65536] + bytes(65536)):
+        shard.write_bytes(damage)
+        with pytest.raises(records.DamagedShard, match=f"^{shard}: "):
+            input_pipeline.open_dataset(folder).source("train")[0]

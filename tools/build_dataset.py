@@ -49,6 +49,8 @@ def parse_arguments(argv=None) -> argparse.Namespace:
         help="OpenPose hands below this mean confidence are missing; 0 keeps all "
         "(default: %(default)s)")  # fmt: skip
     add("--splits_dir", metavar="DIR", help="of hand_prior: what tools.create_hand_splits wrote")
+    add("--compact", action="store_true",
+        help="half the size, for slower reads: see docs/data.md")  # fmt: skip
     add("--workers", type=int, default=os.cpu_count(), help="processes (default: %(default)s)")
     add("--overwrite", action="store_true", help="replace a dataset that is already built")
     return parser.parse_args(argv)
@@ -72,6 +74,7 @@ def main(argv=None) -> None:
         augmented=args.augmented,
         hand_threshold=args.hand_threshold,
         splits_dir=args.splits_dir,
+        compact=args.compact,
     )
     folder, built = building.build(
         args.corpus,

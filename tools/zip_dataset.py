@@ -58,9 +58,7 @@ def _write(args, output: Path, data_dir: Path, skipped_list: Path) -> tuple[int,
     from jaxvq.pose import files
     from jaxvq.pose.statistics import load_statistics
 
-    options = building.Options(
-        input=args.input, max_skipped=args.max_skipped, workers=args.workers
-    )
+    options = building.Options(input=args.input, max_skipped=args.max_skipped, workers=args.workers)
     folder, _ = building.build("sign_poses", data_dir, options, skipped_list=skipped_list)
     dataset = input_pipeline.open_dataset(folder)
     statistics = dataset.statistics

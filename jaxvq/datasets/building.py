@@ -24,7 +24,7 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import dataset_builder
 
-from jaxvq.datasets import schema, shards, splits
+from jaxvq.datasets import compact, schema, shards, splits
 from jaxvq.pose.skeleton import Skeleton
 
 
@@ -41,6 +41,7 @@ class Options:
     augmented: str | None = None
     hand_threshold: float = 0.05
     splits_dir: str | None = None
+    compact: bool = False
 
     def __post_init__(self):
         if self.num_shards is not None and self.num_shards < 1:
@@ -115,6 +116,18 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
         features = schema.features(self.skeleton)
         return self.dataset_info_from_configs(features=features, homepage=self.homepage)
 
+    def dataset_info_from_configs(self, *, features, **kwargs) -> tfds.core.DatasetInfo:
+        """As TFDS', with `data` in byte planes where the build wants or the dataset has them."""
+        if self._is_compact():
+            features = compact.compact(features)
+        return super().dataset_info_from_configs(features=features, **kwargs)
+
+    def _is_compact(self) -> bool:
+        if self.options is not None:
+            return self.options.compact
+        stored = Path(self.data_path) / "features.json"
+        return stored.exists() and compact.Planes.__name__ in stored.read_text()
+
     def _log_download_bytes(self) -> None:
         """Silent: TFDS would announce a download."""
 
@@ -129,7 +142,9 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
         assigned = {
             split: [clips[key] for key in keys] for split, keys in self.assign_splits(clips).items()
         }
-        encode = shards.Encoder(self.make_reader(listed), self.info.features)
+        hands = [self.skeleton.parts.get(name) for name in ("left_hand", "right_hand")]
+        hands = tuple(hand for hand in hands if hand is not None)
+        encode = shards.Encoder(self.make_reader(listed), self.info.features, hands)
         templates = {split: self._get_filename_template(split) for split in assigned}
         folder = Path(self.data_path)
         with shards.Build(
@@ -138,6 +153,7 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
             num_shards=self.options.num_shards,
             max_skipped=self.options.max_skipped,
             num_workers=self.options.workers,
+            compact=self.options.compact,
         ) as build:
             for split, template in templates.items():
                 build.write_split(split, template)
@@ -221,6 +237,7 @@ def make_recipe(clips: Iterable, options: Options) -> dict:
         "split_file": _digest(options.split_file),
         "stats": _digest(options.stats),
         "hand_threshold": options.hand_threshold,
+        "compact": options.compact or None,
     }
 
 

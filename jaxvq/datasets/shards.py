@@ -21,9 +21,9 @@ from jaxvq.pose.statistics import Accumulator, Statistics, save_statistics
 
 # Shards of this size load well from local disks and buckets alike.
 SHARD_BYTES = 256 << 20
-# Random reads of uncompressed records are 2.5 times as fast as those of zstd, for 1.5 times the
-# size; training reads a corpus many times, so speed wins. Any ArrayRecord reader copes with both.
-WRITER_OPTIONS = "group_size:1,uncompressed"
+# One record a group, for random access; docs/data.md has the measurements behind both.
+FAST = "group_size:1,uncompressed"
+SMALL = "group_size:1,zstd:3"
 # With so many bad files above the limit the input is the wrong one: no need to read all of it.
 HOPELESS = 1000
 
@@ -43,6 +43,8 @@ class Encoded:
     key: str
     record: bytes = b""
     length: int = 0
+    fps: float = 0.0
+    hands: float = 0.0
     moments: Accumulator | None = None
     reason: str = ""
     message: str = ""
@@ -50,10 +52,14 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Encoder:
-    """Reads a clip and serialises it as TFDS would; this is what the workers run."""
+    """Reads a clip and serialises it as TFDS would; this is what the workers run.
+
+    hands: the indices of the points of each hand.
+    """
 
     read: Callable[..., dict]
     features: tfds.features.FeaturesDict
+    hands: tuple[np.ndarray, ...] = ()
 
     def __call__(self, clip) -> Encoded:
         if not _is_unicode(clip.key):
@@ -72,7 +78,19 @@ class Encoder:
         example |= {"data": example["data"].astype(self.features["data"].np_dtype)}
         serializer = example_serializer.ExampleSerializer(self.features.get_serialized_info())
         record = serializer.serialize_example(self.features.encode_example(example))
-        return Encoded(clip.key, record, len(example["data"]), gathered)
+        return Encoded(
+            clip.key,
+            record,
+            length=len(example["data"]),
+            fps=float(example["fps"]),
+            hands=_hands_seen(example["mask"], self.hands),
+            moments=gathered,
+        )
+
+
+def _hands_seen(mask: np.ndarray, hands: tuple[np.ndarray, ...]) -> float:
+    """In how much of the clip a hand is seen, a mean over the hands; 0 where there are none."""
+    return float(np.mean([~mask[:, hand].all(axis=1) for hand in hands])) if hands else 0.0
 
 
 def _is_unicode(name: str) -> bool:
@@ -97,7 +115,9 @@ class Build:
         num_shards: int | None,
         max_skipped: float,
         num_workers: int,
+        compact: bool = False,
     ):
+        self.writer_options = SMALL if compact else FAST
         self.clips, self.total = clips, sum(map(len, clips.values()))
         self.num_shards, self.max_skipped = num_shards, max_skipped
         everything = itertools.chain.from_iterable(clips.values())
@@ -105,6 +125,7 @@ class Build:
         self.shard_lengths: dict[str, list[int]] = {}
         self.num_bytes: dict[str, int] = {}
         self.lengths: dict[str, list[int]] = {}
+        self.tables: dict[str, list[float]] = {}
         self.skipped: list[Encoded] = []
         self.moments = Accumulator()
 
@@ -120,8 +141,9 @@ class Build:
         """Writes the records of the next split to shards with the names of the TFDS template."""
         self.bar.set_description(split)
         self.lengths[split] = []
+        fps, hands = self.tables[f"{split}_fps"], self.tables[f"{split}_hands"] = [], []
         count = len(self.clips[split])
-        records = _ShardWriter(template, self.num_shards, count)
+        records = _ShardWriter(template, self.num_shards, count, self.writer_options)
         for index, clip in enumerate(itertools.islice(self.encoded, count)):
             if clip.reason:
                 self.skipped.append(clip)
@@ -130,6 +152,8 @@ class Build:
             else:
                 records.write(index, clip.record)
                 self.lengths[split].append(clip.length)
+                fps.append(clip.fps)
+                hands.append(clip.hands)
                 if split == "train":
                     self.moments.merge(clip.moments)
             self.bar.update()
@@ -165,7 +189,8 @@ class Build:
             statistics = Statistics(np.zeros(shape), np.ones(shape))
         save_statistics(folder / "pose_normalization.json", skeleton, statistics)
         lengths = {split: np.asarray(values, np.int32) for split, values in self.lengths.items()}
-        np.savez(folder / "lengths.npz", **lengths)
+        tables = {name: np.asarray(values, np.float32) for name, values in self.tables.items()}
+        np.savez(folder / "lengths.npz", **lengths, **tables)
         write_skipped(folder / "skipped.jsonl", self.skipped)
 
 
@@ -192,7 +217,8 @@ def write_skipped(path: Path, skipped: list[Encoded]) -> None:
 class _ShardWriter:
     """Appends records to one shard after another; they get their names when all are written."""
 
-    def __init__(self, template, num_shards: int | None, num_clips: int):
+    def __init__(self, template, num_shards: int | None, num_clips: int, options: str):
+        self.options = options
         self.template, self.num_shards, self.num_clips = template, num_shards, num_clips
         self.part, self.file, self.size = -1, None, 0
         self.temporary: list[str] = []
@@ -217,7 +243,7 @@ class _ShardWriter:
             self.file.close()
         folder = Path(self.template.data_dir)
         path = str(folder / f"incomplete.{self.template.split}_{part:05d}")
-        self.file = array_record_module.ArrayRecordWriter(path, WRITER_OPTIONS)
+        self.file = array_record_module.ArrayRecordWriter(path, self.options)
         self.part, self.size = part, 0
         self.temporary.append(path)
         self.lengths.append(0)

@@ -1,0 +1,91 @@
+"""Random access to the clips of a split, in ArrayRecord shards (numpy, no TFDS)."""
+
+import bisect
+import itertools
+import json
+import threading
+from pathlib import Path
+
+from jaxvq.datasets import schema
+from jaxvq.pose.skeleton import Skeleton
+
+# Readers would otherwise read ahead, which random reads do not want, and hand a single record to
+# their own threads, which takes longer than reading it.
+READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
+
+
+class DamagedShard(ValueError):
+    """A shard, or a record of it, cannot be read; the message begins with the shard's path."""
+
+
+class RecordSource:
+    """Random access to the clips of a split: source[i] is {"data", "mask", "id", "fps"}.
+
+    shards: path -> number of its records, in order. Pickles as that, and opens a shard where it is
+    used first. Raises DamagedShard.
+    """
+
+    def __init__(self, shards: dict[str, int], skeleton: Skeleton):
+        self.shards, self.skeleton = shards, skeleton
+        self._paths = list(shards)
+        self._ends = list(itertools.accumulate(shards.values()))
+        self._lock, self._readers = threading.Lock(), {}
+
+    def __getstate__(self) -> tuple:
+        return self.shards, self.skeleton
+
+    def __setstate__(self, state: tuple) -> None:
+        self.__init__(*state)
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, index: int) -> dict:
+        if not 0 <= index < len(self):
+            raise IndexError(f"clip {index} of {len(self)}")
+        shard = bisect.bisect_right(self._ends, index)
+        path = self._paths[shard]
+        place = int(index) - self._ends[shard] + self.shards[path]
+        reader = self._readers.get(path) or self._open(path)
+        try:
+            return schema.parse(reader.read(place, place + 1)[0], self.skeleton)
+        except (RuntimeError, IndexError, ValueError) as error:
+            raise DamagedShard(f"{path}: record {place} is damaged: {error}") from error
+
+    def _open(self, path: str):
+        from array_record.python import array_record_module
+
+        with self._lock:  # threads share the source
+            if path in self._readers:
+                return self._readers[path]
+            try:
+                reader = array_record_module.ArrayRecordReader(path, READER_OPTIONS)
+                count = reader.num_records()
+            except (RuntimeError, ValueError) as error:
+                raise DamagedShard(f"{path}: not an ArrayRecord file: {error}") from error
+            if count != self.shards[path]:
+                raise DamagedShard(
+                    f"{path}: {count} of {self.shards[path]} records are there; it is damaged or "
+                    "was not copied completely"
+                )
+            self._readers[path] = reader
+            return reader
+
+
+def find_shards(folder: Path, split: str, length: int) -> dict[str, int]:
+    """Path -> number of records of the shards of a split that has `length` clips.
+
+    Raises ValueError where some are missing, or are not those that the dataset's info tells of.
+    """
+    info = json.loads((folder / "dataset_info.json").read_text())
+    counts = next((s["shardLengths"] for s in info["splits"] if s["name"] == split), [])
+    counts = [int(count) for count in counts]
+    paths = sorted(str(path) for path in folder.glob(f"*-{split}.array_record-*-of-*"))
+    if len(paths) != len(counts):
+        raise ValueError(f"{folder}: {len(paths)} of {len(counts)} shards of {split} are there")
+    if sum(counts) != length:
+        raise ValueError(
+            f"{folder}: dataset_info.json counts {sum(counts)} clips of {split}, lengths.npz "
+            f"{length}; build the dataset again"
+        )
+    return dict(zip(paths, counts, strict=True))
