@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -346,3 +347,15 @@ def test_benchmark_prints_both_loaders(capsys, tmp_path):
     values = json.loads((tmp_path / "numbers.json").read_text())
     assert values["batches_per_second"] > 3 * values["plain_batches_per_second"]
     assert values["first_batch_seconds"] < 2
+
+
+def test_the_snippet_of_the_documentation_runs(corpus, monkeypatch, tmp_path):
+    """As printed, in a folder with data where it expects them."""
+    text = (Path(__file__).parent.parent / "docs" / "hand_prior.md").read_text(encoding="utf-8")
+    code = text.split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "npz").symlink_to(corpus[0])
+    (tmp_path / "dataset_splits").symlink_to(corpus[1])
+    names = {}
+    exec(code, names)
+    assert names["batch"].shape == (160, 90)  # all there are
