@@ -364,6 +364,29 @@ def test_evaluation_sees_each_frame_once(built):
         np.testing.assert_array_equal(poses[i], expected)
 
 
+def test_splits_without_frames_and_a_dataset_that_cannot_be_written_to(built, monkeypatch,
+                                                                       tmp_path):
+    dataset = input_pipeline.open_dataset(built[0])
+    expected = np.array(dataset.rows("test"))
+    monkeypatch.setitem(dataset.lengths, "validation", np.array([], np.int32))
+    assert list(dataset.eval_batches("validation", batch_size=8, seq_len=1)) == []
+    with pytest.raises(ValueError, match="no rows to make batches of"):
+        dataset.train_batches(split="validation", batch_size=8, seq_len=1, seed=0, num_steps=1)
+
+    (dataset.path / "frames-test.npy").unlink()
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    copy = dataset._copy_frames
+
+    def refuse(self, split, path):
+        if path.parent == dataset.path:
+            raise PermissionError(13, "Permission denied", str(path))
+        copy(split, path)
+
+    monkeypatch.setattr(type(dataset), "_copy_frames", refuse)
+    np.testing.assert_array_equal(dataset.rows("test"), expected)
+    assert len(list(tmp_path.glob("jaxvq-*-test.npy"))) == 1
+
+
 @pytest.fixture(scope="module")
 def run(built, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run") / "vae"

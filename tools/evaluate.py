@@ -32,12 +32,15 @@ def main(argv=None) -> int:
 
     from jaxvq import inference, input_pipeline
     from jaxvq.evaluators import page, reconstruction, video
+    from jaxvq.hands.skeleton import HAND_ROTATIONS
 
     tokenizer = inference.load(args.checkpoint)
     data_dir = args.data_dir or tokenizer.model.config.data.dir
     if not data_dir:
         raise ValueError(f"{args.checkpoint} was not trained on a dataset; give --data_dir")
     dataset = input_pipeline.open_dataset(data_dir)
+    if dataset.skeleton == HAND_ROTATIONS:
+        raise ValueError(f"{data_dir} holds rotations of hands: tools.sample_hands measures them")
     if dataset.skeleton != tokenizer.model.skeleton:
         raise ValueError(
             f"{data_dir} has {dataset.skeleton.num_points} points a frame, the model "

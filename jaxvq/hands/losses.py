@@ -66,6 +66,21 @@ class HandSpace:
         return values
 
 
+class FrameTask:
+    """What tasks on single frames have in common (see tasks.pose_autoencoder)."""
+
+    downsample = 1
+    context = 0
+
+    def update_state(self, state, observed, axis_name=None):
+        """The state after a batch that `loss` observed; it never changes here."""
+        return state
+
+    def totals(self, batch) -> dict:
+        """What the sums of `loss` over this batch are divided by."""
+        return {"frames": (batch["segment"] > 0).sum(dtype=jnp.float32)}
+
+
 def frames(pose) -> jax.Array:
     """(b, t, 30, 3) -> (b, t, 90)."""
     return pose.reshape(*pose.shape[:2], -1)

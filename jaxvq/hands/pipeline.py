@@ -26,7 +26,8 @@ class HandDataset(input_pipeline.Dataset):
 
     def rows(self, split: str) -> np.ndarray:
         """All frames of a split, float32 (n, 90), mapped into memory; ValueError if unknown."""
-        self.split_lengths(split)
+        if not self.split_lengths(split).sum():
+            return np.empty((0, self.skeleton.num_points * 3), np.float32)  # cannot be mapped
         beside = self.path / f"frames-{split}.npy"
         elsewhere = Path(tempfile.gettempdir()) / f"jaxvq-{self.fingerprint}-{split}.npy"
         for path in (beside, elsewhere):
@@ -53,62 +54,45 @@ class HandDataset(input_pipeline.Dataset):
         finally:
             temporary.unlink(missing_ok=True)
 
-    def train_batches(
-        self,
-        *,
-        split: str = "train",
-        batch_size: int,
-        seq_len: int,
-        seed: int,
-        num_steps: int,
-        start_step: int = 0,
-        host_index: int = 0,
-        host_count: int = 1,
-        num_workers: int = 0,
-        align: int = 1,
-    ) -> Iterator[Batch]:
+    def train_batches(self, *, split: str = "train", batch_size: int, seq_len: int, seed: int,
+                      num_steps: int, start_step: int = 0, num_workers: int = 0, align: int = 1,
+                      **hosts: int) -> Iterator[Batch]:
         """As input_pipeline.train_batches, of one frame a row; all frames before any comes again.
 
-        num_workers: threads, at least one; a batch is a single gather.
+        num_workers: threads, at least one; a batch is a single gather. hosts: host_index and
+        host_count, if there are several.
         """
         _check_single(seq_len, align)
         rows = self.rows(split)
-        order = RowOrder(len(rows), batch_size, seed, endless=True, host_index=host_index,
-                         host_count=host_count)
+        order = RowOrder(len(rows), batch_size, seed, endless=True, **hosts)
 
         def make(step: int) -> Batch:
             return self.make_batch(rows.take(order.rows(int(step)), axis=0))
 
         return run(make, start_step, num_steps, max(num_workers, THREADS))
 
-    def eval_batches(
-        self,
-        split: str,
-        *,
-        batch_size: int,
-        seq_len: int,
-        host_index: int = 0,
-        host_count: int = 1,
-        num_workers: int = 0,
-    ) -> Iterator[Batch]:
+    def eval_batches(self, split: str, *, batch_size: int, seq_len: int, num_workers: int = 0,
+                     **hosts: int) -> Iterator[Batch]:
         """As input_pipeline.eval_batches; clip and start are a frame's block and place in it."""
         _check_single(seq_len, 1)
-        rows, here = self.rows(split), input_pipeline.host_rows(batch_size, host_count, host_index)
-        ends = np.cumsum(self.lengths[split])
+        rows = self.rows(split)
+        count = -(-len(rows) // batch_size)
+        ends = np.cumsum([0, *self.lengths[split]])
+        order = RowOrder(max(count, 1) * batch_size, batch_size, shuffle=False, endless=True,
+                         **hosts)
 
         def make(number: int) -> Batch:
-            wanted = int(number) * batch_size + np.arange(here.start, here.stop)
+            wanted = order.rows(int(number))
             real = wanted < len(rows)
             batch = self.make_batch(rows.take(np.where(real, wanted, 0), axis=0))
             for name in ("pose", "visible", "segment"):
                 batch[name][~real] = 0
-            block = np.searchsorted(ends, wanted, side="right")
-            first = np.concatenate([[0], ends])[np.minimum(block, len(ends) - 1)]
+            block = np.searchsorted(ends, np.where(real, wanted, 0), side="right") - 1
             batch["clip"] = np.where(real, block, -1).astype(np.int32)
-            batch["start"] = np.where(real, wanted - first, 0).astype(np.int32)
+            batch["start"] = np.where(real, wanted - ends[block], 0).astype(np.int32)
             return batch
 
-        return run(make, 0, -(-len(rows) // batch_size), max(num_workers, THREADS))
+        return run(make, 0, count, max(num_workers, THREADS))
 
     def make_batch(self, frames: np.ndarray) -> Batch:
         """A batch of frames float32 (n, 90), an array of its own, which is changed."""

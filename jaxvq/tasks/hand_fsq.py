@@ -3,10 +3,9 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 
 from jaxvq import losses, metrics
-from jaxvq.hands.losses import HandSpace, frames, joints
+from jaxvq.hands.losses import FrameTask, HandSpace, frames, joints
 from jaxvq.hands.skeleton import check_hands
 from jaxvq.models.hand_prior import HandFSQ
 from jaxvq.quantizers import fsq
@@ -28,15 +27,12 @@ def make(config, skeleton, statistics) -> "HandFSQTask":
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class HandFSQTask:
+class HandFSQTask(FrameTask):
     """As every task, see tasks.pose_autoencoder; tokens are int32 (b, t, 1, q)."""
 
     model: HandFSQ
     space: HandSpace
     mirror: bool
-
-    downsample = 1
-    context = 0
 
     @property
     def num_codes(self) -> tuple[int, ...]:
@@ -69,14 +65,6 @@ class HandFSQTask:
         }
         total = totals and totals["frames"]
         return losses.masked_mean(cost, used, axis_name, total), ({}, values)
-
-    def update_state(self, state, observed, axis_name=None):
-        """The state after a batch that `loss` observed; it never changes here."""
-        return state
-
-    def totals(self, batch) -> dict:
-        """What the sums of `loss` over this batch are divided by."""
-        return {"frames": (batch["segment"] > 0).sum(dtype=jnp.float32)}
 
     def encode(self, params, state, batch):
         indices = self.model.apply({"params": params}, frames(batch["pose"]), method="encode")

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvq import losses
-from jaxvq.hands.losses import HandSpace, frames, joints
+from jaxvq.hands.losses import FrameTask, HandSpace, frames, joints
 from jaxvq.hands.skeleton import check_hands
 from jaxvq.models.hand_prior import HandVAE
 from jaxvq.tasks.pose_autoencoder import DTYPES
@@ -25,7 +25,7 @@ def make(config, skeleton, statistics) -> "HandVAETask":
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class HandVAETask:
+class HandVAETask(FrameTask):
     """As every task (see tasks.pose_autoencoder); "tokens" are latents, float32 (b, t, 1, d)."""
 
     model: HandVAE
@@ -33,8 +33,6 @@ class HandVAETask:
     kl_weight: float
     mirror: bool
 
-    downsample = 1
-    context = 0
     num_codes: tuple[int, ...] = ()
 
     @property
@@ -68,14 +66,6 @@ class HandVAETask:
         values |= {"loss": losses.masked_sum(cost, used), "kl": losses.masked_sum(kl, used)}
         total = totals and totals["frames"]
         return losses.masked_mean(cost, used, axis_name, total), ({}, values)
-
-    def update_state(self, state, observed, axis_name=None):
-        """The state after a batch that `loss` observed; it never changes here."""
-        return state
-
-    def totals(self, batch) -> dict:
-        """What the sums of `loss` over this batch are divided by."""
-        return {"frames": (batch["segment"] > 0).sum(dtype=jnp.float32)}
 
     def encode(self, params, state, batch):
         mean = self.model.apply({"params": params}, frames(batch["pose"]), method="encode").mean
