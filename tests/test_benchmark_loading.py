@@ -1,5 +1,7 @@
 """The loading benchmark prints one complete row a format."""
 
+import json
+
 import pytest
 
 from tests import clips
@@ -9,14 +11,30 @@ from tools import benchmark_loading
 def test_table(tmp_path, capsys):
     clips.write_clips(tmp_path, [5, 9, 12, 7])
     (tmp_path / "bad.pose").write_text("no pose")
-    benchmark_loading.main(["--input", str(tmp_path), "--workers", "0", "--repeats", "1"])
+    numbers = tmp_path / "numbers.json"
+    benchmark_loading.main(["--input", str(tmp_path), "--workers", "0", "--repeats", "1",
+                            "--json", str(numbers)])  # fmt: skip
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "| Format | Size | cold start | it/s | it/s shuffled | num_workers=0 |"
-    rows = {line.split(" | ")[0].strip("| "): line for line in lines[2:6]}
-    assert list(rows) == ["pose", "npz_dir", "zip", "arrayrecord"]
+    assert lines[0].startswith("| Format | Size | cold start | it/s | it/s shuffled | num_workers=")
+    rows = {line.split(" | ")[0].strip("| "): line for line in lines[2:7]}
+    assert tuple(rows) == benchmark_loading.FORMATS
     assert all(row.count("|") == lines[0].count("|") for row in rows.values())
-    assert "arrayrecord is" in lines[7]
-    assert lines[-1].startswith("  num_workers=0: ") and lines[-1].endswith(" rows/s")
+    assert lines[8].startswith("4 clips; ")
+    assert [line.partition(":")[0] for line in lines[9:]] == ["arrayrecord", "arrayrecord_compact"]
+    stored = json.loads(numbers.read_text())
+    assert stored["clips"] == 4 and len(stored["rows"]) == 5
+    assert all(row["rate_workers"]["0"] > 0 for row in stored["rows"])
+    assert stored["rows"][3]["packed_frames"]["0"] > 0
+
+
+def test_cut_clips_and_some_formats(tmp_path, capsys):
+    clips.write_clips(tmp_path, [5, 9, 12, 7, 8])
+    benchmark_loading.main(["--input", str(tmp_path), "--workers", "0", "--repeats", "1",
+                            "--formats", "zip,arrayrecord", "--frames", "8"])  # fmt: skip
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 7 and lines[5].startswith("3 clips")
+    with pytest.raises(ValueError, match="no usable clip of 13 frames or more"):
+        benchmark_loading.main(["--input", str(tmp_path), "--frames", "13"])
 
 
 def test_wrong_arguments(tmp_path):

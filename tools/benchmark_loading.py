@@ -1,29 +1,34 @@
 """How fast clips load from each way of storing them; prints a table in Markdown.
 
-    python -m tools.benchmark_loading --input DIR_OR_ZIP
+    python -m tools.benchmark_loading --input DIR_OR_ZIP [--frames 120] [--json FILE]
 
 The first clips of the corpus are written in every format to a temporary directory. All formats give
-the same, a normalised clip and its mask; pose normalises on the way. Cold start: from nothing open
-to the first clip. it/s: clips a second in one process, in order and shuffled; num_workers=…: the
-same, shuffled, through Grain (0: threads). Medians of several passes. The files are in the system's
-cache, so this is the work of the processor, not of the disk. Below the table: packed rows a second.
+the same, a normalised clip and its mask; pose normalises on the way. arrayrecord_compact is what
+tools.build_dataset --compact makes. Cold start: from nothing open to the first clip. it/s: clips a
+second in one process, in order and shuffled; num_workers=…: the same, shuffled, through Grain (0:
+threads). The formats take turns, and all numbers are medians. The files are in the
+system's cache, so this is the work of the processor, not of the disk. Packed frames: what training
+reads, frames a second of packed and standardised batches.
 """
 
 import argparse
 import contextlib
 import functools
+import json
+import os
 import pickle
 import statistics as medians
 import tempfile
 import time
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from tools import command
 
-FORMATS = ("pose", "npz_dir", "zip", "arrayrecord")
+FORMATS = ("pose", "npz_dir", "zip", "arrayrecord", "arrayrecord_compact")
 ROWS, SEQ_LEN = 8, 512  # of a packed batch
 GROUP = 16  # clips that Grain hands over at once
 
@@ -38,6 +43,9 @@ def parse_arguments(argv=None) -> argparse.Namespace:
     add("--workers", default="0,2,4", help="numbers of Grain workers (default: %(default)s)")
     add("--num_clips", type=int, default=200, help="clips to use (default: %(default)s)")
     add("--repeats", type=int, default=3, help="passes of each measurement (default: %(default)s)")
+    add("--frames", type=int, default=0, metavar="N",
+        help="only clips of at least N frames, cut to N (default: all, as they are)")  # fmt: skip
+    add("--json", metavar="FILE", help="write the numbers to this file too")
     args = parser.parse_args(argv)
     if args.num_clips < 1 or args.repeats < 1:
         raise ValueError("--num_clips and --repeats: expected 1 or more")
@@ -54,28 +62,67 @@ def main(argv=None) -> None:
     """Writes the clips in every format, measures, prints."""
     args = parse_arguments(argv)
     with tempfile.TemporaryDirectory(prefix="jaxvq_loading_") as folder:
-        dataset, sources = prepare(args.input, args.num_clips, Path(folder))
-        head = ["Format", "Size", "cold start", "it/s", "it/s shuffled"]
-        print_row(head + [f"num_workers={number}" for number in args.workers])
-        print_row(["---"] * (len(head) + len(args.workers)))
-        shuffled = {}
-        for name in args.formats:
-            size, source = sources[name]
-            in_order = np.arange(len(source))
-            order = np.random.default_rng(0).permutation(len(source))
-            shuffled[name] = direct_rate(source, order, args.repeats)
-            rates = [direct_rate(source, in_order, args.repeats), shuffled[name]]
-            rates += [grain_rate(source, number, args.repeats) for number in args.workers]
-            cold = 1000 * medians.median(cold_start(source) for _ in range(args.repeats))
-            cells = [name, f"{size / 1e6:.1f} MB", f"{cold:.1f} ms"]
-            print_row(cells + [f"{rate:,.0f}" for rate in rates])
-        if {"zip", "arrayrecord"} <= shuffled.keys():
-            ratio = shuffled["arrayrecord"] / shuffled["zip"]
-            print(f"\nShuffled reads: arrayrecord is {ratio:.1f} times as fast as zip.")
-        print(f"\nPacked batches of {ROWS} x {SEQ_LEN} frames:")
-        for number in args.workers:
-            rate = packed_rate(dataset, number, args.repeats)
-            print(f"  num_workers={number}: {rate:,.0f} rows/s", flush=True)
+        stored = prepare(args, Path(folder))
+        rows = measure(stored, args)
+    result = {
+        "clips": len(next(iter(stored.values())).source),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "rows": rows,
+    }
+    head = ["Format", "Size", "cold start", "it/s", "it/s shuffled"]
+    numbers = [f"num_workers={number}" for number in args.workers]
+    packed = [f"packed frames/s, {number}" for number in numbers]
+    print_row(head + numbers + packed)
+    print_row(["---"] + ["---:"] * (len(head + numbers + packed) - 1))
+    for row in rows:
+        cells = [row["format"], f"{row['bytes'] / 1e6:.1f} MB", f"{row['cold_start_ms']:.1f} ms"]
+        rates = [row["rate"], row["rate_shuffled"], *row["rate_workers"].values()]
+        rates += row["packed_frames"].values() or [None] * len(packed)
+        print_row(cells + [f"{rate:,.0f}" if rate else "" for rate in rates])
+    print(f"\n{result['clips']} clips; {result['cores']} cores, load {result['load']:.1f}")
+    print(compare(rows), end="")
+    if args.json:
+        Path(args.json).write_text(json.dumps(result, indent=1) + "\n")
+
+
+def compare(rows: list[dict]) -> str:
+    """A line for each format of ours: times the speed and size of the zip."""
+    by_name = {row["format"]: row for row in rows}
+    if "zip" not in by_name:
+        return ""
+    zipped, lines = by_name["zip"], ""
+    for name in FORMATS[3:]:
+        if name in by_name:
+            speed = by_name[name]["rate_shuffled"] / zipped["rate_shuffled"]
+            size = by_name[name]["bytes"] / zipped["bytes"]
+            lines += f"{name}: {speed:.1f} x the zip's shuffled rate, {size:.2f} x its size\n"
+    return lines
+
+
+def measure(stored: dict, args) -> list[dict]:
+    """A row a format, with the numbers of the table."""
+    times = {name: {"rate": [], "rate_shuffled": []} for name in stored}
+    for _ in range(2 * args.repeats + 1):
+        for name, format_ in stored.items():
+            order = np.random.default_rng(0).permutation(len(format_.source))
+            times[name]["rate"].append(read_times(format_.source, np.sort(order)))
+            times[name]["rate_shuffled"].append(read_times(format_.source, order))
+    rows = []
+    for name, (size, source, dataset) in stored.items():
+        cold = 1000 * medians.median(cold_start(source) for _ in range(args.repeats))
+        packed = {}
+        if dataset:
+            packed = {str(n): packed_rate(dataset, n, args.repeats) for n in args.workers}
+        rows.append({
+            "format": name,
+            "bytes": size,
+            "cold_start_ms": cold,
+            **{column: direct_rate(passes) for column, passes in times[name].items()},
+            "rate_workers": {str(n): grain_rate(source, n, args.repeats) for n in args.workers},
+            "packed_frames": packed,
+        })  # fmt: skip
+    return rows
 
 
 def print_row(cells: list[str]) -> None:
@@ -91,15 +138,20 @@ def cold_start(source) -> float:
     return time.perf_counter() - start
 
 
-def direct_rate(source, order: np.ndarray, repeats: int) -> float:
-    """Clips a second in this process; short passes are done more often, to be as sure of them."""
-    indices, seconds, start = order.tolist(), [], time.perf_counter()
-    while len(seconds) < repeats or time.perf_counter() - start < 0.1 * repeats:
-        begin = time.perf_counter()
-        for index in indices:
-            source[index]
-        seconds.append(time.perf_counter() - begin)
-    return len(order) / medians.median(seconds)
+def read_times(source, order: np.ndarray) -> np.ndarray:
+    """Seconds to read each clip, by its index, in this order and this process."""
+    seconds = np.empty(len(order))
+    for index in order.tolist():
+        start = time.perf_counter()
+        source[index]
+        seconds[index] = time.perf_counter() - start
+    return seconds
+
+
+def direct_rate(passes: list[np.ndarray]) -> float:
+    """Clips a second, from the median over the passes of each clip's time: the times are shorter
+    than what a busy machine's other work takes at once, so that most of them are not disturbed."""
+    return passes[0].size / float(np.median(passes, axis=0).sum())
 
 
 def grain_rate(source, num_workers: int, repeats: int) -> float:
@@ -129,7 +181,7 @@ def grain_rate(source, num_workers: int, repeats: int) -> float:
 
 
 def packed_rate(dataset, num_workers: int, repeats: int) -> float:
-    """Rows a second of packed, standardised training batches, after a start."""
+    """Frames a second of packed, standardised training batches, after a start."""
     from jaxvq import input_pipeline
 
     steps, start_up = 8, 2 * max(num_workers, 2)
@@ -145,45 +197,89 @@ def packed_rate(dataset, num_workers: int, repeats: int) -> float:
         for _ in range(steps):
             next(batches)
         seconds.append(time.perf_counter() - start)
-    return ROWS * steps / medians.median(seconds)
+    return ROWS * SEQ_LEN * steps / medians.median(seconds)
 
 
-def prepare(corpus: str, num_clips: int, folder: Path):
-    """The built dataset, and format -> (bytes on disk, source of clips)."""
-    from jaxvq import input_pipeline
-    from jaxvq.datasets import building
-    from jaxvq.pose import files
+class Stored(NamedTuple):
+    """A format: bytes on disk, source of clips, and what makes batches of it, if anything does."""
+
+    size: int
+    source: "Source"
+    dataset: object = None
+
+
+def prepare(args, folder: Path) -> dict[str, Stored]:
+    """Format -> how it is stored, for the wanted formats."""
     from tools import zip_dataset
 
-    for clip in files.list_poses(corpus, (".pose",))[:num_clips]:
-        path = folder / "pose" / clip.key
+    poses, wanted = str(folder / "pose"), args.formats
+    keys = write_poses(args, folder / "pose")
+    options = ["--max_skipped", "0.999", "--workers", "1"]
+    stored = {}
+    for name in FORMATS[3:]:
+        if name in wanted:
+            stored[name] = build(poses, folder / name, compact=name == "arrayrecord_compact")
+    if "pose" in wanted:
+        clips = [f"{poses}/{key}" for key in keys]
+        stored["pose"] = Stored(_size(clips), Source(_read_pose, clips, len(clips)))
+    if {"npz_dir", "zip"} & set(wanted):
+        archive = folder / "clips.zip"
+        with contextlib.redirect_stdout(None):
+            zip_dataset.main(["--input", poses, "--output", str(archive), *options])
+        with zipfile.ZipFile(archive) as content:
+            content.extractall(folder / "npz")
+        npz = [str(path) for path in sorted((folder / "npz").rglob("*.npz"))]
+        stored["npz_dir"] = Stored(_size(npz), Source(_read_npz, npz, len(npz)))
+        stored["zip"] = Stored(_size([archive]), Source(_read_member, str(archive), len(npz)))
+    return {name: stored[name] for name in FORMATS if name in wanted}
+
+
+def write_poses(args, folder: Path) -> list[str]:
+    """Copies the clips to a folder; returns the keys of those that can be used."""
+    from jaxvq.pose import files, preprocess, reader, writer
+    from jaxvq.pose.skeleton import HOLISTIC_178
+
+    keys = []
+    for clip in files.list_poses(args.input, (".pose",)):
+        if len(keys) == args.num_clips:
+            break
+        content, path = clip.read(), folder / clip.key
+        try:
+            pose = reader.read_pose(content, clip.key, HOLISTIC_178)
+            preprocess.preprocess(pose)
+        except ValueError:
+            continue
+        if len(pose.data) < args.frames:
+            continue
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(clip.read())
-    poses, archive = str(folder / "pose"), folder / "clips.zip"
-    options = building.Options(input=poses, max_skipped=0.999, workers=1)
-    built, _ = building.build("sign_poses", folder / "data", options)
+        path.write_bytes(content)
+        if args.frames:
+            whole = reader.read_pose(content, clip.key)
+            cut = slice(args.frames)
+            cropped = whole.replace(data=whole.data[cut], confidence=whole.confidence[cut])
+            writer.write_pose(path, cropped)
+        keys.append(clip.key)
+    if not keys:
+        raise ValueError(f"{args.input}: no usable clip of {max(args.frames, 1)} frames or more")
+    return keys
+
+
+def build(poses: str, data_dir: Path, compact: bool) -> Stored:
+    """Our shards of the clips."""
+    from jaxvq import input_pipeline
+    from jaxvq.datasets import building
+
+    options = building.Options(input=poses, max_skipped=0.999, workers=1, compact=compact)
+    built, _ = building.build("sign_poses", data_dir, options)
     dataset = input_pipeline.open_dataset(built)
-    with contextlib.redirect_stdout(None):
-        zip_dataset.main(["--input", poses, "--output", str(archive), "--max_skipped", "0.999",
-                          "--workers", "1"])  # fmt: skip
-    with zipfile.ZipFile(archive) as content:
-        content.extractall(folder / "npz")
-
     splits = [dataset.source(split) for split in dataset.lengths]
-    records = Source(_read_record, splits, sum(map(len, splits)))
-    clips = [folder / "pose" / records[i]["id"] for i in range(len(records))]
-    npz = sorted((folder / "npz").rglob("*.npz"))
-    shards = list(built.glob("*.array_record*"))
-    return dataset, {
-        "pose": (_size(clips), Source(_read_pose, [str(path) for path in clips], len(clips))),
-        "npz_dir": (_size(npz), Source(_read_npz, [str(path) for path in npz], len(npz))),
-        "zip": (_size([archive]), Source(_read_member, str(archive), len(npz))),
-        "arrayrecord": (_size(shards), records),
-    }
+    source = Source(_read_record, splits, sum(map(len, splits)))
+    dataset = dataset if len(dataset.lengths["train"]) else None
+    return Stored(_size(built.glob("*.array_record*")), source, dataset)
 
 
-def _size(paths: list[Path]) -> int:
-    return sum(path.stat().st_size for path in paths)
+def _size(paths) -> int:
+    return sum(os.path.getsize(path) for path in paths)
 
 
 class Source:
