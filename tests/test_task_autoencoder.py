@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from ml_collections import ConfigDict
 
@@ -129,17 +130,20 @@ def test_gradient_descent_fits_two_poses():
     data["visible"][:] = True
     data["pose"] = np.random.default_rng(2).normal(size=data["pose"].shape).astype(np.float32)
     params, state = task.init(jax.random.key(1), data)
+    optimizer = optax.adam(0.01)
+    opt_state = optimizer.init(params)
 
     @jax.jit
-    def step(params):
+    def step(params, opt_state):
         (loss, _), grads = jax.value_and_grad(task.loss, has_aux=True)(
             params, state, data, None, train=False
         )
-        return jax.tree.map(lambda p, g: p - 0.1 * g, params, grads), loss
+        updates, opt_state = optimizer.update(grads, opt_state)
+        return optax.apply_updates(params, updates), opt_state, loss
 
     history = []
     for _ in range(70):
-        params, loss = step(params)
+        params, opt_state, loss = step(params, opt_state)
         history.append(float(loss))
     assert history[-1] < 0.02 * history[0]
 
