@@ -25,9 +25,9 @@ def get_config(arg: str = "") -> ConfigDict:
     """The config of a variant, or of a YAML file; ValueError for an unknown one."""
     arg = arg or ""
     if arg.endswith((".yaml", ".yml")):
-        from jaxvq import yaml_config
+        from jaxvq.yaml_config import read
 
-        return yaml_config.read(arg, get_config())
+        return read(arg, get_config())
     if arg not in VARIANTS:
         raise ValueError(
             f"configs/stgcn_rvq.py:{arg} is unknown; choose from "
@@ -46,6 +46,12 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data.dir = ""
     config.data.seq_len = 64
     config.data.num_workers = 0
+    config.data.mixture = ()  # ((DIR, WEIGHT), …): so many frames of DIR for each of data.dir
+    config.data.fps = 0.0  # to resample all clips to; 0 leaves each at its own
+    config.data.min_frames = 0  # shorter clips are not trained on
+    config.data.max_frames = 0  # nor longer ones, unless this is 0
+    config.data.min_hands = 0.0  # nor those that show a hand in less than this share of a clip
+    config.data.skip_damaged = False  # go on without records that cannot be read
     config.data.flip = 0.5  # share of the training rows that are mirrored
 
     config.model = ConfigDict()
@@ -72,7 +78,7 @@ def get_config(arg: str = "") -> ConfigDict:
 
     config.loss = ConfigDict()  # weights; a term of weight 0 is not computed
     config.loss.type = "l2"  # or l1
-    config.loss.hand_weight = 2.0
+    config.loss.hand_weight = 8.0
     config.loss.reconstruction = 1.0
     config.loss.quantization = 1.0
     config.loss.velocity = 0.1
@@ -114,7 +120,7 @@ def _small(config: ConfigDict) -> None:
     config.data.seq_len = 32
     config.model.update(hidden_dim=128, graph_dim=16, num_layers=3, decoder_layers=3)
     config.model.update(temporal_kernel=5, dropout=0.0)
-    config.quantizer.update(num_quantizers=2, codebook_size=512)
+    config.quantizer.update(num_quantizers=2, codebook_size=512, decay=0.95)
     config.optim.update(learning_rate=2e-3, warmup_steps=100)
     config.eval_every = 500
     config.eval_videos = 3

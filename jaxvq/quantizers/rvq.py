@@ -164,7 +164,9 @@ def update(
         return residual - book[index], new
 
     inputs = (state.codes, state.counts, state.sums, jnp.asarray(used), keys)
-    _, new = jax.lax.scan(layer, x, inputs)
+    # Unrolled: on the CPU, XLA does not order what devices exchange in a loop with what they
+    # exchange outside of it, and they may wait for each other for ever.
+    _, new = jax.lax.scan(layer, x, inputs, unroll=True)
     new = new._replace(steps=state.steps + 1)
     return jax.tree.map(lambda a, b: jnp.where(everywhere.any(), a, b), new, state)
 

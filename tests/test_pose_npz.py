@@ -1,0 +1,208 @@
+"""The corpus of npz poses: what is read, what is refused, and the whole way to tokens and back."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+
+from configs.stgcn_rvq import get_config
+from jaxvq import inference, input_pipeline
+from jaxvq.datasets.pose_npz.pose_npz_dataset_builder import load_sample
+from jaxvq.pose.reader import read_pose
+from jaxvq.pose.skeletons import SKELETONS
+from jaxvq.pose.writer import write_pose
+from jaxvq.train import train
+from tools import build_dataset, codes_to_poses, evaluate, poses_to_codes, reconstruct_poses
+
+SKELETON = SKELETONS["coco_wholebody_133"]
+RNG = np.random.default_rng(0)
+
+
+def npz(**arrays) -> bytes:
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    return content.getvalue()
+
+
+def poses(frames=20, points=133, dims=3, seed=0):
+    """A figure of random points that sways, in pixels; the last number is the confidence."""
+    rng = np.random.default_rng(seed)
+    place = np.random.default_rng(1).uniform(200, 400, (points, dims))
+    sway = 20 * np.sin(np.arange(frames) / 5 + rng.uniform(0, 6))[:, None, None]
+    data = place[None] + sway + rng.normal(size=(frames, points, dims))
+    data[..., -1] = rng.uniform(0.1, 1, (frames, points))
+    return data.astype(np.float32)
+
+
+def test_coordinates_confidence_and_mask():
+    data = poses()
+    data[2, 5] = np.nan
+    data[3, 6, 2] = 0
+    frames = np.arange(20) < 15
+    frames[4] = False
+    pose = load_sample(npz(poses=data, mask=frames, fps=30.0), "a.npz", SKELETON)
+    assert pose.data.shape == (15, 133, 2) and pose.fps == 30
+    missing = np.zeros((15, 133), bool)
+    missing[2, 5] = missing[3, 6] = True
+    missing[4] = True
+    np.testing.assert_array_equal(pose.mask, missing)
+    np.testing.assert_array_equal(pose.data[~missing], data[:15][~missing][:, :2])
+
+    flat = load_sample(npz(pose_sequence=data[:2, :, :2], conf=data[:2, :, 2]), "b", SKELETON)
+    whole = load_sample(npz(pose=data[:2]), "b", SKELETON)
+    np.testing.assert_array_equal(flat.confidence, whole.confidence)
+    assert flat.fps == 25
+    solid = load_sample(npz(poses=poses(points=75)), "c", SKELETONS["lsfb_75"])
+    assert solid.data.shape == (20, 75, 3) and not solid.mask.any()
+
+
+@pytest.mark.parametrize(
+    "content, match",
+    [
+        (npz(keypoints=poses()), r"no array poses or pose .* there are: keypoints"),
+        (npz(poses=poses(points=178)), r"178 points of 3 .* --skeleton holistic_178 has 178"),
+        (npz(poses=poses(dims=5)), r"133 points of 5 numbers, expected 133 points of 2, or 3"),
+        (npz(poses=np.full((4, 133, 2), np.nan)), "no finite point in any of its 4 frames"),
+        (npz(poses=np.zeros((0, 133, 2))), r"shape \(0, 133, 2\)"),
+        (npz(poses=poses(), mask=np.ones(3, bool)), r"mask of shape \(3,\), expected \(20,\)"),
+        (npz(poses=poses(), fps=0.0), "fps 0 must be positive"),
+        (npz(poses=np.array([None])), "not an npz of plain arrays"),
+        (b"PK nonsense", "not an npz"),
+    ],
+)
+def test_bad_files_are_one_clear_line(content, match):
+    with pytest.raises(ValueError, match="^clip.npz: .*" + match) as error:
+        load_sample(content, "clip.npz", SKELETON)
+    assert "\n" not in str(error.value)
+
+
+def write_corpus(folder):
+    for split, count in (("train", 8), ("val", 2), ("test", 2)):
+        (folder / split).mkdir(parents=True)
+        for i in range(count):
+            # One frame is shorter than a token's two, and must come through as well.
+            frames = 1 if split == "train" and i == 0 else 20 + 13 * i
+            data = poses(frames, seed=10 * i + count)
+            np.savez(folder / split / f"{split}_{i}.npz", poses=data, fps=24.0)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("npz")
+    write_corpus(folder / "processed")
+    (folder / "processed" / "train" / "broken.npz").write_bytes(b"")
+    build = ["--corpus", "pose_npz", "--input", str(folder / "processed"), "--workers", "1"]
+    build_dataset.main([*build, "--data_dir", str(folder / "data"), "--max_skipped", "0.2"])
+    return folder / "data", build
+
+
+@pytest.fixture(scope="module")
+def run(built, tmp_path_factory):
+    config = get_config("runlocal")
+    config.data.dir, config.total_steps = str(built[0]), 12
+    config.update(log_every=6, eval_every=12, checkpoint_every=12)
+    config.model.update(hidden_dim=16)
+    config.quantizer.update(codebook_size=16, code_dim=4)
+    workdir = tmp_path_factory.mktemp("run")
+    train(config.lock(), workdir)
+    return workdir
+
+
+def test_folders_are_splits_and_bad_files_are_listed(built):
+    dataset = input_pipeline.open_dataset(built[0])
+    assert {k: len(v) for k, v in dataset.lengths.items()} == {
+        "train": 8, "validation": 2, "test": 2,
+    }  # fmt: skip
+    assert dataset.skeleton == SKELETON
+    skipped = [json.loads(line) for line in (dataset.path / "skipped.jsonl").open()]
+    assert [line["file"] for line in skipped] == ["train/broken.npz"]
+    record = dataset.source("test")[0]
+    assert record["data"].shape[1:] == (133, 2) and record["fps"] == 24
+
+
+def test_other_skeletons_by_name(built, tmp_path):
+    with pytest.raises(ValueError, match="mediapipe: there are: coco_wholebody_133"):
+        build_dataset.main([*built[1], "--data_dir", str(tmp_path), "--skeleton", "mediapipe"])
+    with pytest.raises(ValueError, match="133 points .* expected 178 points of 3"):
+        build_dataset.main([*built[1], "--data_dir", str(tmp_path), "--skeleton", "holistic_178"])
+
+
+def test_packed_clips_start_where_tokens_do(built):
+    dataset = input_pipeline.open_dataset(built[0])
+    batches = input_pipeline.train_batches(
+        dataset, batch_size=4, seq_len=32, seed=0, num_steps=12, align=8
+    )
+    frames = 0
+    for batch in batches:
+        segment, position = batch["segment"], batch["position"]
+        before = np.pad(segment, ((0, 0), (1, 0)))[:, :-1]
+        starts = np.argwhere((segment != before) & (segment > 0))
+        assert (starts[:, 1] % 8 == 0).all()
+        inside = (segment == before) & (segment > 0)
+        assert (np.diff(position, prepend=-1, axis=1)[inside] == 1).all()
+        assert not batch["visible"][segment == 0].any()
+        frames += (segment > 0).sum()
+    # All but the padding at the end of clips is full.
+    assert frames > 0.8 * 12 * 4 * 32
+    with pytest.raises(ValueError, match="seq_len=12: expected a multiple of 8"):
+        next(input_pipeline.train_batches(dataset, batch_size=4, seq_len=12, seed=0, num_steps=1,
+                                          align=8))  # fmt: skip
+
+
+def test_all_commands_serve_this_model_and_skeleton(run, tmp_path):
+    tokenizer = inference.load(run)
+    data = poses(45, seed=3)
+    clip = load_sample(npz(poses=data), "clip", SKELETON)
+    write_pose(tmp_path / "clip.pose", clip)
+
+    poses_to_codes.main(["--model", str(run), "--data", str(tmp_path / "clip.pose"),
+                         "--output", str(tmp_path / "codes.csv")])  # fmt: skip
+    codes_to_poses.main(["--model", str(run), "--codes", str(tmp_path / "codes.csv"),
+                         "--output", str(tmp_path / "decoded")])  # fmt: skip
+    decoded = read_pose(tmp_path / "decoded" / "clip.pose")
+    assert decoded.data.shape == (45, 133, 2) and decoded.fps == 25
+    reconstruct_poses.main(["--model", str(run), "--input", str(tmp_path / "clip.pose"),
+                            "--output", str(tmp_path / "again.pose")])  # fmt: skip
+    again = read_pose(tmp_path / "again.pose")
+    tokens = tokenizer.encode(clip)
+    assert tokens.indices.shape == (23, 1, 2)
+    # The same pose up to where it stands and how large it is.
+    here, there = (x.data[:, 100] - x.data[:, 20] for x in (decoded, again))
+    scale = np.linalg.norm(here) / np.linalg.norm(there)
+    np.testing.assert_allclose(here, there * scale, atol=0.1 * scale)
+    with pytest.raises(ValueError, match="left_out|no POSE_LANDMARKS|no BODY"):
+        tokenizer.encode(clip.replace(skeleton=SKELETONS["holistic_178"]))
+
+
+def test_windows_of_a_long_clip_are_the_clip(run):
+    tokenizer = inference.load(run)
+    clip = tokenizer.standardize(load_sample(npz(poses=poses(700)), "clip", SKELETON))[0]
+    assert tokenizer.task.context and tokenizer.window < 300
+    whole = inference.PoseTokenizer(model=tokenizer.model, task=tokenizer.task)
+    whole.__dict__["window"] = 704
+    np.testing.assert_array_equal(tokenizer.encode_clips([clip])[0], whole.encode_clips([clip])[0])
+    np.testing.assert_allclose(
+        tokenizer.reconstruct_clips([clip])[0], whole.reconstruct_clips([clip])[0], atol=1e-4
+    )
+
+
+def test_empty_split_and_another_model_are_one_line(built, run, tmp_path):
+    split_file = tmp_path / "splits.json"
+    split_file.write_text(json.dumps({"test": ["test_0", "test_1"]}))
+    build_dataset.main([*built[1], "--data_dir", str(tmp_path / "data"), "--split_file",
+                        str(split_file), "--max_skipped", "1"])  # fmt: skip
+    config = get_config("runlocal")
+    config.data.dir = str(tmp_path / "data")
+    with pytest.raises(ValueError, match="no clips in train"):
+        train(config, tmp_path / "run")
+    with pytest.raises(ValueError, match="the split train of .* holds no clips"):
+        evaluate.main(["--checkpoint", str(run), "--data_dir", str(tmp_path / "data"),
+                       "--split", "train", "--output_dir", str(tmp_path / "out")])  # fmt: skip
+
+
+def test_a_run_of_another_model_is_not_continued(built, run):
+    config = get_config("runlocal")
+    config.data.dir = str(built[0])
+    with pytest.raises(ValueError, match="started with another config .*codebook_size"):
+        train(config, run)
