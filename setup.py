@@ -9,7 +9,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["jaxvq*", "configs*", "tools*"]),
-    package_data={"jaxvq.datasets": ["*/README.md", "*/CITATIONS.bib", "*/TAGS.txt"]},
+    package_data={"jaxvq.datasets": ["*/README.md", "*/CITATIONS.bib", "*/TAGS.txt", "*/TERMS.md"]},
     install_requires=[
         "absl-py",
         "array_record",
@@ -27,7 +27,8 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["pytest", "ruff"],
+        "test": ["flatbuffers", "pytest", "ruff"],
+        "export": ["flatbuffers"],  # jax writes StableHLO with it
         "gpu": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
         "wandb": ["wandb"],

@@ -13,6 +13,7 @@ are found).
 import argparse
 import importlib.util
 import logging
+import os
 import re
 import signal
 import sys
@@ -30,6 +31,10 @@ _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Several hosts, found by 
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of the first of several hosts.")
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many hosts there are.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+
+# A host that is silent for so long is gone, and the others end. Waiting longer costs as much as the
+# steps since the newest checkpoint, which are lost.
+LOST_HOST_SECONDS = 40
 
 log = logging.getLogger("jaxvq")
 
@@ -63,7 +68,7 @@ def train(config, workdir) -> dict[str, float]:
         )
     if not config.data.dir:
         raise ValueError("no dataset: give --config.data.dir DATA, made by tools.build_dataset")
-    dataset = input_pipeline.open_dataset(config.data.dir)
+    dataset = input_pipeline.open_for_training(config.data)
     task = make_task(config, dataset.skeleton, dataset.statistics)
     optimizer, schedule = optim.make_optimizer(config.optim, config.total_steps)
     checkpoint.check_same_config(workdir, config)
@@ -281,6 +286,7 @@ def _parse(argv):
     """absl's parser; a mistake is one line that lists what there is, never a traceback."""
     known = "config, config.FIELD, workdir, distributed, coordinator, num_processes, process_id"
     try:
+        argv = _with_yaml(argv)
         fields = _config_fields(argv)
         rest = flags.FLAGS(argv)
     except (AttributeError, KeyError, TypeError) as error:
@@ -293,6 +299,19 @@ def _parse(argv):
     if len(rest) > 1:
         _fail(f"unknown argument {rest[1]!r}; there are: {known}")
     return rest
+
+
+def _with_yaml(argv: list[str]) -> list[str]:
+    """A YAML file given as --config becomes the argument of the config that reads such files."""
+    from configs import stgcn_rvq
+
+    def convert(word: str) -> str:
+        name, _, path = word.rpartition("=")
+        if path.endswith((".yaml", ".yml")) and name in ("", "--config", "-config"):
+            return f"{name}{'=' * bool(name)}{stgcn_rvq.__file__}:{path}"
+        return word
+
+    return [argv[0], *map(convert, argv[1:])]
 
 
 def _config_fields(argv) -> str:
@@ -337,14 +356,31 @@ def main(_):
         _fail("give --config FILE and --workdir RUN (see --help)")
     import jax
 
+    patience = {"heartbeat_timeout_seconds": LOST_HOST_SECONDS}
     if _COORDINATOR.value:
-        jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+        hosts = (_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+        jax.distributed.initialize(*hosts, **patience)
     elif _DISTRIBUTED.value:
-        jax.distributed.initialize()
+        jax.distributed.initialize(**patience)
     try:
         train(_CONFIG.value, _WORKDIR.value)
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1 or "RESOURCE_EXHAUSTED" in str(error):
+            raise
+        _end_without_the_others(str(error).splitlines()[0])
     except (ValueError, OSError) as error:
         _fail(str(error))
+
+
+def _end_without_the_others(reason: str):
+    """Ends at once: an orderly end would wait minutes for hosts that are gone."""
+    print(
+        f"error: another host stopped answering ({reason}); start all hosts again with the same "
+        "command, which continues at the newest checkpoint",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(75)  # "temporary failure", in the words of sysexits.h
 
 
 if __name__ == "__main__":

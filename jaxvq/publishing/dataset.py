@@ -8,7 +8,6 @@ import csv
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -140,10 +139,12 @@ def survey(dataset: input_pipeline.Dataset, split: str) -> Split:
     result, digest = Split(), hashlib.sha256()
     lengths = dataset.split_lengths(split)
     hands = [dataset.skeleton.parts.get(f"{side}_hand", ()) for side in ("left", "right")]
-    records = tqdm(read(dataset.path, split), total=len(lengths), unit="clip", desc=split)
-    for number, record in enumerate(records):
+    source = open_source(dataset.path, split)
+    types = {name: feature.np_dtype for name, feature in source.dataset_info.features.items()}
+    for number in tqdm(range(len(source)), unit="clip", desc=split):
+        record = read(source, number)
         for name in sorted(record):
-            digest.update(canonical(name, record[name]))
+            digest.update(canonical(name, record[name], types[name]))
         mask = np.asarray(record["mask"])
         if number >= len(lengths) or len(mask) != lengths[number]:
             raise ValueError(f"{dataset.path}: record {number} of {split} changed since the build")
@@ -167,29 +168,31 @@ def _share(mask: np.ndarray, part=None) -> float | str:
     return round(float(mask.mean() if part is None else mask[:, part].all(1).mean()), 4)
 
 
-def read(path: Path, split: str) -> Iterator[dict]:
-    """Records of a split as TFDS decodes them."""
+def open_source(path: Path, split: str):
+    """The records of a split as TFDS decodes them."""
     import tensorflow_datasets as tfds
 
-    source = tfds.builder_from_directory(str(path)).as_data_source(split)
-    for number in range(len(source)):
-        try:
-            yield source[number]
-        except Exception as error:  # whatever the decoder makes of damaged bytes
-            raise ValueError(
-                f"{path}: record {number} of {split} cannot be decoded "
-                f"({published.first_line(error)})"
-            ) from None
+    return tfds.builder_from_directory(str(path)).as_data_source(split)
 
 
-def canonical(name: str, value) -> bytes:
+def read(source, number: int) -> dict:
+    """A record; ValueError where its bytes are damaged."""
+    try:
+        return source[number]
+    except Exception as error:  # whatever a decoder makes of damaged bytes
+        raise ValueError(
+            f"{source.dataset_info.data_dir}: record {number} cannot be decoded "
+            f"({published.first_line(error)}); build the dataset again"
+        ) from None
+
+
+def canonical(name: str, value, dtype) -> bytes:
     """A feature as bytes to sum: the same on every machine, whatever the shards look like."""
     if isinstance(value, bytes | str):
         content = value if isinstance(value, bytes) else value.encode()
         return f"{name} text {len(content)}\n".encode() + content
-    array = np.ascontiguousarray(value)
-    array = array.astype(array.dtype.newbyteorder("<"), copy=False)
-    return f"{name} {array.dtype.name} {np.shape(value)}\n".encode() + array.tobytes()
+    array = np.asarray(value, np.dtype(dtype).newbyteorder("<"))
+    return f"{name} {array.dtype.name} {array.shape}\n".encode() + array.tobytes()
 
 
 def text(value) -> str:

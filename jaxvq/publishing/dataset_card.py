@@ -57,9 +57,9 @@ of every coordinate over the train split; `lengths.npz` the frames of every reco
 |---|---|---|---|
 {rows}
 
-A sum is over all records in order and their features in alphabetical order: of an array
-`name dtype (shape)`, a line break and its little-endian bytes; of a text `name text SIZE`, a line
-break and UTF-8. Sums of the files are in `MANIFEST.json`.
+A sum is over all records in order and their features in alphabetical order: of numbers
+`name dtype (shape)`, a line break and the little-endian bytes, dtype as in `features.json`; of a
+text `name text SIZE`, a line break and UTF-8. Sums of the files are in `MANIFEST.json`.
 
 Left out when it was built:
 
