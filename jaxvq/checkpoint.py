@@ -295,6 +295,7 @@ MAY_CHANGE = (
     "tensorboard",
     "data.dir",
     "data.num_workers",
+    "data.skip_damaged",
 )
 
 

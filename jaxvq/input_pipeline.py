@@ -1,25 +1,25 @@
 """Batches from a built dataset: shuffled, packed, sharded by host, and resumable.
 
-Packing is planned, not done on the fly. The lengths of all clips are known, so for each epoch a
-permutation of the clips and a cumulative sum lay them end to end on one long line of frames, and
-row g of training is the frames [g * seq_len, (g + 1) * seq_len) of that line, which binary search
-finds. So every row is full, every frame is seen once an epoch, and any batch can be made at once:
-the state of the pipeline is the number of the step, and neither hosts nor workers change a batch.
+Packing is planned, not done on the fly (`packing`): every row is full, every frame is seen once an
+epoch, and any batch can be made at once. So the state of the pipeline is the number of the step,
+and neither hosts nor workers change a batch.
 """
 
 import functools
 import gc
 import hashlib
 import json
+import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from jaxvq.datasets import records, schema
-from jaxvq.datasets.records import RecordSource
+from jaxvq.datasets.records import DamagedShard, RecordSource, ResampledSource
 from jaxvq.hands.skeleton import HAND_ROTATIONS
+from jaxvq.packing import Filter, MixedPlan, PackingPlan
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Statistics, load_statistics
 
@@ -28,6 +28,8 @@ Batch = dict[str, np.ndarray]
 # Batches made ahead of the one in use. They are large, and one more than the loop needs is enough.
 PREFETCH = 2
 
+log = logging.getLogger("jaxvq")
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -35,6 +37,9 @@ class Dataset:
 
     lengths: split -> int32 (clips,), frames of each clip in the order of the records.
     fingerprint: of names, lengths and statistics; the same content has the same one everywhere.
+    fps: all clips are resampled to it; 0 leaves each at its own. filter: what to train on.
+    mixed: further datasets to train on, and how many of their frames for each of this one.
+    skip_damaged: frames that cannot be read are padding, with a warning, instead of an error.
     """
 
     path: Path
@@ -42,17 +47,39 @@ class Dataset:
     statistics: Statistics
     lengths: dict[str, np.ndarray]
     fingerprint: str
+    fps: float = 0.0
+    filter: Filter = Filter()
+    mixed: tuple[tuple["Dataset", float], ...] = ()
+    skip_damaged: bool = False
 
-    def source(self, split: str) -> RecordSource:
+    def source(self, split: str) -> RecordSource | ResampledSource:
         """The clips of a split; ValueError for an unknown split or missing shards."""
         shards = records.find_shards(self.path, split, len(self.split_lengths(split)))
-        return RecordSource(shards, self.skeleton)
+        source = RecordSource(shards, self.skeleton)
+        return ResampledSource(source, self.fps) if self.fps else source
 
     def split_lengths(self, split: str) -> np.ndarray:
         """int32 (clips,); ValueError for an unknown split."""
         if split not in self.lengths:
             raise ValueError(f"no split {split!r}; there are: {', '.join(self.lengths)}")
         return self.lengths[split]
+
+    def table(self, split: str, name: str) -> np.ndarray:
+        """float32 (clips,): "fps" of the clips as they are stored, or "hands", how much is seen."""
+        with np.load(self.path / "lengths.npz") as stored:
+            if f"{split}_{name}" not in stored:
+                raise ValueError(f"{self.path} was built without a table of {name}; build it again")
+            return stored[f"{split}_{name}"]
+
+    def resampled(self, fps: float) -> "Dataset":
+        """The same clips at another frame rate; 0 changes nothing."""
+        if not fps:
+            return self
+        lengths = {
+            split: records.resampled_lengths(stored, self.table(split, "fps"), fps)
+            for split, stored in self.lengths.items()
+        }
+        return replace(self, lengths=lengths, fps=fps)
 
     def train_batches(self, **options) -> Iterator[Batch]:
         """`train_batches` of this dataset; other kinds of datasets make them in their own way."""
@@ -85,6 +112,36 @@ def open_dataset(data_dir: str | Path) -> Dataset:
         digest.update(np.ascontiguousarray(part).tobytes())
     kind = HandDataset if skeleton == HAND_ROTATIONS else Dataset
     return kind(path, skeleton, statistics, lengths, digest.hexdigest()[:16])
+
+
+def open_for_training(data) -> Dataset:
+    """The dataset that the fields `data` of a config describe: see configs/fsq_pose.py.
+
+    Statistics, validation and test come from data.dir; other datasets only add to what is trained
+    on. Raises ValueError for what does not fit together.
+    """
+    dataset = open_dataset(data.dir)
+    mixture, fps = data.get("mixture", ()), data.get("fps", 0.0)
+    chosen = Filter(*(data.get(f, 0) for f in ("min_frames", "max_frames", "min_hands")))
+    if type(dataset) is not Dataset:
+        if mixture or fps or chosen != Filter():
+            raise ValueError(f"{dataset.path} holds single frames: nothing to mix or to filter")
+        return dataset
+    if not 0 <= fps < float("inf"):
+        raise ValueError(f"data.fps={fps}: expected frames a second, or 0 for each clip's own")
+    options = {"filter": chosen, "skip_damaged": data.get("skip_damaged", False)}
+    mixed = []
+    for item in mixture:
+        if not isinstance(item, tuple | list) or len(item) != 2 or not float(item[1]) > 0:
+            raise ValueError(f"data.mixture: {item!r} is not (DIR, WEIGHT) with a weight above 0")
+        other = open_dataset(item[0])
+        if other.skeleton != dataset.skeleton:
+            raise ValueError(f"{other.path} has other points a frame than {dataset.path}")
+        mixed.append((replace(other.resampled(fps), **options), float(item[1])))
+    if mixed:
+        parts = [dataset.fingerprint, *(other.fingerprint for other, _ in mixed)]
+        options["fingerprint"] = hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
+    return replace(dataset.resampled(fps), mixed=tuple(mixed), **options)
 
 
 def _find(root: Path) -> Path:
@@ -142,10 +199,27 @@ def train_batches(
     rows = host_rows(batch_size, host_count, host_index)
     if seq_len < 1 or seq_len % align:
         raise ValueError(f"seq_len={seq_len}: expected a multiple of {align}")
-    plan = PackingPlan(dataset.split_lengths(split), seq_len, seed, align)
-    if plan.frames == 0:
-        raise ValueError(f"{dataset.path}: no clips in {split}; --split_file chooses the splits")
-    make = _TrainBatch(dataset.source(split), dataset.statistics, plan, batch_size, rows)
+    parts = []
+    for number, (part, weight) in enumerate(((dataset, 1.0), *dataset.mixed)):
+        lengths = part.split_lengths(split)
+        clips = part.filter.choose(lengths, functools.partial(part.table, split, "hands"))
+        # Another seed, so that two datasets alike do not come in the same order.
+        plan = PackingPlan(lengths[clips], seq_len, seed + 1_000_003 * number, align)
+        if plan.frames == 0:
+            hint = "--split_file of tools.build_dataset chooses the splits"
+            if len(clips) < len(lengths):
+                hint = f"none of its {len(lengths)} clips passes {part.filter}"
+            raise ValueError(f"{part.path}: no clips in {split}; {hint}")
+        parts.append((part.source(split), clips, plan, weight))
+    sources, clips, plans, weights = zip(*parts, strict=True)
+    plan = MixedPlan(plans, weights, seed)
+    if not plan.counts.all():
+        raise ValueError(
+            f"data.mixture: weights {weights[1:]} differ too much: one is under 1/1000"
+        )
+    make = _TrainBatch(
+        sources, clips, plan, dataset.statistics, batch_size, rows, dataset.skip_damaged
+    )
     return _run(make, start_step, num_steps, num_workers)
 
 
@@ -173,9 +247,8 @@ def eval_batches(
     clips = np.repeat(np.arange(len(lengths)), windows)
     first = np.repeat(np.cumsum(windows) - windows, windows)
     starts = (np.arange(len(clips)) - first) * seq_len
-    make = _EvalBatch(
-        dataset.source(split), dataset.statistics, clips, starts, seq_len, batch_size, rows
-    )
+    source, skip = dataset.source(split), dataset.skip_damaged
+    make = _EvalBatch(source, dataset.statistics, clips, starts, seq_len, batch_size, rows, skip)
     return _run(make, 0, -(-len(clips) // batch_size), num_workers)
 
 
@@ -221,85 +294,41 @@ def _run(make, start: int, stop: int, num_workers: int) -> Iterator[Batch]:
         gc.collect()  # cycles in grain hold each worker's last batch: shared memory, never freed
 
 
-@dataclass(frozen=True, eq=False)
-class PackingPlan:
-    """Which frames of which clips fill which row; `lengths` are the frames of each clip.
-
-    All epochs have the same number of frames, because crops do not change in length, so the line of
-    frames of epoch e starts at e * frames; a row may reach into the next epoch. On the line each
-    clip takes a multiple of `align` frames, and so does a row.
-    """
-
-    lengths: np.ndarray
-    seq_len: int
-    seed: int
-    align: int = 1
-
-    @functools.cached_property
-    def cropped(self) -> np.ndarray:
-        """int64 (clips,): frames that a clip gives in an epoch."""
-        return np.minimum(self.lengths.astype(np.int64), self.seq_len)
-
-    @functools.cached_property
-    def room(self) -> np.ndarray:
-        """int64 (clips,): frames that a clip takes on the line, with its padding."""
-        return -(-self.cropped // self.align) * self.align
-
-    @functools.cached_property
-    def frames(self) -> int:
-        """Frames of the line in an epoch."""
-        return int(self.room.sum())
-
-    def row(self, index: int) -> list[tuple[int, int, int, int]]:
-        """The fragments of a row: (clip, first frame in the clip, position of that frame, count).
-
-        The position counts from the start of the crop. The counts, rounded up to multiples of
-        `align`, add up to seq_len.
-        """
-        fragments = []
-        start, stop = index * self.seq_len, (index + 1) * self.seq_len
-        while start < stop:
-            epoch, offset = divmod(start, self.frames)
-            order, ends, crops = _epoch(self, epoch)
-            nth = int(np.searchsorted(ends, offset, side="right"))
-            clip = int(order[nth])
-            position = offset - (int(ends[nth]) - int(self.room[clip]))
-            room = min(int(ends[nth]) - offset, stop - start)
-            count = min(room, int(self.cropped[clip]) - position)
-            fragments.append((clip, int(crops[clip]) + position, position, count))
-            start += room
-        return fragments
-
-
-@functools.lru_cache(maxsize=4)
-def _epoch(plan: PackingPlan, epoch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The clips in the order of the epoch, where each ends on its line, first frames of crops."""
-    rng = np.random.default_rng((plan.seed, epoch))
-    order = rng.permutation(len(plan.lengths))
-    spare = plan.lengths - plan.cropped
-    crops = np.floor(rng.random(len(spare)) * (spare + 1)).astype(np.int64)
-    return order, np.cumsum(plan.room[order]), crops
-
-
 @dataclass(frozen=True)
 class _TrainBatch:
-    source: RecordSource
+    sources: tuple
+    clips: tuple[np.ndarray, ...]
+    plan: MixedPlan
     statistics: Statistics
-    plan: PackingPlan
     batch_size: int
     rows: range
+    skip_damaged: bool
 
     def __call__(self, step: int) -> Batch:
-        batch = _empty_batch(self.source.skeleton, len(self.rows), self.plan.seq_len)
+        seq_len, align = self.plan.plans[0].seq_len, self.plan.plans[0].align
+        batch = _empty_batch(self.sources[0].skeleton, len(self.rows), seq_len)
         for r, row in enumerate(self.rows):
             at = 0
-            fragments = self.plan.row(int(step) * self.batch_size + row)
-            for segment, (clip, first, position, count) in enumerate(fragments, 1):
-                example = self.source[clip]
-                _fill(batch, r, at, example, first, count, segment, position)
-                at += -(-count // self.plan.align) * self.plan.align
+            part, fragments = self.plan.row(int(step) * self.batch_size + row)
+            for segment, (nth, first, position, count) in enumerate(fragments, 1):
+                clip = int(self.clips[part][nth])
+                example = _read(self.sources[part], clip, self.skip_damaged)
+                if example is not None:
+                    _fill(batch, r, at, example, first, count, segment, position)
+                at += -(-count // align) * align
         _standardize(batch, self.statistics)
         return batch
+
+
+def _read(source, clip: int, skip_damaged: bool) -> dict | None:
+    """A clip, or None where it cannot be read and that is to be no error."""
+    try:
+        return source[clip]
+    except DamagedShard as error:
+        if not skip_damaged:
+            raise
+        log.warning("left out: %s", error)
+        return None
 
 
 @dataclass(frozen=True)
@@ -311,6 +340,7 @@ class _EvalBatch:
     seq_len: int
     batch_size: int
     rows: range
+    skip_damaged: bool
 
     def __call__(self, index: int) -> Batch:
         batch = _empty_batch(self.source.skeleton, len(self.rows), self.seq_len)
@@ -321,8 +351,10 @@ class _EvalBatch:
             if window >= len(self.clips):
                 break
             clip, start = int(self.clips[window]), int(self.starts[window])
+            example = _read(self.source, clip, self.skip_damaged)
+            if example is None:
+                continue
             batch["clip"][r], batch["start"][r] = clip, start
-            example = self.source[clip]
             count = min(len(example["data"]) - start, self.seq_len)
             _fill(batch, r, 0, example, start, count, 1, 0)
         _standardize(batch, self.statistics)

@@ -1,4 +1,4 @@
-"""Random access to the clips of a split, in ArrayRecord shards (numpy, no TFDS)."""
+"""Random access to the clips of a split, in ArrayRecord shards, without TFDS."""
 
 import bisect
 import itertools
@@ -6,7 +6,11 @@ import json
 import threading
 from pathlib import Path
 
+import numpy as np
+
 from jaxvq.datasets import schema
+from jaxvq.pose.reader import Pose
+from jaxvq.pose.resample import resample
 from jaxvq.pose.skeleton import Skeleton
 
 # Readers would otherwise read ahead, which random reads do not want, and hand a single record to
@@ -70,6 +74,29 @@ class RecordSource:
                 )
             self._readers[path] = reader
             return reader
+
+
+class ResampledSource:
+    """A source of clips at another frame rate; a build with --fps does that once and for all."""
+
+    def __init__(self, source: RecordSource, fps: float):
+        self.source, self.fps, self.skeleton = source, fps, source.skeleton
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> dict:
+        clip = self.source[index]
+        data = clip["data"].astype(np.float32)
+        pose = Pose(self.skeleton, data, (~clip["mask"]).astype(np.float32), clip["fps"])
+        pose = resample(pose, self.fps)
+        return clip | {"data": pose.data, "mask": pose.mask, "fps": self.fps}
+
+
+def resampled_lengths(lengths: np.ndarray, rates: np.ndarray, fps: float) -> np.ndarray:
+    """int32 (clips,): frames that `resample` makes of clips of these lengths and rates."""
+    frames = np.rint(lengths * np.float64(fps) / rates.astype(np.float64))
+    return np.maximum(frames, 1).astype(np.int32)
 
 
 def find_shards(folder: Path, split: str, length: int) -> dict[str, int]:

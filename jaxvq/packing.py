@@ -1,0 +1,141 @@
+"""Which frames of which clips fill which row of training: pure functions of the row's number.
+
+The lengths of all clips are known, so for each epoch a permutation of the clips and a cumulative
+sum lay them end to end on one long line of frames, and row g of training is the frames
+[g * seq_len, (g + 1) * seq_len) of that line, which binary search finds. Several datasets have a
+line each, and a second permutation says which of them gives row g.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+# Rows in which datasets have exactly their shares; weights are rounded to one part in so many.
+BLOCK = 1000
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which clips to train on. Lengths in frames, after resampling; a maximum of 0 means none.
+
+    min_hands: in how much of a clip a hand must be seen, a mean over both hands.
+    """
+
+    min_frames: int = 0
+    max_frames: int = 0
+    min_hands: float = 0.0
+
+    def __post_init__(self):
+        if not 0 <= self.min_hands <= 1:
+            raise ValueError(f"data.min_hands={self.min_hands}: expected a share from 0 to 1")
+        if self.max_frames and self.max_frames < self.min_frames:
+            raise ValueError(
+                f"data.max_frames={self.max_frames} is below data.min_frames={self.min_frames}"
+            )
+
+    def choose(self, lengths: np.ndarray, hands: Callable[[], np.ndarray]) -> np.ndarray:
+        """int64: the numbers of the clips that pass. hands: asked for only where it matters."""
+        passing = lengths >= self.min_frames
+        if self.max_frames:
+            passing &= lengths <= self.max_frames
+        if self.min_hands:
+            passing &= hands() >= self.min_hands
+        return np.flatnonzero(passing)
+
+
+@dataclass(frozen=True, eq=False)
+class PackingPlan:
+    """Which frames of which clips fill which row; `lengths` are the frames of each clip.
+
+    All epochs have the same number of frames, because crops do not change in length, so the line of
+    frames of epoch e starts at e * frames; a row may reach into the next epoch. On the line each
+    clip takes a multiple of `align` frames, and so does a row.
+    """
+
+    lengths: np.ndarray
+    seq_len: int
+    seed: int
+    align: int = 1
+
+    @functools.cached_property
+    def cropped(self) -> np.ndarray:
+        """int64 (clips,): frames that a clip gives in an epoch."""
+        return np.minimum(self.lengths.astype(np.int64), self.seq_len)
+
+    @functools.cached_property
+    def room(self) -> np.ndarray:
+        """int64 (clips,): frames that a clip takes on the line, with its padding."""
+        return -(-self.cropped // self.align) * self.align
+
+    @functools.cached_property
+    def frames(self) -> int:
+        """Frames of the line in an epoch."""
+        return int(self.room.sum())
+
+    def row(self, index: int) -> list[tuple[int, int, int, int]]:
+        """The fragments of a row: (clip, first frame in the clip, position of that frame, count).
+
+        The position counts from the start of the crop. The counts, rounded up to multiples of
+        `align`, add up to seq_len.
+        """
+        fragments = []
+        start, stop = index * self.seq_len, (index + 1) * self.seq_len
+        while start < stop:
+            epoch, offset = divmod(start, self.frames)
+            order, ends, crops = _epoch(self, epoch)
+            nth = int(np.searchsorted(ends, offset, side="right"))
+            clip = int(order[nth])
+            position = offset - (int(ends[nth]) - int(self.room[clip]))
+            room = min(int(ends[nth]) - offset, stop - start)
+            count = min(room, int(self.cropped[clip]) - position)
+            fragments.append((clip, int(crops[clip]) + position, position, count))
+            start += room
+        return fragments
+
+
+@functools.lru_cache(maxsize=4)
+def _epoch(plan: PackingPlan, epoch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The clips in the order of the epoch, where each ends on its line, first frames of crops."""
+    rng = np.random.default_rng((plan.seed, epoch))
+    order = rng.permutation(len(plan.lengths))
+    spare = plan.lengths - plan.cropped
+    crops = np.floor(rng.random(len(spare)) * (spare + 1)).astype(np.int64)
+    return order, np.cumsum(plan.room[order]), crops
+
+
+@dataclass(frozen=True, eq=False)
+class MixedPlan:
+    """Rows of several plans by turns: in every BLOCK rows each gives the share of its weight."""
+
+    plans: tuple[PackingPlan, ...]
+    weights: tuple[float, ...]
+    seed: int
+
+    @functools.cached_property
+    def counts(self) -> np.ndarray:
+        """int64 (plans,): rows of each in a block; largest remainders make them add up to BLOCK."""
+        shares = np.array(self.weights, float) / sum(self.weights) * BLOCK
+        counts = np.floor(shares).astype(np.int64)
+        last = np.argsort(counts - shares, kind="stable")[: BLOCK - counts.sum()]
+        counts[last] += 1
+        return counts
+
+    def row(self, index: int) -> tuple[int, list[tuple[int, int, int, int]]]:
+        """The number of the plan that gives this row, and the row as `PackingPlan.row` has it."""
+        block, place = divmod(index, BLOCK)
+        owners, ranks = _block(self, block)
+        plan = int(owners[place])
+        return plan, self.plans[plan].row(block * int(self.counts[plan]) + int(ranks[place]))
+
+
+@functools.lru_cache(maxsize=4)
+def _block(mixed: MixedPlan, block: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each row of a block: whose it is, and how many of the same came before it."""
+    owners = np.repeat(np.arange(len(mixed.plans)), mixed.counts)
+    owners = np.random.default_rng((mixed.seed, block, 1)).permutation(owners)
+    order = np.argsort(owners, kind="stable")
+    ranks = np.empty(BLOCK, np.int64)
+    ranks[order] = np.concatenate([np.arange(count) for count in mixed.counts])
+    return owners, ranks
