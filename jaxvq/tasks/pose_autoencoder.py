@@ -158,6 +158,11 @@ class PoseAutoencoder:
         variables, places = {"params": params}, (batch["segment"], batch["position"])
         return self.model.apply(variables, indices, *places, method="decode")
 
+    def codes(self, state, indices):
+        """The quantized latents float32 (b, t, q·n) that tokens stand for."""
+        codes = fsq.indices_to_codes(indices[:, :, 0], self.model.levels)
+        return codes.reshape(*codes.shape[:2], -1)
+
     def reconstruct(self, params, state, batch):
         """decode(encode(batch)) in one pass: standardised poses float32 (b, t, v, c)."""
         return self.model.apply({"params": params}, *_inputs(batch)).pose

@@ -166,6 +166,10 @@ class PoseTokenizer:
         quantizer refines, an index of -1 leaves out its layer."""
         return self._decode(params, self.quantizer.lookup(state, indices[:, :, 0]), batch)
 
+    def codes(self, state, indices):
+        """The quantized latents float32 (b, t', d) that tokens stand for."""
+        return self.quantizer.lookup(state, indices[:, :, 0])
+
     def reconstruct(self, params, state, batch):
         """decode(encode(batch)) in one pass: standardised poses float32 (b, t, v, c)."""
         quantized = self.quantizer.quantize(state, self._encode(params, batch))
