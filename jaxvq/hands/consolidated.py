@@ -203,8 +203,9 @@ class Rows:
         with np.load(self.path, allow_pickle=False) as file:
             origin = {"dataset_name": _Names(file["dataset_names"], file["dataset_idx"]),
                       "frame_idx": file["frame_idx"]}
-            if IMAGE_IDS in members:
-                origin["image_id"] = file[IMAGE_IDS]
+        ids = members.get(IMAGE_IDS)
+        if ids and ids.offset is not None:
+            origin["image_id"] = _Texts(npz.map_rows(ids), ids.dtype)
         return origin
 
 
@@ -217,6 +218,17 @@ class _Names:
 
     def __getitem__(self, rows):
         return self.names[self.index[rows]]
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """A mapped column of texts; only the rows asked for are read."""
+
+    bytes: np.ndarray
+    dtype: np.dtype
+
+    def __getitem__(self, rows):
+        return self.bytes.take(rows, axis=0).view(self.dtype)[:, 0]
 
 
 def _unpacked(member: npz.Member) -> np.memmap:

@@ -27,6 +27,7 @@ class ResidualMLP(nn.Module):
     num_layers: int
     dropout: float
     dtype: jnp.dtype
+    start_at_zero: bool = False  # which a decoder takes for the mean pose
 
     @nn.compact
     def __call__(self, x, train: bool = False):
@@ -37,7 +38,8 @@ class ResidualMLP(nn.Module):
             y = nn.Dropout(self.dropout, deterministic=not train)(y)
             x = x + nn.Dense(self.hidden_dim, dtype=self.dtype, name=f"down_{i}")(y)
         x = nn.LayerNorm(dtype=self.dtype, name="norm")(x)
-        return nn.Dense(self.output_dim, dtype=jnp.float32, name="outputs")(x)
+        init = nn.initializers.zeros if self.start_at_zero else nn.initializers.lecun_normal()
+        return nn.Dense(self.output_dim, dtype=jnp.float32, kernel_init=init, name="outputs")(x)
 
 
 class HandVAE(nn.Module):
@@ -56,7 +58,7 @@ class HandVAE(nn.Module):
     def setup(self):
         sizes = self.hidden_dim, self.num_layers, self.dropout, self.dtype
         self.encoder = ResidualMLP(2 * self.latent_dim, *sizes)
-        self.decoder = ResidualMLP(self.num_features, *sizes)
+        self.decoder = ResidualMLP(self.num_features, *sizes, start_at_zero=True)
 
     def encode(self, x, train: bool = False) -> Posterior:
         mean, log_variance = jnp.split(self.encoder(x, train), 2, -1)
@@ -87,7 +89,7 @@ class HandFSQ(nn.Module):
     def setup(self):
         sizes = self.hidden_dim, self.num_layers, self.dropout, self.dtype
         self.encoder = ResidualMLP(self.num_codebooks * len(self.levels), *sizes)
-        self.decoder = ResidualMLP(self.num_features, *sizes)
+        self.decoder = ResidualMLP(self.num_features, *sizes, start_at_zero=True)
 
     def quantize(self, x, train: bool = False) -> tuple[jax.Array, jax.Array]:
         z = self.encoder(x, train)
