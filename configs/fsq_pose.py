@@ -10,7 +10,7 @@ Variants, after a colon:
               optimizer, schedule and hand weights. Only the positions are those of the frames.
   :runlocal   seconds on a laptop's CPU; what `make demo` and the tests run.
 
-Measured: 300 steps of a small model on 418 clips of real signing (19,491 frames), 75 s on 2 cores,
+Measured: 300 steps of a small model on 421 clips of real signing (19,582 frames), on 2 cores,
 then the 63 test clips (`tools.evaluate`; shoulder widths; mean pose: all .0926, hands .209):
 
     --config configs/fsq_pose.py:runlocal --config.total_steps 300 --config.batch_size 8
