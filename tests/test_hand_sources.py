@@ -149,6 +149,12 @@ def test_tensor_in_a_plain_pickle_whose_size_lies(tmp_path, shared):
         pickles.load_arrays(tmp_path / "a.pkl")
 
 
+def test_grab_has_principal_components_too(tmp_path):
+    np.savez(tmp_path / "a.npz", left_hand_pose=np.zeros((5, 24)), transl=np.zeros((5, 3)))
+    with pytest.raises(ValueError, match="no poses or pose_cam or fullpose.* has 24 numbers, PCA"):
+        sources.read_hands(tmp_path / "a.npz", "smplx165")
+
+
 def test_a_mirrored_hand_is_the_other_hand():
     rng = np.random.default_rng(0)
     hands = sources.Hands(*rng.normal(size=(2, 4, 45)).astype(np.float32), np.ones(4, bool))

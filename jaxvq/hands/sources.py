@@ -113,10 +113,11 @@ def _find(arrays: dict, known: Layout, path: Path) -> np.ndarray:
     names = known.keys or ("",)
     name = next((name for name in names if name in arrays), None)
     if name is None:
-        pca = [f"; {k} has {np.shape(v)[-1]} numbers, PCA components and no joint angles"
-               for k, v in arrays.items() if k == "left_hand_pose" and np.ndim(v) == 2]
+        shape = getattr(arrays.get("left_hand_pose"), "shape", ())
+        pca = (f"; left_hand_pose has {shape[-1]} numbers, PCA components and no joint angles"
+               if len(shape) == 2 and shape[1] < HAND else "")
         raise ValueError(f"{path} has no {' or '.join(names)}; it has "
-                         f"{', '.join(map(str, arrays)) or 'nothing'}{''.join(pca)}")
+                         f"{', '.join(map(str, arrays)) or 'nothing'}{pca}")
     matrix = arrays[name]
     if isinstance(matrix, npz.Member):
         if matrix.dtype.hasobject:
