@@ -19,6 +19,8 @@ import os
 
 from tools import command
 
+LARGE_CORPUS = 563_000  # clips of sign-vq's corpus
+
 
 def parse_arguments(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -84,8 +86,15 @@ def main(argv=None) -> None:
         skeleton=args.skeleton,
         overwrite=args.overwrite,
     )
+    counters = json.loads((folder / "counters.json").read_text())
     print(f"{'built' if built else 'already built'}: {folder}")
-    print(describe(json.loads((folder / "counters.json").read_text()), str(folder)))
+    print(describe(counters, str(folder)))
+    if built:
+        rate = counters["clips_per_second"]
+        hours = LARGE_CORPUS / rate / 3600
+        print(
+            f"  speed:      {rate:,} clips/s; {LARGE_CORPUS:,} clips would take {hours:.1f} hours"
+        )
 
 
 def describe(counters: dict, folder: str) -> str:
@@ -97,6 +106,11 @@ def describe(counters: dict, folder: str) -> str:
     reasons = ", ".join(f"{count} {reason}" for reason, count in counters["skipped"].items())
     if reasons:
         lines.append(f"  skipped:    {reasons}; listed in {os.path.join(folder, 'skipped.jsonl')}")
+    if counters.get("input_changed"):
+        lines.append(
+            "  warning: the input changed while it was read; build again with --overwrite to be "
+            "sure of what is in the dataset"
+        )
     if not counters["splits"]["train"]["clips"]:
         lines.append(
             "  warning: no clip to train on, so the statistics are mean 0 and std 1; "

@@ -137,6 +137,7 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
     def _download_and_prepare(self, dl_manager, download_config) -> None:
         if self.options is None:
             raise ValueError(f"{self.name}: give the builder `options` that name the input")
+        recipe = make_recipe(self.list_inputs(), self.options)
         listed = self.list_clips()
         clips = {clip.key: clip for clip in listed}
         assigned = {
@@ -159,8 +160,8 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
                 build.write_split(split, template)
             build.check_skipped(finished=True)
         build.write_side_files(folder, self.skeleton)
-        recipe = make_recipe(self.list_inputs(), self.options)
-        (folder / "counters.json").write_text(json.dumps(build.counters() | {"recipe": recipe}))
+        counters = build.counters() | {"recipe": recipe, "input_changed": self._changed(recipe)}
+        (folder / "counters.json").write_text(json.dumps(counters))
         infos = [
             tfds.core.SplitInfo(
                 name=split,
@@ -172,6 +173,14 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
             if lengths  # TFDS has no empty splits
         ]
         self.info.set_splits(tfds.core.SplitDict(infos))
+
+    def _changed(self, recipe: dict) -> bool:
+        """Whether the input is another one now. The recipe stays that of the start, so that the
+        next build notices."""
+        try:
+            return make_recipe(self.list_inputs(), self.options) != recipe
+        except (ValueError, OSError):
+            return True
 
 
 def find_builder(corpus: str) -> type[CorpusBuilder]:

@@ -1,10 +1,12 @@
 """Writes the shards and the side files of a dataset, and keeps account of skipped clips."""
 
 import collections
+import contextlib
 import itertools
 import json
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,6 +132,7 @@ class Build:
         self.moments = Accumulator()
 
     def __enter__(self) -> "Build":
+        self.start = time.monotonic()
         self.bar = tqdm(total=self.total, unit="clip", smoothing=0.05, dynamic_ncols=True)
         return self
 
@@ -168,7 +171,7 @@ class Build:
             raise TooManySkipped(self.skipped, self.total, self.max_skipped)
 
     def counters(self) -> dict:
-        """Clips and frames a split, and how many were skipped for which reason."""
+        """Clips and frames a split, how many were skipped for which reason, and how fast it was."""
         reasons = collections.Counter(clip.reason for clip in self.skipped)
         return {
             "splits": {
@@ -176,6 +179,7 @@ class Build:
                 for split, lengths in self.lengths.items()
             },
             "skipped": dict(sorted(reasons.items())),
+            "clips_per_second": round(self.total / max(time.monotonic() - self.start, 1e-6), 1),
         }
 
     def write_side_files(self, folder: Path, skeleton: Skeleton) -> None:
@@ -233,28 +237,42 @@ class _ShardWriter:
             part = self.part + (self.file is None or self.size >= SHARD_BYTES)
         if part != self.part:
             self._open(part)
-        self.file.write(record)
+        with _writing(self.temporary[-1]):
+            self.file.write(record)
         self.size += len(record)
         self.num_bytes += len(record)
         self.lengths[-1] += 1
 
     def _open(self, part: int) -> None:
-        if self.file:
-            self.file.close()
+        self._close_shard()
         folder = Path(self.template.data_dir)
         path = str(folder / f"incomplete.{self.template.split}_{part:05d}")
-        self.file = array_record_module.ArrayRecordWriter(path, self.options)
+        with _writing(path):
+            self.file = array_record_module.ArrayRecordWriter(path, self.options)
         self.part, self.size = part, 0
         self.temporary.append(path)
         self.lengths.append(0)
 
+    def _close_shard(self) -> None:
+        if self.file:
+            with _writing(self.temporary[-1]):  # what does not fit often shows only here
+                self.file.close()
+
     def close(self) -> tuple[list[int], int]:
         """Names the shards; returns the number of records in each, and all bytes."""
-        if self.file:
-            self.file.close()
+        self._close_shard()
         for index, path in enumerate(self.temporary):
             final = self.template.sharded_filepath(
                 shard_index=index, num_shards=len(self.temporary)
             )
             os.replace(path, final)
         return self.lengths, self.num_bytes
+
+
+@contextlib.contextmanager
+def _writing(path: str) -> Iterator[None]:
+    """ArrayRecord's errors, such as that of a full disk, as Python has them."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise OSError(f"cannot write {path}: {error}") from error

@@ -65,9 +65,11 @@ def _wanted(keys: Iterable[str], suffixes: tuple[str, ...]) -> Iterable[str]:
 
 
 def _in_directory(path: Path, suffixes: tuple[str, ...]) -> list[PoseFile]:
-    files = (os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
-    keys = (Path(os.path.relpath(file, path)).as_posix() for file in files)
-    return [PoseFile(key, str(path / key)) for key in _wanted(keys, suffixes)]
+    keys = []
+    for folder, _, names in os.walk(path):  # a call a name would be slow: there may be millions
+        relative = os.path.relpath(folder, path).replace(os.sep, "/")
+        keys += names if relative == "." else [f"{relative}/{name}" for name in names]
+    return [PoseFile(key, os.path.join(path, key)) for key in _wanted(keys, suffixes)]
 
 
 def _in_zip(path: Path, suffixes: tuple[str, ...]) -> list[PoseFile]:

@@ -1,0 +1,31 @@
+"""The benchmark of building prints its table."""
+
+import pytest
+
+from tools import benchmark_building
+
+
+def test_table(tmp_path, capsys):
+    from jaxvq.pose import synthetic
+
+    synthetic.write_corpus(tmp_path, num_clips=3, seed=0)
+    benchmark_building.main(["--input", str(tmp_path), "--clips", "6,3", "--frames", "10",
+                             "--workers", "1"])  # fmt: skip
+    lines = capsys.readouterr().out.splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[:5]]
+    assert [row[:2] for row in cells[2:]] == [
+        ["sign-vq, 1 process", "3"],
+        ["build_dataset, 1 processes", "3"],
+        ["build_dataset, 1 processes", "6"],
+    ]
+    assert all(float(row[2].replace(",", "")) > 0 for row in cells[2:])
+    assert float(cells[3][5]) > 50
+    assert lines[6].startswith("peak at 6 clips / 3 clips: ")
+
+
+def test_wrong_arguments(tmp_path):
+    with pytest.raises(ValueError, match="--clips 0: expected numbers"):
+        benchmark_building.main(["--input", str(tmp_path), "--clips", "0"])
+    (tmp_path / "bad.pose").write_text("no pose")
+    with pytest.raises(ValueError, match="no usable clip"):
+        benchmark_building.main(["--input", str(tmp_path)])

@@ -1,0 +1,125 @@
+"""How fast a corpus is built, against sign-vq's way, and whether memory grows with its size.
+
+    python -m tools.benchmark_building --input DIR_OR_ZIP [--clips 1000,10000] [--workers 2]
+
+Corpora of these sizes are made in a temporary directory: the clips of the input, cut to --frames,
+again and again under other names. tools.build_dataset builds each in a process of its own; the peak
+is that of the largest of its processes, parent or worker. sign-vq's way is a loop over pose-format:
+Pose.read, reduce_holistic, correct_wrists, normalize, and nothing is even stored. Its rate is that
+of one process, as sign-vq runs it. Prints a table in Markdown; hours are for 563,000 such clips.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tools import command
+from tools.build_dataset import LARGE_CORPUS
+
+
+def parse_arguments(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--input", required=True, help="directory or zip of .pose files")
+    add("--clips", default="1000,10000", help="sizes of the corpora (default: %(default)s)")
+    add("--frames", type=int, default=120, help="of a clip, at most (default: %(default)s)")
+    add("--workers", type=int, default=os.cpu_count(), help="processes (default: %(default)s)")
+    args = parser.parse_args(argv)
+    if not all(number.strip().isdigit() and int(number) for number in args.clips.split(",")):
+        raise ValueError(f"--clips {args.clips}: expected numbers such as 1000,10000")
+    args.clips = sorted(int(number) for number in args.clips.split(","))
+    return args
+
+
+def main(argv=None) -> None:
+    """Measures and prints."""
+    args = parse_arguments(argv)
+    with tempfile.TemporaryDirectory(prefix="jaxvq_building_") as folder:
+        originals = write_originals(args.input, args.frames, Path(folder) / "originals")
+        theirs = their_rate(originals)
+        print("| way | clips | clips/s | hours | times as fast | peak MB a process |")
+        print("|---|---:|---:|---:|---:|---:|")
+        print_row("sign-vq, 1 process", len(originals), theirs, 1.0, "")
+        peaks = []
+        for count in args.clips:
+            rate, peak = measure(originals, count, args.workers, Path(folder))
+            peaks.append(peak)
+            name = f"build_dataset, {args.workers} processes"
+            print_row(name, count, rate, rate / theirs, f"{peak:.0f}")
+    print(
+        f"\npeak at {args.clips[-1]:,} clips / {args.clips[0]:,} clips: {peaks[-1] / peaks[0]:.3f}"
+    )
+    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+
+
+def print_row(name: str, count: int, rate: float, ratio: float, peak: str) -> None:
+    hours = LARGE_CORPUS / rate / 3600
+    print(f"| {name} | {count:,} | {rate:,.0f} | {hours:.2f} | {ratio:.1f} | {peak} |", flush=True)
+
+
+def write_originals(source: str, frames: int, folder: Path) -> list[Path]:
+    """The longest 40 usable clips of the input, cut to `frames`."""
+    from jaxvq.pose import files, preprocess, reader, writer
+    from jaxvq.pose.skeleton import HOLISTIC_178
+
+    folder.mkdir()
+    usable = []
+    for clip in files.list_poses(source, (".pose",)):
+        try:
+            content = clip.read()
+            pose = reader.read_pose(content, clip.key)
+            preprocess.preprocess(reader.read_pose(content, clip.key, HOLISTIC_178))
+        except ValueError:
+            continue
+        cut = slice(frames)
+        usable.append(pose.replace(data=pose.data[cut], confidence=pose.confidence[cut]))
+    if not usable:
+        raise ValueError(f"{source}: no usable clip")
+    usable.sort(key=lambda pose: -len(pose.data))
+    paths = []
+    for number, pose in enumerate(usable[:40]):
+        paths.append(folder / f"{number}.pose")
+        writer.write_pose(paths[-1], pose)
+    return paths
+
+
+def their_rate(originals: list[Path]) -> float:
+    """Clips a second of pose-format, after a first clip; what it cannot read takes no time."""
+    from tools.benchmark_preprocessing import _theirs
+
+    contents = [path.read_bytes() for path in originals]
+    _theirs(contents[0])
+    start = time.perf_counter()
+    for content in contents:
+        _theirs(content)
+    return len(contents) / (time.perf_counter() - start)
+
+
+def measure(originals: list[Path], count: int, workers: int, folder: Path) -> tuple[float, float]:
+    """Clips a second of a build of that many, and the peak of its largest process in MB."""
+    corpus = folder / f"corpus_{count}"
+    for number in range(count):
+        path = corpus / f"{number // 1000}" / f"clip_{number}.pose"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.link(originals[number % len(originals)], path)
+    words = [sys.executable, "-m", "tools.build_dataset", "--corpus", "sign_poses",
+             f"--input={corpus}", f"--data_dir={folder / f'data_{count}'}",
+             "--workers", str(workers)]  # fmt: skip
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    output = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise ValueError(f"the build of {count} clips failed: {output}")
+    speed = next(line for line in output.splitlines() if "clips/s" in line)
+    return float(speed.split()[1].replace(",", "")), usage.ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    command.run(main)
