@@ -105,6 +105,20 @@ def test_a_model_brings_what_it_needs_and_nothing_of_its_machine(model, run_dir)
     assert "1000" in card  # the size of the codebook
 
 
+def test_a_model_runs_without_our_code(model, run_dir, corpus):
+    from jax import export
+
+    tokenizer = inference.load(run_dir)
+    pose = inference.preprocess.preprocess(read_pose(sorted(corpus.glob("*.pose"))[2]))[0]
+    program = export.deserialize(bytearray((model / "model.stablehlo").read_bytes()))
+    frames = slice(0, 40)
+    _, indices, _ = program.call(pose.data[None, frames], ~pose.mask[None, frames])
+    data = tokenizer.model.statistics.standardize(pose.data[frames], pose.mask[frames])
+    clip = pose.replace(data=data, confidence=pose.confidence[frames])
+    np.testing.assert_array_equal(indices[:, 0].T, tokenizer.encode_clips([clip])[0][:, 0])
+    assert "checkpoint" not in json.loads((model / "_metadata.json").read_text())
+
+
 def test_metrics_of_the_evaluation(run_dir, terms, tmp_path):
     metrics = tmp_path / "metrics.json"
     metrics.write_text(json.dumps({"checkpoint": "/here", "data_dir": "/there", "step": 12,

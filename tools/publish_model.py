@@ -3,9 +3,10 @@
     python -m tools.publish_model --checkpoint RUN --license FILE --output DIR
     python -m tools.publish_model --checkpoint RUN --license FILE --output DIR --hub USER/NAME
 
-The folder holds the weights, config, skeleton and statistics, the header of its poses, a card with
-what was measured, the licence, and sums of all files. `jaxvq.inference.load`, and with it every
-tool with --model or --checkpoint, takes the folder or hf://USER/NAME and checks the sums.
+The folder holds the weights, config, skeleton and statistics, the header of its poses, StableHLO
+for other programs, a card with what was measured, the licence, and sums of all files.
+`jaxvq.inference.load`, and with it every tool with --model or --checkpoint, takes the folder or
+hf://USER/NAME and checks the sums.
 
 With --hub a DIR that was published before is uploaded as it is. The upload needs huggingface_hub
 (pip install 'jaxvq[hub]') and credentials (`hf auth login`, or HF_TOKEN); the same command
@@ -13,6 +14,7 @@ continues one that broke off.
 """
 
 import argparse
+import json
 from pathlib import Path
 
 from tools import command
@@ -48,6 +50,7 @@ def main(argv=None) -> None:
         "version": args.version,
         "license_file": args.license,
         "metrics": args.metrics,
+        "export": export_stablehlo,
     }
     if args.hub and (args.output / published.MANIFEST).is_file():
         model.check_same(args.checkpoint, args.output, args.version)
@@ -63,6 +66,19 @@ def main(argv=None) -> None:
     elif args.hub:
         url = folder.upload(args.output, args.hub, private=args.private)
         print(f"uploaded: {url} as version {args.version}")
+
+
+def export_stablehlo(tokenizer, folder: Path) -> None:
+    """What tools.export_model writes, without the names of this machine; nothing for a prior."""
+    from tools import export_model
+
+    if not hasattr(tokenizer.task, "codes"):
+        return
+    export_model._need("flatbuffers", "stablehlo", "pip install 'jaxvq[export]'")
+    function = export_model.make_function(tokenizer)
+    (folder / "model.stablehlo").write_bytes(export_model.export_stablehlo(tokenizer, function))
+    described = {k: v for k, v in export_model.describe(tokenizer).items() if k != "checkpoint"}
+    (folder / "_metadata.json").write_text(json.dumps(described, indent=2) + "\n")
 
 
 if __name__ == "__main__":

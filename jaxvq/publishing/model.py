@@ -1,6 +1,7 @@
 """A trained model as a folder: weights without training state, what they need, and a card."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -16,12 +17,20 @@ PLACES = ("checkpoint", "data_dir")  # fields of metrics.json that name folders 
 
 
 def publish(
-    run: str, output: Path, *, name: str, version: str, license_file: Path, metrics: Path | None
+    run: str,
+    output: Path,
+    *,
+    name: str,
+    version: str,
+    license_file: Path,
+    metrics: Path | None,
+    export: Callable[[inference.PoseTokenizer, Path], None],
 ) -> dict:
     """Writes a model to `output`, checks that it loads, and returns its manifest.
 
     run: a run or model folder. metrics: metrics.json of tools.evaluate; default: the last
-    validation of the run. Raises ValueError for a bad input, and then leaves nothing behind.
+    validation of the run. export: writes what programs without this code run into a folder.
+    Raises ValueError for a bad input, and then leaves nothing behind.
     """
     license_text = cards.read_license(license_file)
     tokenizer = inference.load(run)
@@ -43,6 +52,7 @@ def publish(
             note.write_text("complete\n")  # Orbax wrote the names of this machine's folders
         write_header(new / "header.poseheader", model.skeleton)
         save_statistics(new / "pose_normalization.json", model.skeleton, model.statistics)
+        export(tokenizer, new)
         (new / "skeleton.json").write_text(json.dumps(model.skeleton.to_json()))
         (new / "metrics.json").write_text(json.dumps(measured, indent=2) + "\n")
         (new / "LICENSE.txt").write_text(license_text, encoding="utf-8")
@@ -148,8 +158,9 @@ write_pose("Y.pose", tokenizer.decode(tokens))
 
 `checkpoints` holds the weights (Orbax, no pickle), with config, skeleton and statistics;
 `skeleton.json`, `pose_normalization.json` and `header.poseheader` are copies of these for other
-programs; `metrics.json` is the table above. `{published.MANIFEST}` holds size and sha256 of every
-file; loading compares them.
+programs; `metrics.json` is the table above. `model.stablehlo`, where there is one, runs with
+nothing but jax, on CPU, GPU and TPU, as `_metadata.json` says. `{published.MANIFEST}` holds size
+and sha256 of every file; loading compares them.
 
 ## Licence
 

@@ -59,23 +59,23 @@ def _share(rows: list[tuple], column: int) -> str:
     return f"{sum(row[column] * row[3] for row in rows) / frames:.1%}"
 
 
-def histogram(lengths: list[int]) -> str:
-    """Frames a clip as a drawing (SVG) with its numbers."""
-    if not lengths:
-        return "<p>No clips.</p>"
-    counts, edges = np.histogram(lengths, bins=min(BINS, len(set(lengths))))
+def histogram(values: list[int], value: str = "frames", of: str = "clips") -> str:
+    """How often which value occurs, as a drawing (SVG) with its numbers."""
+    if not values:
+        return f"<p>No {of}.</p>"
+    counts, edges = np.histogram(values, bins=min(BINS, len(set(values))))
     width, height = 640 / len(counts), 160 / max(counts.max(), 1)
     bars = "".join(
         f'<rect x="{i * width:.1f}" y="{160 - count * height:.1f}" width="{width * 0.9:.1f}" '
-        f'height="{count * height:.1f}" fill="#46a"><title>{edges[i]:.0f} to {edges[i + 1]:.0f} '
-        f"frames: {count} clips</title></rect>"
+        f'height="{count * height:.1f}" fill="#46a"><title>{value} {edges[i]:.0f} to '
+        f"{edges[i + 1]:.0f}: {count} {of}</title></rect>"
         for i, count in enumerate(counts)
     )
-    low, middle, high = np.percentile(lengths, (0, 50, 100))
+    low, middle, high = np.percentile(values, (0, 50, 100))
     return (
-        f'<svg viewBox="0 0 640 160" width="640" role="img" aria-label="lengths">{bars}</svg>'
-        f"<p>{low:.0f} to {high:.0f} frames, half of the clips below {middle:.0f}; the highest "
-        f"bar is {counts.max()} clips.</p>"
+        f'<svg viewBox="0 0 640 160" width="640" role="img" aria-label="{value}">{bars}</svg>'
+        f"<p>{value} {low:.0f} to {high:.0f}, half of the {of} below {middle:.0f}; the highest "
+        f"bar is {counts.max()} {of}.</p>"
     )
 
 

@@ -1,0 +1,64 @@
+"""The notebook: its form, and a run from its first cell to its last."""
+
+import ast
+import json
+import re
+
+import pytest
+from conftest import REPOSITORY
+
+NOTEBOOK = REPOSITORY / "tools/colab/evaluate.ipynb"
+
+
+@pytest.fixture
+def notebook() -> dict:
+    return json.loads(NOTEBOOK.read_text(encoding="utf-8"))
+
+
+def test_it_is_short_and_stored_without_outputs(notebook):
+    assert len(notebook["cells"]) <= 15
+    for cell in notebook["cells"]:
+        assert len(cell["source"]) < 15
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == [] and cell["execution_count"] is None
+    assert "colab.research.google.com/github/" in "".join(notebook["cells"][0]["source"])
+
+
+def test_it_calls_only_public_names(notebook):
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] != "code":
+            continue
+        assert not re.search(r"\b_[a-z]\w*", source), source
+        tree = ast.parse(re.sub(r"^\s*%.*$", "    pass", source, flags=re.MULTILINE))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "jaxvq":
+                __import__(node.module, fromlist=[alias.name for alias in node.names])
+
+
+def test_it_runs(notebook, run_dir, data_dir, corpus, tmp_path, monkeypatch):
+    nbclient = pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    import nbformat
+
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY), prepend=":")
+    (parameters,) = [
+        cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", [])
+    ]
+    names = [line.split(" = ")[0] for line in parameters["source"]]
+    assert names == ["MODEL", "POSES", "DATASET"]
+    parameters["source"] = f"MODEL = {str(run_dir)!r}\nPOSES = ''\nDATASET = {str(data_dir)!r}"
+    cells = nbformat.from_dict(notebook)
+    for cell in cells["cells"]:
+        cell["source"] = "".join(cell["source"])
+    nbclient.NotebookClient(
+        cells, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
+    outputs = [output for cell in cells["cells"] for output in cell.get("outputs", [])]
+    shown = json.dumps(outputs)
+    assert shown.count('"image/gif"') == 2 or shown.count("image/gif") >= 2
+    assert "bits a frame" in shown and "<svg" in shown
+    assert re.search(r"% of the points were missing, 0.0% are now", shown)
+    metrics = outputs[-1]["data"]["text/plain"]
+    assert "mpjpe/all" in metrics and "code_utilization" in metrics
+    assert (tmp_path / "decoded.pose").stat().st_size > 1000
