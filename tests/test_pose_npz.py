@@ -175,6 +175,26 @@ def test_all_commands_serve_this_model_and_skeleton(run, tmp_path):
         tokenizer.encode(clip.replace(skeleton=SKELETONS["holistic_178"]))
 
 
+def test_evaluation_counts_layers_and_draws(run, tmp_path):
+    evaluate.main(["--checkpoint", str(run), "--output_dir", str(tmp_path), "--visualize",
+                   "--num_videos", "1"])  # fmt: skip
+    values = json.loads((tmp_path / "metrics.json").read_text())
+    assert values["mpjpe_layers/2"] == pytest.approx(values["mpjpe/all"], rel=1e-4)
+    assert values["mpjpe_layers/1"] != values["mpjpe_layers/2"]
+    # 133 x 2 numbers of 32 bits a frame against two codes of 4 bits every two frames.
+    assert values["compression"] == 133 * 2 * 32 / 4
+    assert values["rmse"] == pytest.approx(values["mse"] ** 0.5)
+    books = [values[f"code_utilization/{n}"] for n in (1, 2)]
+    assert values["code_utilization"] == pytest.approx(sum(books) / 2)
+    results = json.loads((tmp_path / "evaluation_results.json").read_text())
+    assert len(results["point_errors"]) == 133
+    # 20 and 33 frames are 10 and 17 steps.
+    assert [sum(book) for book in results["code_counts"]] == [27, 27]
+    for name in ("point_errors.svg", "code_usage.svg", "sequence_test_0.png", "index.html",
+                 "animation_test_0.html", "evaluation_report.md"):  # fmt: skip
+        assert (tmp_path / name).stat().st_size > 500
+
+
 def test_windows_of_a_long_clip_are_the_clip(run):
     tokenizer = inference.load(run)
     clip = tokenizer.standardize(load_sample(npz(poses=poses(700)), "clip", SKELETON))[0]

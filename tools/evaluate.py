@@ -1,8 +1,11 @@
-"""Measures a model on a split of a dataset: metrics.json, and with --visualize videos and a page.
+"""Measures a model on a split of a dataset, and with --visualize draws what it does.
 
     python -m tools.evaluate --checkpoint RUN --split test --output_dir OUT [--visualize]
 
-The dataset is the one that the run was trained on; --data_dir names another one.
+OUT gets metrics.json, evaluation_results.json (also the error of each point and the use of each
+code) and evaluation_report.md; with --visualize videos, pictures, pages that play the clips, and
+index.html, which shows all of it. The dataset is the one that the run was trained on; --data_dir
+names another one.
 """
 
 import argparse
@@ -52,7 +55,8 @@ def main(argv=None) -> int:
 
     progress = tqdm(range(len(source)), unit="clip", desc=split)
     clips = (tokenizer.from_record(source[i]) for i in progress)
-    values = reconstruction.evaluate(tokenizer, clips)
+    evaluation = reconstruction.evaluate(tokenizer, clips)
+    values = evaluation.values
     output = Path(args.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     result = {
@@ -63,24 +67,55 @@ def main(argv=None) -> int:
         **values,
     }
     _write_json(output / "metrics.json", result)
+    _write_json(output / "evaluation_results.json", result | _details(tokenizer, evaluation))
+    page.write_report(output / "evaluation_report.md", metrics=values, about=result)
     for key, value in values.items():
         print(f"{key:24} {value:.5g}")
 
     if args.visualize:
         records = [source[i] for i in range(min(args.num_videos, len(source)))]
-        paths = video.write_videos(
-            tokenizer, [tokenizer.from_record(r) for r in records], output / "videos", split
-        )
+        clips = [tokenizer.from_record(r) for r in records]
+        paths = video.write_videos(tokenizer, clips, output / "videos", split)
+        drawn = _draw(tokenizer, evaluation, clips, output, split)
         captions = [f"{r['id']}: {len(r['data'])} frames at {r['fps']:.4g} fps" for r in records]
         page.write_page(
             output / "index.html",
             metrics=values,
             videos=paths,
             captions=captions,
+            pictures=drawn,
             title=f"{split}: {values['clips']} clips, step {tokenizer.model.step}",
         )
         print(f"videos and page: {output / 'index.html'}")
     return 0
+
+
+def _details(tokenizer, evaluation) -> dict:
+    """What the pictures show, as numbers."""
+    names = [" ".join(name) for name in tokenizer.model.skeleton.names]
+    errors = [None if error != error else error for error in evaluation.point_errors.tolist()]
+    return {
+        "point_errors": dict(zip(names, errors, strict=True)),
+        "code_counts": evaluation.code_counts.tolist(),
+    }
+
+
+def _draw(tokenizer, evaluation, clips, output: Path, split: str) -> list[Path]:
+    """Pictures of the whole split and of each clip; returns them for the page."""
+    from jaxvq.evaluators import animation, pictures
+
+    model = tokenizer.model
+    drawn = [output / "point_errors.svg"]
+    pictures.write_point_errors(drawn[0], evaluation.point_errors, model.statistics, model.skeleton)
+    if evaluation.code_counts.size:
+        drawn.append(output / "code_usage.svg")
+        pictures.write_code_usage(drawn[1], evaluation.code_counts, tokenizer.task.num_codes)
+    for i, (clip, data) in enumerate(zip(clips, tokenizer.reconstruct_clips(clips), strict=True)):
+        pair = pictures.normalised_pair(tokenizer, clip, data)
+        drawn.append(output / f"sequence_{split}_{i}.png")
+        pictures.write_strip(drawn[-1], *pair)
+        animation.write_animation(output / f"animation_{split}_{i}.html", *pair, f"{split} {i}")
+    return drawn
 
 
 def _write_json(path: Path, values: dict) -> None:

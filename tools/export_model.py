@@ -97,7 +97,7 @@ def make_function(tokenizer):
             "pose": jnp.where(visible[..., None], (pose - mean) / std, 0),
             "visible": visible,
             "segment": ones,
-            "position": jnp.cumsum(ones, 1) - 1,
+            "position": jnp.cumsum(ones, axis=1) - 1,
         }
         indices = task.encode(params, state, batch)
         decoded = task.decode(params, state, indices, batch) * scale + mean

@@ -18,6 +18,12 @@ code { background: #f4f4f4; padding: .1rem .3rem; }
 MEANING = {
     "mpjpe/all": "mean distance of a point, in shoulder widths",
     "mpjpe/hands": "hands, relative to their wrist",
+    "mpjpe_layers/1": "with the first layer of the tokens only",
+    "mse": "mean square of a coordinate's error, in shoulder widths",
+    "mae": "mean size of a coordinate's error, in shoulder widths",
+    "rmse": "root of mse",
+    "mse_standardized": "mean square of a coordinate's error, in standard deviations",
+    "compression": "bits of float32 coordinates over bits of tokens",
     "mpjpe_mean_pose/all": "the same if every frame were the mean pose",
     "pck/0.05": "share of points closer than 0.05 shoulder widths",
     "code_utilization": "percent of the codes in use",
@@ -25,10 +31,29 @@ MEANING = {
 }
 
 
+KINDS = {".gif": "image/gif", ".png": "image/png", ".svg": "image/svg+xml"}
+
+
+def write_report(path, *, metrics: dict[str, float], about: dict) -> None:
+    """The numbers as Markdown, under what they are about (checkpoint, step, data_dir, split)."""
+    lines = [f"# {about['split']} of {about['data_dir']}", ""]
+    lines += [f"{about['checkpoint']}, step {about['step']}", "", "| | | |", "|---|---|---:|"]
+    lines += [f"| {key} | {MEANING.get(key, '')} | {v:.5g} |" for key, v in metrics.items()]
+    temporary = Path(f"{path}.tmp")
+    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
 def write_page(
-    path, *, title: str, metrics: dict[str, float], videos: list[Path], captions: list[str]
+    path,
+    *,
+    title: str,
+    metrics: dict[str, float],
+    videos: list[Path],
+    captions: list[str],
+    pictures: list[Path] = (),
 ) -> None:
-    """Writes the page; the GIFs are embedded, so it can be sent as one file."""
+    """Writes the page; GIFs and pictures are embedded, so it can be sent as one file."""
     rows = "\n".join(
         f"<tr><td>{html.escape(key)}</td><td>{html.escape(MEANING.get(key, ''))}</td>"
         f"<td>{value:.4g}</td></tr>"
@@ -39,6 +64,11 @@ def write_page(
         f'{base64.b64encode(video.read_bytes()).decode()}">'
         f"<figcaption>{html.escape(caption)}</figcaption></figure>"
         for video, caption in zip(videos, captions, strict=True)
+    )
+    figures += "".join(
+        f'\n<figure><img alt="{p.stem}" src="data:{KINDS[p.suffix]};base64,'
+        f'{base64.b64encode(p.read_bytes()).decode()}"><figcaption>{p.stem}</figcaption></figure>'
+        for p in pictures
     )
     page = f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>

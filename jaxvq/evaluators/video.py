@@ -4,8 +4,9 @@ import shutil
 from pathlib import Path
 
 from jaxvq import checkpoint, parallel
+from jaxvq.evaluators.pictures import normalised_pair
 from jaxvq.inference import PoseTokenizer
-from jaxvq.pose import draw, preprocess
+from jaxvq.pose import draw
 from jaxvq.pose.reader import Pose
 
 MAX_FRAMES = 512  # of one video: a GIF of a longer clip is too large to look at
@@ -24,11 +25,7 @@ def write_videos(tokenizer: PoseTokenizer, clips: list[Pose], directory, name: s
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     for i, (clip, data) in enumerate(zip(clips, tokenizer.reconstruct_clips(clips), strict=True)):
-        original = tokenizer.unstandardize(clip.data, clip.fps).replace(confidence=clip.confidence)
-        predicted = tokenizer.unstandardize(data, clip.fps)
-        frames = draw.side_by_side(
-            preprocess.unshift_hands(original), preprocess.unshift_hands(predicted)
-        )
+        frames = draw.side_by_side(*normalised_pair(tokenizer, clip, data))
         draw.write_gif(temporary / f"{name}_{i}.gif", frames, clip.fps)
     shutil.rmtree(directory, ignore_errors=True)
     temporary.rename(directory)

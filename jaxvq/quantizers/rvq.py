@@ -72,35 +72,28 @@ def quantize(
     indices are those of all layers.
     """
     x = x.astype(jnp.float32)
-    if active is None:
-        active = jnp.ones((*x.shape[:-1], len(codes)), bool)
-
-    def layer(carry, inputs):
-        residual, total = carry
-        book, rows, on = inputs
-        index = nearest(residual, book, rows)
-        code = jax.lax.stop_gradient(book[index])
-        distance = jnp.where(on, jnp.square(residual - code).mean(-1), 0)
-        return (residual - code, total + jnp.where(on[..., None], code, 0)), (index, distance)
-
-    start = (x, jnp.zeros_like(x))
-    layers = (codes, jnp.asarray(used), jnp.moveaxis(active, -1, 0))
-    (_, total), (indices, distances) = jax.lax.scan(layer, start, layers)
+    residual, total, indices = x, jnp.zeros_like(x), []
+    commitment, count = 0.0, 0.0
+    for layer, (book, rows) in enumerate(zip(codes, used, strict=True)):
+        indices.append(nearest(residual, book, rows))
+        code = jax.lax.stop_gradient(book[indices[-1]])
+        distance = jnp.square(residual - code).mean(-1)
+        residual = residual - code
+        on = jnp.ones(x.shape[:-1], bool) if active is None else active[..., layer]
+        total = total + jnp.where(on[..., None], code, 0)
+        commitment, count = commitment + jnp.where(on, distance, 0), count + on
     # x - stop_gradient(x) is exactly 0: the result is the codes to the last bit.
     total = total + (x - jax.lax.stop_gradient(x))
-    commitment = distances.sum(0) / jnp.maximum(active.sum(-1), 1)
-    return Quantized(total, jnp.moveaxis(indices, 0, -1), commitment)
+    return Quantized(total, jnp.stack(indices, -1), commitment / jnp.maximum(count, 1))
 
 
 def lookup(indices: jax.Array, codes: jax.Array) -> jax.Array:
     """The sum of the codes, float32 (…, d), that int (…, q) stand for; -1 leaves a layer out."""
-
-    def layer(total, inputs):
-        book, index = inputs
-        return total + jnp.where((index >= 0)[..., None], book[jnp.maximum(index, 0)], 0), None
-
-    start = jnp.zeros((*indices.shape[:-1], codes.shape[-1]), jnp.float32)
-    return jax.lax.scan(layer, start, (codes, jnp.moveaxis(indices, -1, 0)))[0]
+    total = jnp.zeros((*indices.shape[:-1], codes.shape[-1]), jnp.float32)
+    for layer, book in enumerate(codes):
+        index = indices[..., layer]
+        total = total + jnp.where((index >= 0)[..., None], book[jnp.maximum(index, 0)], 0)
+    return total
 
 
 def nearest(x: jax.Array, book: jax.Array, used: jax.Array) -> jax.Array:

@@ -84,6 +84,7 @@ class PoseAutoencoder:
 
     downsample = 1
     context = 0
+    refines = False
 
     @property
     def num_codes(self) -> tuple[int, ...]:

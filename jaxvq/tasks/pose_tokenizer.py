@@ -88,6 +88,11 @@ class PoseTokenizer:
         return self.model.context
 
     @property
+    def refines(self) -> bool:
+        """Whether each layer refines the one before, and -1 leaves a layer out of `decode`."""
+        return self.quantizer.refines
+
+    @property
     def num_codes(self) -> tuple[int, ...]:
         """Number of codes of each of the s·q codebooks."""
         return self.quantizer.num_codes
