@@ -127,15 +127,31 @@ def test_sigterm_saves_and_ends_with_code_0(data_dir, tmp_path):
     assert checkpoint.load_model(tmp_path).step == steps(tmp_path)[0]
 
 
-def test_two_processes_train_like_one(data_dir, tmp_path):
+def start_two(data_dir, workdir, *flags) -> list[subprocess.Popen]:
+    """Two hosts of two devices each, on this machine."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
-        address = f"localhost:{free.getsockname()[1]}"
-    processes = [
-        start(command(data_dir, tmp_path / "two", "--coordinator", address, "--num_processes=2",
-                      f"--process_id={i}"), devices=2)
+        several = ["--coordinator", f"localhost:{free.getsockname()[1]}", "--num_processes=2"]
+    return [
+        start(command(data_dir, workdir, *flags, *several, f"--process_id={i}"), devices=2)
         for i in range(2)
-    ]  # fmt: skip
+    ]
+
+
+def test_sigterm_to_one_of_two_hosts_stops_both_at_one_step(data_dir, tmp_path):
+    flags = ["--config.total_steps=100000", "--config.checkpoint_every=100000",
+             "--config.eval_every=100000"]  # fmt: skip
+    processes = start_two(data_dir, tmp_path, *flags)
+    metrics = tmp_path / "metrics.jsonl"
+    wait_for(lambda: metrics.exists() and lines(tmp_path), processes[0])
+    processes[1].send_signal(signal.SIGTERM)
+    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert len(steps(tmp_path)) == 1
+
+
+def test_two_processes_train_like_one(data_dir, tmp_path):
+    processes = start_two(data_dir, tmp_path / "two")
     outputs = [process.communicate(timeout=240)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     train(tiny_config(data_dir, eval_videos=0), tmp_path / "one")  # four devices in this process
