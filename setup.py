@@ -39,6 +39,7 @@ setup(
         ],
         "hub": ["huggingface_hub", "mlcroissant"],
         "export": ["flatbuffers"],  # jax writes StableHLO with it
+        "beam": ["apache-beam"],
         "gpu": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
         "wandb": ["wandb"],

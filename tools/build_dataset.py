@@ -54,6 +54,9 @@ def parse_arguments(argv=None) -> argparse.Namespace:
     add("--compact", action="store_true",
         help="half the size, for slower reads: see docs/data.md")  # fmt: skip
     add("--workers", type=int, default=os.cpu_count(), help="processes (default: %(default)s)")
+    add("--beam_pipeline_options", metavar="OPTIONS",
+        help="build on Apache Beam (pip install 'jaxvq[beam]') with these options, such as "
+        "runner=DirectRunner,direct_running_mode=multi_processing; see docs/data.md")  # fmt: skip
     add("--overwrite", action="store_true", help="replace a dataset that is already built")
     return parser.parse_args(argv)
 
@@ -77,6 +80,7 @@ def main(argv=None) -> None:
         hand_threshold=args.hand_threshold,
         splits_dir=args.splits_dir,
         compact=args.compact,
+        beam_pipeline_options=args.beam_pipeline_options,
     )
     folder, built = building.build(
         args.corpus,

@@ -42,6 +42,7 @@ class Options:
     hand_threshold: float = 0.05
     splits_dir: str | None = None
     compact: bool = False
+    beam_pipeline_options: str | None = None
 
     def __post_init__(self):
         if self.num_shards is not None and self.num_shards < 1:
@@ -156,8 +157,14 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
             num_workers=self.options.workers,
             compact=self.options.compact,
         ) as build:
-            for split, template in templates.items():
-                build.write_split(split, template)
+            if self.options.beam_pipeline_options is None:
+                for split, template in templates.items():
+                    build.write_split(split, template)
+            else:
+                beam_build = _import_beam_build()
+                beam_build.write_splits(
+                    build, encode, templates, self.options.beam_pipeline_options
+                )
             build.check_skipped(finished=True)
         build.write_side_files(folder, self.skeleton)
         counters = build.counters() | {"recipe": recipe, "input_changed": self._changed(recipe)}
@@ -181,6 +188,16 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
             return make_recipe(self.list_inputs(), self.options) != recipe
         except (ValueError, OSError):
             return True
+
+
+def _import_beam_build():
+    try:
+        from jaxvq.datasets import beam_build
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"--beam_pipeline_options needs Apache Beam: pip install 'jaxvq[beam]' ({error})"
+        ) from error
+    return beam_build
 
 
 def find_builder(corpus: str) -> type[CorpusBuilder]:

@@ -143,24 +143,34 @@ class Build:
     def write_split(self, split: str, template) -> None:
         """Writes the records of the next split to shards with the names of the TFDS template."""
         self.bar.set_description(split)
-        self.lengths[split] = []
-        fps, hands = self.tables[f"{split}_fps"], self.tables[f"{split}_hands"] = [], []
+        self.start_split(split)
         count = len(self.clips[split])
         records = _ShardWriter(template, self.num_shards, count, self.writer_options)
         for index, clip in enumerate(itertools.islice(self.encoded, count)):
+            self.account(split, clip)
             if clip.reason:
-                self.skipped.append(clip)
-                self.bar.set_postfix(skipped=len(self.skipped))
                 self.check_skipped(finished=False)
             else:
                 records.write(index, clip.record)
-                self.lengths[split].append(clip.length)
-                fps.append(clip.fps)
-                hands.append(clip.hands)
                 if split == "train":
                     self.moments.merge(clip.moments)
-            self.bar.update()
         self.shard_lengths[split], self.num_bytes[split] = records.close()
+
+    def start_split(self, split: str) -> None:
+        """Before the first clip of a split is accounted for."""
+        self.lengths[split] = []
+        self.tables |= {f"{split}_fps": [], f"{split}_hands": []}
+
+    def account(self, split: str, clip: Encoded) -> None:
+        """Takes down a clip that is in the shards, or why it is not."""
+        self.bar.update()
+        if clip.reason:
+            self.skipped.append(clip)
+            self.bar.set_postfix(skipped=len(self.skipped))
+            return
+        self.lengths[split].append(clip.length)
+        self.tables[f"{split}_fps"].append(clip.fps)
+        self.tables[f"{split}_hands"].append(clip.hands)
 
     def check_skipped(self, *, finished: bool) -> None:
         """Raises TooManySkipped above the limit: at the end, or as soon as it is hopeless."""
@@ -237,7 +247,7 @@ class _ShardWriter:
             part = self.part + (self.file is None or self.size >= SHARD_BYTES)
         if part != self.part:
             self._open(part)
-        with _writing(self.temporary[-1]):
+        with writing(self.temporary[-1]):
             self.file.write(record)
         self.size += len(record)
         self.num_bytes += len(record)
@@ -247,7 +257,7 @@ class _ShardWriter:
         self._close_shard()
         folder = Path(self.template.data_dir)
         path = str(folder / f"incomplete.{self.template.split}_{part:05d}")
-        with _writing(path):
+        with writing(path):
             self.file = array_record_module.ArrayRecordWriter(path, self.options)
         self.part, self.size = part, 0
         self.temporary.append(path)
@@ -255,7 +265,7 @@ class _ShardWriter:
 
     def _close_shard(self) -> None:
         if self.file:
-            with _writing(self.temporary[-1]):  # what does not fit often shows only here
+            with writing(self.temporary[-1]):  # what does not fit often shows only here
                 self.file.close()
 
     def close(self) -> tuple[list[int], int]:
@@ -270,7 +280,7 @@ class _ShardWriter:
 
 
 @contextlib.contextmanager
-def _writing(path: str) -> Iterator[None]:
+def writing(path: str | Path) -> Iterator[None]:
     """ArrayRecord's errors, such as that of a full disk, as Python has them."""
     try:
         yield

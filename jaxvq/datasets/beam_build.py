@@ -1,0 +1,131 @@
+"""Writes the shards of a dataset on Apache Beam: on one machine, or on many that share a folder.
+
+Every clip's place is known before anything is read, so a worker is given a whole shard: it reads
+the clips in their order and writes the file. Nothing is shuffled between machines, and the shards
+are those of a local build with the same --num_shards. Beam only gets the numbers of the shards; the
+list of the clips of each, and what came of it, are small files in the dataset's folder.
+"""
+
+import functools
+import os
+import pickle
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from array_record.python import array_record_module
+
+from jaxvq.datasets.shards import Build, Encoded, Encoder, writing
+from jaxvq.pose.statistics import Accumulator
+
+# A shard that is the work of one worker: some 300 MB of clips of 120 frames.
+CLIPS_A_SHARD = 2000
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard to write, in the folder of an unfinished dataset."""
+
+    folder: str
+    split: str
+    number: int
+
+    def path(self, kind: str) -> Path:
+        """kind: "clips" (the list), "records" (the shard) or "result"."""
+        return Path(self.folder) / f"incomplete.{kind}_{self.split}_{self.number:05d}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a shard: clips without their records, size, and moments of what was stored."""
+
+    clips: list[Encoded]
+    num_bytes: int
+    moments: Accumulator
+
+
+def parse_options(text: str) -> PipelineOptions:
+    """Options of a Beam pipeline, separated by commas or spaces: "runner=DirectRunner,…"."""
+    words = [word for word in re.split(r"[,\s]+", text) if word]
+    return PipelineOptions([word if word.startswith("--") else f"--{word}" for word in words])
+
+
+def write_splits(build: Build, encode: Encoder, templates: dict, options: str) -> None:
+    """Writes all splits of `build` and gives it what `Build.write_split` would.
+
+    templates: split -> TFDS' names of the shards. Raises ValueError if the pipeline fails.
+    """
+    shards = []
+    for split, template in templates.items():
+        clips = build.clips[split]
+        count = build.num_shards or -(-len(clips) // CLIPS_A_SHARD)
+        for number in range(count):
+            shard = Shard(str(template.data_dir), split, number)
+            # As a local build has it: clip i is in shard i * count // clips.
+            first, stop = (-(-(n * len(clips)) // count) for n in (number, number + 1))
+            if first < stop:
+                shard.path("clips").write_bytes(pickle.dumps(clips[first:stop]))
+                shards.append(shard)
+    write = functools.partial(write_shard, encode=encode, writer_options=build.writer_options)
+    try:
+        with beam.Pipeline(options=parse_options(options)) as pipeline:
+            _ = (
+                pipeline
+                | "Shards" >> beam.Create(shards, reshuffle=False)
+                | "Spread" >> beam.Reshuffle()
+                | "Write" >> beam.Map(write)
+            )
+    except RuntimeError as error:  # Beam's, with the traceback of the worker in it
+        raise ValueError(f"the Beam pipeline failed: {error}") from error
+    for split, template in templates.items():
+        _gather(build, split, template, [shard for shard in shards if shard.split == split])
+
+
+def write_shard(shard: Shard, encode: Encoder, writer_options: str) -> None:
+    """Runs on a worker; done again after a failure, it replaces what it wrote before."""
+    clips, num_bytes, moments, writer = [], 0, Accumulator(), None
+    records = shard.path("records")
+    temporary = records.with_name(f"{records.name}.{os.getpid()}")
+    for clip in pickle.loads(shard.path("clips").read_bytes()):
+        encoded = encode(clip)
+        if encoded.reason:
+            beam.metrics.Metrics.counter("jaxvq", f"skipped: {encoded.reason}").inc()
+        else:
+            beam.metrics.Metrics.counter("jaxvq", "clips").inc()
+            with writing(temporary):
+                writer = writer or array_record_module.ArrayRecordWriter(
+                    str(temporary), writer_options
+                )
+                writer.write(encoded.record)
+            num_bytes += len(encoded.record)
+            moments.merge(encoded.moments)
+        clips.append(replace(encoded, record=b"", moments=None))
+    if writer:
+        with writing(temporary):
+            writer.close()
+        os.replace(temporary, records)
+    shard.path("result").write_bytes(pickle.dumps(Result(clips, num_bytes, moments)))
+
+
+def _gather(build: Build, split: str, template, shards: list[Shard]) -> None:
+    """Accounts for what the workers wrote, and gives the shards their names."""
+    results = [pickle.loads(shard.path("result").read_bytes()) for shard in shards]
+    build.start_split(split)
+    for result in results:
+        for clip in result.clips:
+            build.account(split, clip)
+        if split == "train":
+            build.moments.merge(result.moments)
+    build.num_bytes[split] = sum(result.num_bytes for result in results)
+    written = [shard for shard, result in zip(shards, results, strict=True) if result.num_bytes]
+    build.shard_lengths[split] = [
+        sum(not clip.reason for clip in result.clips) for result in results if result.num_bytes
+    ]
+    for number, shard in enumerate(written):
+        final = template.sharded_filepath(shard_index=number, num_shards=len(written))
+        os.replace(shard.path("records"), final)
+    for shard in shards:
+        for kind in ("clips", "result"):
+            shard.path(kind).unlink()

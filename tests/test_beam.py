@@ -1,0 +1,58 @@
+"""A build on Apache Beam stores what a local one does."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxvq import input_pipeline
+from jaxvq.datasets import building
+from tests import clips
+from tests.test_datasets_building import assert_same, contents, options
+from tools import build_dataset
+
+
+def test_without_beam_it_says_what_to_install(tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    monkeypatch.delitem(sys.modules, "jaxvq.datasets.beam_build", raising=False)
+    clips.write_clips(tmp_path / "in", [3])
+    with pytest.raises(ValueError, match="needs Apache Beam: pip install 'jaxvq.beam.'"):
+        building.build("sign_poses", tmp_path, options(tmp_path / "in", beam_pipeline_options=""))
+
+
+@pytest.mark.parametrize("mode", ["in_memory", "multi_processing"])
+def test_same_content_as_a_local_build(tmp_path, capsys, mode):
+    pytest.importorskip("apache_beam")
+    clips.write_clips(tmp_path / "in", [3 + i % 5 for i in range(25)])
+    (tmp_path / "in/bad.pose").write_text("no pose")
+    common = ["--corpus", "sign_poses", "--input", str(tmp_path / "in"), "--num_shards", "3",
+              "--workers", "1", "--max_skipped", "0.1"]  # fmt: skip
+    beam_options = f"runner=DirectRunner,direct_num_workers=2,direct_running_mode={mode}"
+    build_dataset.main([*common, "--data_dir", str(tmp_path / "local")])
+    build_dataset.main([*common, "--data_dir", str(tmp_path / "beam"),
+                        "--beam_pipeline_options", beam_options])  # fmt: skip
+    assert "1 malformed" in capsys.readouterr().out
+    local, beam = (input_pipeline.open_dataset(tmp_path / name) for name in ("local", "beam"))
+    assert_same(contents(local.path), contents(beam.path))
+    names = sorted(path.name for path in local.path.iterdir())
+    assert names == sorted(path.name for path in beam.path.iterdir())
+    with np.load(local.path / "lengths.npz") as one, np.load(beam.path / "lengths.npz") as other:
+        assert {k: v.tolist() for k, v in one.items()} == {k: v.tolist() for k, v in other.items()}
+    np.testing.assert_allclose(local.statistics.mean, beam.statistics.mean, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(local.statistics.std, beam.statistics.std, rtol=1e-6)
+    assert (local.path / "skipped.jsonl").read_text() == (beam.path / "skipped.jsonl").read_text()
+    counters = [json.loads((d.path / "counters.json").read_text()) for d in (local, beam)]
+    assert counters[0]["splits"] == counters[1]["splits"]
+    assert counters[0]["skipped"] == counters[1]["skipped"]
+
+
+def test_too_many_skipped(tmp_path):
+    pytest.importorskip("apache_beam")
+    clips.write_clips(tmp_path / "in", [3, 4])
+    (tmp_path / "in/bad.pose").write_text("no pose")
+    with pytest.raises(ValueError, match="1 of 3 clips cannot be used"):
+        building.build(
+            "sign_poses", tmp_path / "data", options(tmp_path / "in", beam_pipeline_options="")
+        )
