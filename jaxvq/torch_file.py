@@ -2,8 +2,11 @@
 
 checkpoint = load_torch_zip("model.ckpt")       # since PyTorch 1.6; tensors become Tensor
 checkpoint["state_dict"]["bias"].numpy()
+
+What a plain pickle of tensors calls, torch.storage._load_from_bytes, is load_legacy_storage.
 """
 
+import io
 import math
 import zipfile
 from collections.abc import Callable
@@ -27,6 +30,11 @@ _STORAGES = {
     "ByteStorage": "u1",
     "BoolStorage": "?",
 }
+
+# How torch.save's format from before the zip files starts.
+LEGACY_MAGIC, LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+# A few hundred bytes stand before the numbers of a storage.
+_MAX_HEADER = 4096
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,40 @@ def torch_storage(kind: Global, size: int, read: Callable[[], bytes], byteorder=
     if expect(size, int) < 0:
         raise ValueError(f"a {name} cannot have {size} elements")
     return Storage(name, size, read, byteorder)
+
+
+def load_legacy_storage(read: Callable[[int, int], bytes]) -> Storage:
+    """The storage that torch.storage._load_from_bytes would return: torch.save's older format.
+
+    Five small pickles (magic number, protocol, system, the storage's kind, key and size, the keys
+    that follow), the size once more, then the elements.
+
+    Args:
+      read: (offset, size) -> that part of the bytes, shorter at their end.
+    """
+    header = io.BytesIO(read(0, _MAX_HEADER))
+    magic, protocol, system = (load_pickle(header, {}) for _ in range(3))
+    if (magic, protocol) != (LEGACY_MAGIC, LEGACY_PROTOCOL) or not isinstance(system, dict):
+        raise ValueError("a tensor is not in the older format of torch.save")
+    kinds = {("torch", kind): None for kind in _STORAGES}
+    kind, key, size = load_pickle(header, kinds, persistent_load=_legacy_reference)
+    keys, count = load_pickle(header, {}), header.read(8)
+    if keys != [key] or count != size.to_bytes(8, "little", signed=True):
+        raise ValueError(f"a storage of {size} elements, but the file announces another number")
+    start, itemsize = header.tell(), _itemsize(kind)
+    byteorder = "<" if system.get("little_endian", True) else ">"
+    return torch_storage(kind, size, lambda: read(start, size * itemsize), byteorder)
+
+
+def _legacy_reference(identity) -> tuple:
+    what, kind, key, _device, size, view = expect(identity, tuple)
+    if what != "storage" or view is not None:
+        raise ValueError("a tensor does not refer to a whole storage")
+    return kind, expect(key, str), expect(size, int)
+
+
+def _itemsize(kind: Global) -> int:
+    return np.dtype(_STORAGES.get(expect(kind, Global).name, "u1")).itemsize
 
 
 def _rebuild_tensor(storage, offset, shape, strides, *_unused) -> Tensor:

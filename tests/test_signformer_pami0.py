@@ -213,7 +213,7 @@ def test_a_hostile_pickle_runs_nothing(tmp_path, deep):
     target = tmp_path / "owned"
     content = [Hostile(os.system, (f"touch {target}",))]
     if deep:  # inside the bytes that torch.load would unpickle
-        header = pickle.dumps(pami0._MAGIC, 2) + pickle.dumps(1001, 2) + pickle.dumps(content, 2)
+        header = pickle.dumps(pami0.LEGACY_MAGIC, 2) + pickle.dumps(1001, 2) + pickle.dumps(content, 2)
         load = (
             b"ctorch.storage\n_load_from_bytes\n" + pickle.BINBYTES + struct.pack("<I", len(header))
         )

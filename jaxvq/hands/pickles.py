@@ -4,9 +4,7 @@ Motion data is passed around as pickled dicts of arrays, plain or in PyTorch's z
 read by `safe_pickle`, which refuses whatever is not on the list below.
 """
 
-import io
 import re
-import struct
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from jaxvq.safe_pickle import Allowed, expect, load_pickle
-from jaxvq.torch_file import TORCH_GLOBALS, Storage, Tensor, load_torch_zip, torch_storage
+from jaxvq.torch_file import (
+    TORCH_GLOBALS,
+    Storage,
+    Tensor,
+    load_legacy_storage,
+    load_torch_zip,
+)
 
-_MAGIC = 0x1950A86A20F9469CFC6C  # starts torch.save's format from before the zip files
 _PLAIN_DTYPE = re.compile(r"[fiub][1248]")
 
 
@@ -41,8 +44,9 @@ def load_arrays(path: str | Path) -> dict:
             raise type(error)(f"{path}: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, expected a dict of arrays")
-    return {key: value.numpy() if isinstance(value, Tensor) else value
-            for key, value in content.items()}
+    return {
+        key: value.numpy() if isinstance(value, Tensor) else value for key, value in content.items()
+    }
 
 
 def _dtype(code, *_flags) -> np.dtype:
@@ -83,19 +87,9 @@ def _set_state(target, state):
 
 
 def _load_from_bytes(content) -> Storage:
-    """A tensor's numbers, as PyTorch puts them into a plain pickle: four pickles, then bytes."""
-    file = io.BytesIO(expect(content, bytes))
-    magic, _protocol, system = (load_pickle(file, {}) for _ in range(3))
-    if magic != _MAGIC:
-        raise ValueError("a tensor is not in the older format of torch.save")
-    kinds = {name: None for name in TORCH_GLOBALS if name[0] == "torch"}
-    _what, kind, _key, _device, size, *_ = load_pickle(file, kinds, persistent_load=tuple)
-    load_pickle(file, {})  # the key once more
-    (written,) = struct.unpack("<q", file.read(8))
-    if written != size:
-        raise ValueError(f"a storage of {size} elements, but {written} are in the file")
-    little = expect(system, dict).get("little_endian", True)
-    return torch_storage(kind, size, file.read, "<" if little else ">")
+    """A tensor's numbers, as PyTorch puts them into a plain pickle."""
+    content = expect(content, bytes)
+    return load_legacy_storage(lambda offset, size: content[offset : offset + size])
 
 
 _NUMPY_GLOBALS: Allowed = {

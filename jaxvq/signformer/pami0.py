@@ -27,11 +27,16 @@ from typing import BinaryIO
 import numpy as np
 
 from jaxvq.safe_pickle import Allowed, expect, load_pickle
-from jaxvq.torch_file import TORCH_GLOBALS, Storage, Tensor, torch_storage
+from jaxvq.torch_file import (
+    LEGACY_MAGIC,
+    LEGACY_PROTOCOL,
+    TORCH_GLOBALS,
+    Storage,
+    Tensor,
+    load_legacy_storage,
+)
 
 TEXTS = ("text", "gloss", "signer", "name")
-# The start of what torch.save wrote before PyTorch 1.6, as numbers in pickles of their own.
-_MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 # Signformer's loader adds this and then takes frames whose feature 0 is not 0 as visible.
 _SHIFT = np.float32(1e-8)
 
@@ -141,7 +146,7 @@ def _pair(first: int, second: int) -> bytes:
 def _storage_bytes(array: np.ndarray) -> bytes:
     """A torch.FloatStorage in the older format of torch.save."""
     system = {
-        "protocol_version": _PROTOCOL,
+        "protocol_version": LEGACY_PROTOCOL,
         "little_endian": True,
         "type_sizes": {"short": 2, "int": 4, "long": 4},
     }
@@ -156,7 +161,7 @@ def _storage_bytes(array: np.ndarray) -> bytes:
     )
     return b"".join(
         (
-            *(pickle.dumps(value, 2) for value in (_MAGIC, _PROTOCOL, system)),
+            *(pickle.dumps(value, 2) for value in (LEGACY_MAGIC, LEGACY_PROTOCOL, system)),
             reference,
             pickle.dumps(["0"], 2),
             struct.pack("<q", array.size),
@@ -249,30 +254,7 @@ def _sample(item) -> Sample:
 
 def _load_from_bytes(content) -> Storage:
     """The storage that torch.storage._load_from_bytes would return."""
-    header = io.BytesIO(expect(content, _Kept).read(0, _MAX_HEADER))
-    magic, protocol, system = (load_pickle(header, {}) for _ in range(3))
-    if (magic, protocol) != (_MAGIC, _PROTOCOL) or not isinstance(system, dict):
-        raise ValueError("a tensor is not in the older format of torch.save")
-    kind, key, size = load_pickle(header, _STORAGES, persistent_load=_reference)
-    (keys, (written,)) = load_pickle(header, {}), struct.unpack("<q", header.read(8))
-    if keys != [key] or written != size:
-        raise ValueError(f"a storage of {size} elements, but {written} are in the file")
-    start, byteorder = header.tell(), "<" if system.get("little_endian", True) else ">"
-
-    def read() -> bytes:
-        return content.read(start, content.size - start)
-
-    return torch_storage(kind, size, read, byteorder)
+    return load_legacy_storage(expect(content, _Kept).read)
 
 
-def _reference(identity) -> tuple:
-    what, kind, key, _device, size, view = expect(identity, tuple)
-    if what != "storage" or view is not None:
-        raise ValueError("a tensor does not refer to a whole storage")
-    return kind, expect(key, str), expect(size, int)
-
-
-# Before the numbers of a storage come a few hundred bytes.
-_MAX_HEADER = 4096
-_STORAGES: Allowed = {name: what for name, what in TORCH_GLOBALS.items() if name[0] == "torch"}
 _GLOBALS: Allowed = TORCH_GLOBALS | {("torch.storage", "_load_from_bytes"): _load_from_bytes}
