@@ -134,8 +134,8 @@ class PoseTokenizer:
         quantized = self.quantizer.quantize(state, latents, active)
         predicted = self._decode(params, quantized.codes, batch, train, keys)
 
-        errors = self._errors(params, predicted, latents, quantized, batch)
-        weights = self._weights(batch)
+        errors = self.errors(params, predicted, latents, quantized, batch)
+        weights = self.weights(batch)
         loss, sums = 0.0, {}
         for name, error in errors.items():
             count = None if totals is None else totals[name]
@@ -159,7 +159,7 @@ class PoseTokenizer:
     def totals(self, batch) -> dict:
         """What each term's sum over this batch is divided by; it does not hang on parameters."""
         names = (name for name, weight in self.term_weights.items() if weight)
-        weights = self._weights(batch)
+        weights = self.weights(batch)
         return {name: jnp.sum(weights[name], dtype=jnp.float32) for name in names}
 
     def encode(self, params, state, batch):
@@ -188,8 +188,8 @@ class PoseTokenizer:
         inputs = (codes, batch["segment"], train)
         return self.model.apply({"params": params}, *inputs, rngs=rngs, method="decode")
 
-    def _errors(self, params, predicted, latents, quantized, batch) -> dict:
-        """Term -> its error wherever there is one, in the shapes of `_weights`."""
+    def errors(self, params, predicted, latents, quantized, batch) -> dict:
+        """Term -> its error wherever there is one, in the shapes of `weights`."""
         target, kind, wanted = batch["pose"], self.loss_type, self.term_weights
         errors = {"reconstruction": losses.point_error(predicted, target, kind)}
         if wanted["quantization"]:
@@ -209,7 +209,7 @@ class PoseTokenizer:
             errors["perceptual"] = jnp.square(seen - jax.lax.stop_gradient(latents)).mean(-1)
         return errors
 
-    def _weights(self, batch) -> dict:
+    def weights(self, batch) -> dict:
         """Term -> what each of its errors weighs; 0 where something is missing."""
         visible, segment = _visible(batch), batch["segment"]
         _, moved = losses.differences(batch["pose"], visible, segment)

@@ -1,0 +1,94 @@
+"""How long a training step of a config takes to compile and to run, on made-up poses.
+
+    python -m tools.benchmark_step --config configs/stgcn_rvq.py:default [--skeleton NAME]
+
+Prints device, parameters, compile time, the median step and frames a second. No data are needed.
+"""
+
+import argparse
+import importlib.util
+import time
+from pathlib import Path
+
+from tools import command
+
+
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser(
+        "tools.benchmark_step",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", default="configs/stgcn_rvq.py", help="a config, with :variant")
+    parser.add_argument("--skeleton", default="coco_wholebody_133", help="of the made-up poses")
+    parser.add_argument("--steps", type=int, default=10, help="steps to time (default 10)")
+    args = parser.parse_args(argv)
+    if args.steps < 1:
+        raise ValueError(f"--steps {args.steps}: expected 1 or more")
+
+    import jax
+    import numpy as np
+
+    from jaxvq import optim, parallel
+    from jaxvq.pose.skeletons import SKELETONS
+    from jaxvq.pose.statistics import Statistics
+    from jaxvq.tasks import make_task
+
+    if args.skeleton not in SKELETONS:
+        raise ValueError(f"--skeleton {args.skeleton}: choose from {', '.join(SKELETONS)}")
+    config, skeleton = load_config(args.config), SKELETONS[args.skeleton]
+    shape = (skeleton.num_points, skeleton.num_dims)
+    task = make_task(config, skeleton, Statistics(np.zeros(shape), np.ones(shape)))
+    optimizer, _ = optim.make_optimizer(config.optim, config.total_steps)
+    batch = made_up_batch(config.batch_size, config.data.seq_len, shape)
+    state = parallel.init_train_state(
+        task, optimizer, jax.random.key(0), batch, ema=config.optim.ema_decay > 0
+    )
+    parameters = sum(x.size for x in jax.tree.leaves(state.params))
+    step = parallel.make_train_step(
+        task, optimizer, seed=0, ema_decay=config.optim.ema_decay, accumulate=config.accumulate
+    )
+    state, batch = parallel.replicate(state), parallel.shard(batch)
+    times = []
+    for _ in range(args.steps + 1):
+        started = time.monotonic()
+        state, sums = jax.block_until_ready(step(state, batch))
+        times.append(time.monotonic() - started)
+    median = float(np.median(times[1:]))
+    frames = config.batch_size * config.data.seq_len
+    print(f"{args.config}: {config.batch_size} x {config.data.seq_len} frames x {shape[0]} points")
+    print(f"devices     {jax.device_count()} x {jax.devices()[0].device_kind}")
+    print(f"parameters  {parameters / 1e6:.2f} M")
+    print(f"compile     {times[0] - median:.1f} s")
+    print(f"step        {median * 1000:.1f} ms, {frames / median:,.0f} frames a second")
+    return 0
+
+
+def load_config(name: str):
+    """The config of FILE or FILE:variant."""
+    path, _, variant = name.partition(":")
+    if not Path(path).is_file():
+        raise ValueError(f"--config {path}: no such file")
+    spec = importlib.util.spec_from_file_location("config_file", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(variant)
+
+
+def made_up_batch(rows: int, frames: int, shape: tuple[int, int]) -> dict:
+    """Random poses of full rows, one clip each."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    visible = rng.random((rows, frames, shape[0])) < 0.9
+    pose = rng.normal(size=(rows, frames, *shape)) * visible[..., None]
+    return {
+        "pose": pose.astype(np.float32),
+        "visible": visible,
+        "segment": np.ones((rows, frames), np.int32),
+        "position": np.tile(np.arange(frames, dtype=np.int32), (rows, 1)),
+    }
+
+
+if __name__ == "__main__":
+    command.run(main)
