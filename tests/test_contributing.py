@@ -20,9 +20,9 @@ SKELETON = SKELETONS["lsfb_75"]
 
 
 def example(name: str, monkeypatch):
-    """The code of an example as a module, as if it stood in a file of that name."""
+    """The code of an example as a module, as if it were a file (the folder of which TFDS reads)."""
     code = re.search(rf"### A {name}\n.*?```python\n(.*?)```", TEXT, re.S)[1]
-    module = types.ModuleType(f"example.{name}_dataset_builder")
+    module = types.ModuleType(f"jaxvq.datasets.pose_npz.{name}_dataset_builder")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     exec(compile(code, f"CONTRIBUTING.md:{name}", "exec"), module.__dict__)
     return module
