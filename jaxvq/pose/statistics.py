@@ -64,15 +64,18 @@ class Accumulator:
 
     def add(self, data: np.ndarray, mask: np.ndarray) -> None:
         """Adds frames: data (t, v, c), mask bool (t, v), True = missing."""
-        seen = ~mask[..., None]
-        count = seen.sum(axis=0, dtype=np.float64)
-        clean = np.where(seen, data, 0).astype(np.float64)
+        seen = ~mask
+        count = seen.sum(axis=0, dtype=np.float64)[:, None]
         # Deviations from the first seen value: exact for constants, and stable for all others.
-        first = np.take_along_axis(clean, seen.argmax(axis=0)[None], axis=0)[0]
-        shifted = np.where(seen, clean - first, 0)
-        shift = shifted.sum(axis=0) / np.maximum(count, 1)
-        deviation = np.where(seen, (shifted - shift) ** 2, 0).sum(axis=0)
-        self.merge(Accumulator(count, first + shift, deviation))
+        first = data[seen.argmax(axis=0), np.arange(data.shape[1])].astype(np.float64)
+        first[count[:, 0] == 0] = 0
+        shifted = data.astype(np.float64)
+        shifted -= first
+        shifted[mask] = 0
+        total = shifted.sum(axis=0)
+        shift = total / np.maximum(count, 1)
+        deviation = np.einsum("tvc,tvc->vc", shifted, shifted) - total * shift
+        self.merge(Accumulator(count, first + shift, np.maximum(deviation, 0)))
 
     def merge(self, other: "Accumulator") -> None:
         """Adds what another accumulator has gathered."""
