@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 # Inputs a task: enough to make the cost of a task small, few enough to bound the memory.
-CHUNK = 16
+CHUNK = 4
 
 _function: Callable | None = None  # in a worker: what it was started for
 
