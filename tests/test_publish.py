@@ -16,7 +16,8 @@ from jaxvq.pose.reader import read_pose
 from jaxvq.publishing import cards, dataset, folder, page
 from tools import publish_dataset, publish_model
 
-# Reads a published dataset where jaxvq cannot be imported, and takes the sums as the card says.
+CORPORA = sorted(p.parent.name for p in REPOSITORY.glob("jaxvq/datasets/*/*_dataset_builder.py"))
+# Reads published datasets where jaxvq cannot be imported, and takes the sums as the card says.
 FOREIGN = """
 import hashlib, json, sys
 class Absent:
@@ -26,20 +27,23 @@ class Absent:
 sys.meta_path.insert(0, Absent())
 import numpy as np
 import tensorflow_datasets as tfds
-builder = tfds.builder_from_directory(sys.argv[1])
-sums = {}
-for split in builder.info.splits:
-    digest = hashlib.sha256()
-    for record in builder.as_data_source(split):
-        for name, value in sorted(record.items()):
-            if isinstance(value, bytes):
-                digest.update(f"{name} text {len(value)}\\n".encode() + value)
-            else:
-                value = np.asarray(value, builder.info.features[name].np_dtype)
-                digest.update(f"{name} {value.dtype} {value.shape}\\n".encode() + value.tobytes())
-    sums[split] = [len(builder.as_data_source(split)), digest.hexdigest()]
+results = []
+for folder in sys.argv[1:]:
+  builder = tfds.builder_from_directory(folder)
+  sums = {}
+  for split in builder.info.splits:
+      digest = hashlib.sha256()
+      for record in builder.as_data_source(split):
+          for name, value in sorted(record.items()):
+              if isinstance(value, bytes):
+                  digest.update(f"{name} text {len(value)}\\n".encode() + value)
+              else:
+                  value = np.asarray(value, builder.info.features[name].np_dtype)
+                  digest.update(f"{name} {value.dtype} {value.shape}\\n".encode() + value.tobytes())
+      sums[split] = [len(builder.as_data_source(split)), digest.hexdigest()]
+  results.append([sums, builder.info.redistribution_info.license])
 assert "tensorflow" not in sys.modules
-print(json.dumps([sums, builder.info.redistribution_info.license]))
+print(json.dumps(results))
 """
 
 
@@ -180,17 +184,80 @@ def test_a_run_without_measurement_is_refused(run_dir, terms, tmp_path):
 # --------------------------------------------------------------------------------- datasets
 
 
-def test_others_read_it_without_our_code(poses, data_dir, tmp_path):
-    result = subprocess.run(
-        [sys.executable, "-c", FOREIGN, str(poses)], cwd=tmp_path, capture_output=True, text=True
-    )
+def read_elsewhere(*folders) -> list:
+    """Of each folder: sums by split, and the licence, as a process without our code finds them."""
+    words = [sys.executable, "-c", FOREIGN, *map(str, folders)]
+    result = subprocess.run(words, cwd=folders[0].parent, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-2000:]
-    sums, license_title = json.loads(result.stdout.splitlines()[-1])
-    content = json.loads((poses / "MANIFEST.json").read_text())["content"]
-    assert sums == {name: [s["records"], s["sha256"]] for name, s in content.items()}
-    assert license_title == "Terms of the Test Corpus"
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def content(folder) -> dict:
+    """The same as its manifest has it."""
+    manifest = json.loads((folder / "MANIFEST.json").read_text())
+    return {name: [s["records"], s["sha256"]] for name, s in manifest["content"].items()}
+
+
+def test_others_read_it_without_our_code(poses, data_dir):
+    assert read_elsewhere(poses) == [[content(poses), "Terms of the Test Corpus"]]
     before, after = input_pipeline.open_dataset(data_dir), input_pipeline.open_dataset(poses)
     assert before.fingerprint == after.fingerprint
+
+
+def build_others(root) -> list[str]:
+    """Tiny instances of the corpora that are no `.pose` files, below root/data; their names."""
+    import test_pose_npz
+    from hands import synthetic_hands
+    from signformer_corpus import write_how2sign, write_lsfb
+    from test_sentence_datasets import write_samples
+
+    from jaxvq.datasets import building
+    from jaxvq.hands import npz, splits
+
+    sizes = {"train": 2, "val": 1, "test": 1}
+    inputs = {"how2sign_openpose": write_how2sign(root / "how2sign", sizes),
+              "lsfb_cont": write_lsfb(root / "lsfb", sizes)}  # fmt: skip
+    inputs["pami0"] = root / "x.pami0"
+    write_samples(root / "x.pami0.train.part0", ("one", np.ones((2, 1024))))
+    inputs["pose_npz"] = root / "npz"
+    inputs["pose_npz"].mkdir()
+    (root / "npz/a.npz").write_bytes(test_pose_npz.npz(poses=test_pose_npz.poses()))
+    inputs["hand_prior"] = root / "hands"
+    hands = synthetic_hands(np.random.default_rng(0), 300)
+    npz.write_npz(root / "hands/GRAB.npz", {npz.LEFT: hands[:, :45], npz.RIGHT: hands[:, 45:]})
+    drawn = splits.Recipe({"high": ["GRAB"], "medium": [], "low": []},
+                          {"high": 200, "medium": 0, "low": 0},
+                          {"train": 0.8, "val": 0.1, "test": 0.1})  # fmt: skip
+    splits.save(splits.plan(npz.count_frames(root / "hands"), drawn), root / "splits")
+    for corpus, source in inputs.items():
+        more = {"splits_dir": str(root / "splits")} if corpus == "hand_prior" else {}
+        building.build(corpus, root / "data", building.Options(str(source), workers=1, **more))
+    return list(inputs)
+
+
+def test_a_tiny_instance_of_every_other_corpus(terms, tmp_path):
+    corpora = build_others(tmp_path)
+    assert {*corpora, "sign_poses"} == set(CORPORA)
+    outputs = []
+    for corpus in corpora:
+        outputs.append(tmp_path / "published" / corpus)
+        publish_dataset.main(["--data_dir", str(tmp_path / "data"), "--corpus", corpus,
+                              "--license", str(terms), "--output", str(outputs[-1])])  # fmt: skip
+        card = (outputs[-1] / "README.md").read_text()
+        assert "### Licence and access" in card  # of the original data
+        drawn = "data:image/gif" in (outputs[-1] / "index.html").read_text()
+        assert drawn == (corpus not in ("pami0", "hand_prior"))
+    found = read_elsewhere(*outputs)
+    assert found == [[content(folder), "Terms of the Test Corpus"] for folder in outputs]
+
+
+def test_what_only_our_code_reads_is_not_published(corpus, terms, tmp_path):
+    from tools import build_dataset
+
+    source = ["--corpus", "sign_poses", "--input", str(corpus / "sub"), "--workers", "1"]
+    build_dataset.main([*source, "--data_dir", str(tmp_path / "data"), "--compact"])
+    with pytest.raises(ValueError, match="built with --compact, which TFDS alone cannot read"):
+        publish_dataset.main(words(tmp_path / "data", terms, tmp_path / "out"))
 
 
 def test_the_card_and_the_page_of_a_dataset(poses, data_dir):
@@ -426,8 +493,6 @@ def test_without_the_client_one_line_says_how_to_get_it(monkeypatch):
 
 
 # ---------------------------------------------------------------------------- corpus folders
-
-CORPORA = sorted(p.parent.name for p in REPOSITORY.glob("jaxvq/datasets/*/*_dataset_builder.py"))
 
 
 @pytest.mark.parametrize("corpus", CORPORA)

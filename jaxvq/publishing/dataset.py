@@ -116,6 +116,11 @@ def read_info(path: Path) -> dict:
     missing = [s for names in shards.values() for s in names if not (path / s).is_file()]
     if missing:
         raise ValueError(f"{path}: {missing[0]} is missing; build the dataset again")
+    if '"jaxvq.' in (path / "features.json").read_text():
+        raise ValueError(
+            f"{path} was built with --compact, which TFDS alone cannot read; build it without, "
+            "into another --data_dir, and publish that"
+        )
     terms = Path(building.__file__).parent / content["name"] / "TERMS.md"
     return {
         "corpus": content["name"],
