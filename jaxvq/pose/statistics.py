@@ -71,7 +71,7 @@ class Accumulator:
         first[count[:, 0] == 0] = 0
         shifted = data.astype(np.float64)
         shifted -= first
-        shifted[mask] = 0
+        shifted.reshape(-1, shifted.shape[-1])[np.flatnonzero(mask)] = 0  # faster than by mask
         total = shifted.sum(axis=0)
         shift = total / np.maximum(count, 1)
         deviation = np.einsum("tvc,tvc->vc", shifted, shifted) - total * shift
