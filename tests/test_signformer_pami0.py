@@ -213,7 +213,8 @@ def test_a_hostile_pickle_runs_nothing(tmp_path, deep):
     target = tmp_path / "owned"
     content = [Hostile(os.system, (f"touch {target}",))]
     if deep:  # inside the bytes that torch.load would unpickle
-        header = pickle.dumps(pami0.LEGACY_MAGIC, 2) + pickle.dumps(1001, 2) + pickle.dumps(content, 2)
+        numbers = (pami0.LEGACY_MAGIC, pami0.LEGACY_PROTOCOL)
+        header = b"".join(pickle.dumps(value, 2) for value in (*numbers, content))
         load = (
             b"ctorch.storage\n_load_from_bytes\n" + pickle.BINBYTES + struct.pack("<I", len(header))
         )
