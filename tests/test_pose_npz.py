@@ -3,11 +3,12 @@
 import io
 import json
 
+import jax
 import numpy as np
 import pytest
 
 from configs.stgcn_rvq import get_config
-from jaxvq import inference, input_pipeline
+from jaxvq import checkpoint, inference, input_pipeline
 from jaxvq.datasets.pose_npz.pose_npz_dataset_builder import load_sample
 from jaxvq.pose.reader import read_pose
 from jaxvq.pose.skeletons import SKELETONS
@@ -97,15 +98,20 @@ def built(tmp_path_factory):
     return folder / "data", build
 
 
-@pytest.fixture(scope="module")
-def run(built, tmp_path_factory):
+def tiny_config(data_dir, total_steps=12):
     config = get_config("runlocal")
-    config.data.dir, config.total_steps = str(built[0]), 12
+    config.data.dir, config.total_steps = str(data_dir), total_steps
     config.update(log_every=6, eval_every=12, checkpoint_every=12)
     config.model.update(hidden_dim=16)
     config.quantizer.update(codebook_size=16, code_dim=4)
+    config.optim.schedule = "constant"
+    return config.lock()
+
+
+@pytest.fixture(scope="module")
+def run(built, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run")
-    train(config.lock(), workdir)
+    train(tiny_config(built[0]), workdir)
     return workdir
 
 
@@ -193,6 +199,16 @@ def test_evaluation_counts_layers_and_draws(run, tmp_path):
     for name in ("point_errors.svg", "code_usage.svg", "sequence_test_0.png", "index.html",
                  "animation_test_0.html", "evaluation_report.md"):  # fmt: skip
         assert (tmp_path / name).stat().st_size > 500
+
+
+def test_continued_training_is_the_same_to_the_last_bit(built, run, tmp_path):
+    for steps in (5, 12):
+        train(tiny_config(built[0], steps), tmp_path)
+    whole, parts = (checkpoint.load_model(folder) for folder in (run, tmp_path))
+    assert int(parts.state["steps"]) == 12
+    trees = ((model.params, model.state) for model in (whole, parts))
+    for a, b in zip(*map(jax.tree.leaves, trees), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_windows_of_a_long_clip_are_the_clip(run):
