@@ -14,6 +14,7 @@ setup(
         "absl-py",
         "array_record",
         "flax>=0.12",
+        "fsspec",
         "grain>=0.2.18",
         "importlib_resources",  # tensorflow-datasets imports it without declaring it
         "jax>=0.10",
@@ -40,6 +41,7 @@ setup(
         "hub": ["huggingface_hub", "mlcroissant"],
         "export": ["flatbuffers"],  # jax writes StableHLO with it
         "beam": ["apache-beam"],
+        "gcs": ["gcsfs"],
         "gpu": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
         "wandb": ["wandb"],

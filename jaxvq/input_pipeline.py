@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxvq import remote
 from jaxvq.datasets import records, schema
 from jaxvq.datasets.records import DamagedShard, RecordSource, ResampledSource
 from jaxvq.hands.skeleton import HAND_ROTATIONS
@@ -93,10 +94,13 @@ class Dataset:
 def open_dataset(data_dir: str | Path) -> Dataset:
     """The dataset that tools.build_dataset made at data_dir, or the only one anywhere below it.
 
-    Raises ValueError if there is none, there are several, or it is not complete.
+    From an address such as gs://bucket/folder it is copied to the local disk first. Raises
+    ValueError if there is none, there are several, or it is not complete.
     """
     from jaxvq.hands.pipeline import HandDataset  # which builds on this module
 
+    if remote.is_remote(data_dir):
+        data_dir = remote.fetch(str(data_dir))
     path = _find(Path(data_dir))
     try:
         with np.load(path / "lengths.npz") as stored:

@@ -67,6 +67,7 @@ def main(argv=None) -> None:
     from absl import logging
 
     logging.set_verbosity(logging.ERROR)  # TFDS warns of every config that is not in its list
+    from jaxvq import remote
     from jaxvq.datasets import building
 
     options = building.Options(
@@ -90,7 +91,7 @@ def main(argv=None) -> None:
         skeleton=args.skeleton,
         overwrite=args.overwrite,
     )
-    counters = json.loads((folder / "counters.json").read_text())
+    counters = json.loads(remote.read_bytes(f"{folder}/counters.json"))
     print(f"{'built' if built else 'already built'}: {folder}")
     print(describe(counters, str(folder)))
     if built:

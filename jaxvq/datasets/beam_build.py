@@ -13,8 +13,6 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
 from array_record.python import array_record_module
 
 from jaxvq.datasets.shards import Build, Encoded, Encoder, writing
@@ -46,10 +44,21 @@ class Result:
     moments: Accumulator
 
 
-def parse_options(text: str) -> PipelineOptions:
-    """Options of a Beam pipeline, separated by commas or spaces: "runner=DirectRunner,…"."""
+def import_beam():
+    """The module apache_beam; ValueError that says how to install it."""
+    try:
+        import apache_beam
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"--beam_pipeline_options needs Apache Beam: pip install 'jaxvq[beam]' ({error})"
+        ) from error
+    return apache_beam
+
+
+def parse_options(text: str) -> list[str]:
+    """Flags of a Beam pipeline, from "runner=DirectRunner,…", separated by commas or spaces."""
     words = [word for word in re.split(r"[,\s]+", text) if word]
-    return PipelineOptions([word if word.startswith("--") else f"--{word}" for word in words])
+    return [word if word.startswith("--") else f"--{word}" for word in words]
 
 
 def write_splits(build: Build, encode: Encoder, templates: dict, options: str) -> None:
@@ -57,6 +66,8 @@ def write_splits(build: Build, encode: Encoder, templates: dict, options: str) -
 
     templates: split -> TFDS' names of the shards. Raises ValueError if the pipeline fails.
     """
+    beam = import_beam()
+    flags = beam.options.pipeline_options.PipelineOptions(parse_options(options))
     shards = []
     for split, template in templates.items():
         clips = build.clips[split]
@@ -70,7 +81,7 @@ def write_splits(build: Build, encode: Encoder, templates: dict, options: str) -
                 shards.append(shard)
     write = functools.partial(write_shard, encode=encode, writer_options=build.writer_options)
     try:
-        with beam.Pipeline(options=parse_options(options)) as pipeline:
+        with beam.Pipeline(options=flags) as pipeline:
             _ = (
                 pipeline
                 | "Shards" >> beam.Create(shards, reshuffle=False)
@@ -85,6 +96,7 @@ def write_splits(build: Build, encode: Encoder, templates: dict, options: str) -
 
 def write_shard(shard: Shard, encode: Encoder, writer_options: str) -> None:
     """Runs on a worker; done again after a failure, it replaces what it wrote before."""
+    beam = import_beam()
     clips, num_bytes, moments, writer = [], 0, Accumulator(), None
     records = shard.path("records")
     temporary = records.with_name(f"{records.name}.{os.getpid()}")

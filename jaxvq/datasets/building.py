@@ -16,6 +16,7 @@ import importlib
 import json
 import os
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import dataset_builder
 
-from jaxvq.datasets import compact, schema, shards, splits
+from jaxvq import remote
+from jaxvq.datasets import beam_build, compact, schema, shards, splits
 from jaxvq.pose.skeleton import Skeleton
 
 
@@ -161,7 +163,6 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
                 for split, template in templates.items():
                     build.write_split(split, template)
             else:
-                beam_build = _import_beam_build()
                 beam_build.write_splits(
                     build, encode, templates, self.options.beam_pipeline_options
                 )
@@ -190,16 +191,6 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
             return True
 
 
-def _import_beam_build():
-    try:
-        from jaxvq.datasets import beam_build
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"--beam_pipeline_options needs Apache Beam: pip install 'jaxvq[beam]' ({error})"
-        ) from error
-    return beam_build
-
-
 def find_builder(corpus: str) -> type[CorpusBuilder]:
     """The Builder of jaxvq/datasets/<corpus>; ValueError that lists what there is."""
     files = Path(__file__).parent.glob("*/*_dataset_builder.py")
@@ -218,8 +209,11 @@ def build(
     skeleton: str | None = None,
     overwrite: bool = False,
     skipped_list: Path | None = None,
-) -> tuple[Path, bool]:
+) -> tuple[Path | str, bool]:
     """Builds `corpus` under data_dir; returns its folder, and whether it had to be built.
+
+    Where data_dir is an address such as gs://bucket/folder, the dataset is made on the local disk
+    ($TMPDIR) and copied when it is complete; the folder is then an address too.
 
     A build that fails for its skipped clips leaves their list at skipped_list (default: in the
     folder of the config).
@@ -228,6 +222,10 @@ def build(
     build leaves nothing behind that the next one does not remove. Raises ValueError where another
     build is running, too many clips were skipped, or another dataset is in the way.
     """
+    if remote.is_remote(data_dir):
+        choice = {"fps": fps, "skeleton": skeleton}
+        skipped_list = skipped_list or Path(f"{corpus}_skipped.jsonl").absolute()
+        return _build_remote(corpus, str(data_dir), options, overwrite, skipped_list, choice)
     builder_class = find_builder(corpus)
     config = builder_class.make_config(fps, skeleton)
 
@@ -247,6 +245,27 @@ def build(
             # TFDS makes a folder for downloads even where there are none.
             make_builder().download_and_prepare(download_dir=folder.parent / "incomplete.downloads")
     return folder, True
+
+
+def _build_remote(
+    corpus: str, data_dir: str, options: Options, overwrite: bool, skipped_list: Path, choice: dict
+) -> tuple[str, bool]:
+    builder_class = find_builder(corpus)
+    with tempfile.TemporaryDirectory(prefix="jaxvq_build_") as staging:
+        config = builder_class.make_config(**choice)
+        path = builder_class(options=options, data_dir=staging, config=config).data_path
+        relative = Path(path).relative_to(staging).as_posix()
+        url = f"{data_dir.rstrip('/')}/{relative}"
+        filesystem, root = remote.open_filesystem(url)
+        if filesystem.exists(f"{root}/{remote.LAST}") and not overwrite:
+            # Enough of it to see whether it is the same.
+            remote.download(url, Path(path), ["counters.json"])
+        folder, built = build(
+            corpus, staging, options, overwrite=overwrite, skipped_list=skipped_list, **choice
+        )
+        if built:
+            remote.upload(Path(folder), url)
+    return url, built
 
 
 def make_recipe(clips: Iterable, options: Options) -> dict:
@@ -275,6 +294,9 @@ def _stamps(clips: Iterable) -> Iterator[str]:
     """A line a clip that changes when the file does, without reading it."""
     archives: dict[str, dict[str, int]] = {}
     for clip in clips:
+        if remote.is_remote(clip.path):
+            yield f"{clip.key} {clip.stamp}\n"
+            continue
         if clip.member is None:
             try:
                 status = os.stat(clip.path)

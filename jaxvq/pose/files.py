@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from jaxvq import remote
+
 SUFFIXES = (".pose", ".npz")
 
 
@@ -21,9 +23,12 @@ class PoseFile:
     key: str
     path: str
     member: str | None = None
+    stamp: str = ""  # of a file at an address: changes when the file does
 
     def read(self) -> bytes:
         """The file's bytes; ValueError for a damaged zip member, OSError for an unreadable file."""
+        if remote.is_remote(self.path):
+            return remote.read_bytes(self.path)
         if self.member is None:
             return Path(self.path).read_bytes()
         status = os.stat(self.path)
@@ -37,10 +42,14 @@ class PoseFile:
 def list_poses(source: str | Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[PoseFile]:
     """All clips of a directory (with its subdirectories) or zip file, or the one file; by key.
 
+    A directory may be an address that fsspec knows, such as gs://bucket/folder.
+
     Raises ValueError if nothing is there, or nothing in it ends with one of `suffixes`.
     """
-    path = Path(source)
-    if path.is_dir():
+    path = source if remote.is_remote(source) else Path(source)
+    if remote.is_remote(source):
+        found = _at_address(str(source), suffixes)
+    elif path.is_dir():
         found = _in_directory(path, suffixes)
     elif not path.is_file():
         raise ValueError(f"no such file or directory: {path}")
@@ -70,6 +79,17 @@ def _in_directory(path: Path, suffixes: tuple[str, ...]) -> list[PoseFile]:
         relative = os.path.relpath(folder, path).replace(os.sep, "/")
         keys += names if relative == "." else [f"{relative}/{name}" for name in names]
     return [PoseFile(key, os.path.join(path, key)) for key in _wanted(keys, suffixes)]
+
+
+def _at_address(url: str, suffixes: tuple[str, ...]) -> list[PoseFile]:
+    if url.lower().endswith(".zip"):
+        raise ValueError(
+            f"{url}: a zip is read in many small pieces; copy it to a local disk first"
+        )
+    url = url.rstrip("/")
+    stamps = remote.list_files(url)
+    keys = _wanted(stamps, suffixes)
+    return [PoseFile(key, f"{url}/{key}", stamp=stamps[key]) for key in keys]
 
 
 def _in_zip(path: Path, suffixes: tuple[str, ...]) -> list[PoseFile]:

@@ -1,0 +1,96 @@
+"""Files at addresses such as gs://bucket/folder, through fsspec; local paths never come here.
+
+What is written is first complete on the local disk, and what is read often is first copied there:
+ArrayRecord, like most programs, wants real files. gs:// needs the package gcsfs (`jaxvq[gcs]`).
+"""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+LAST = "dataset_info.json"  # without it a folder is no dataset: it goes up last
+
+
+def is_remote(path: str | Path) -> bool:
+    """Whether this is an address, not a path."""
+    return "://" in str(path)
+
+
+def open_filesystem(url: str) -> tuple:
+    """fsspec's file system and the path in it; ValueError where the address cannot be used."""
+    import fsspec
+
+    try:
+        return fsspec.core.url_to_fs(str(url).rstrip("/"))
+    except (ImportError, ValueError) as error:
+        raise ValueError(f"{url}: {error}") from error
+
+
+def list_files(url: str) -> dict[str, str]:
+    """Path below `url` -> a line that changes when the file does; ValueError if there is none."""
+    filesystem, root = open_filesystem(url)
+    try:
+        found = filesystem.find(root, detail=True)
+    except FileNotFoundError:
+        found = {}
+    if not found:
+        raise ValueError(f"no such file or directory: {url}")
+    stamps = {}
+    for path, info in found.items():
+        changed = next(
+            (info[k] for k in ("etag", "ETag", "mtime", "updated", "created") if k in info), ""
+        )
+        stamps[path[len(root) :].lstrip("/")] = f"{info['size']} {changed}"
+    return stamps
+
+
+def read_bytes(url: str) -> bytes:
+    """A file; OSError where it cannot be read."""
+    filesystem, path = open_filesystem(url)
+    return filesystem.cat_file(path)
+
+
+def download(url: str, folder: Path, names: list[str]) -> None:
+    """Copies files below `url` to the same places below `folder`."""
+    filesystem, root = open_filesystem(url)
+    for name in names:
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        filesystem.get_file(f"{root}/{name}", str(target))
+
+
+def upload(folder: Path, url: str) -> None:
+    """Replaces what is at `url` by a folder; until all of it is there, it is not a dataset."""
+    filesystem, root = open_filesystem(url)
+    if filesystem.exists(f"{root}/{LAST}"):
+        filesystem.rm_file(f"{root}/{LAST}")
+    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    names.sort(key=lambda name: name == LAST)
+    filesystem.makedirs(root, exist_ok=True)
+    for name in names:
+        filesystem.put_file(str(folder / name), f"{root}/{name}")
+    before = [path[len(root) :].lstrip("/") for path in filesystem.find(root)]
+    for name in set(before) - set(names):
+        filesystem.rm_file(f"{root}/{name}")
+
+
+def fetch(url: str) -> Path:
+    """A local copy of all that is below `url`, made once for each state of it.
+
+    In $JAXVQ_CACHE, or ~/.cache/jaxvq.
+    """
+    stamps = list_files(url)
+    key = hashlib.sha256(repr((str(url), sorted(stamps.items()))).encode()).hexdigest()[:20]
+    cache = Path(os.environ.get("JAXVQ_CACHE", Path.home() / ".cache" / "jaxvq"))
+    folder, temporary = cache / key, cache / f"{key}.{os.getpid()}"
+    if not folder.exists():
+        try:
+            download(url, temporary, sorted(stamps))
+            temporary.rename(folder)
+        except OSError:
+            if not folder.exists():  # else another process was faster
+                raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return folder
