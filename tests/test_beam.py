@@ -3,6 +3,7 @@
 import json
 import sys
 
+import fsspec
 import numpy as np
 import pytest
 
@@ -44,6 +45,30 @@ def test_same_content_as_a_local_build(tmp_path, capsys, mode):
     counters = [json.loads((d.path / "counters.json").read_text()) for d in (local, beam)]
     assert counters[0]["splits"] == counters[1]["splits"]
     assert counters[0]["skipped"] == counters[1]["skipped"]
+
+
+def test_machines_that_share_a_bucket(tmp_path, monkeypatch):
+    pytest.importorskip("apache_beam")
+    filesystem = fsspec.filesystem("memory")
+    monkeypatch.setattr(type(filesystem), "store", {})
+    put, shards = type(filesystem).put_file, []
+
+    def put_file(self, source, target, **options):
+        shards.append(target)
+        put(self, source, target, **options)
+
+    monkeypatch.setattr(type(filesystem), "put_file", put_file)
+    clips.write_clips(tmp_path / "in", [3 + i % 5 for i in range(9)])
+    local, _ = building.build("sign_poses", tmp_path / "local", options(tmp_path / "in"))
+    beam_options = "runner=DirectRunner temp_location=memory://bucket/tmp"
+    beam, _ = building.build(
+        "sign_poses",
+        tmp_path / "beam",
+        options(tmp_path / "in", beam_pipeline_options=beam_options),
+    )
+    assert_same(contents(local), contents(beam))
+    assert shards and all(path.startswith("/bucket/tmp/jaxvq-") for path in shards)
+    assert not filesystem.store
 
 
 def test_too_many_skipped(tmp_path):

@@ -3,18 +3,21 @@
 Every clip's place is known before anything is read, so a worker is given a whole shard: it reads
 the clips in their order and writes the file. Nothing is shuffled between machines, and the shards
 are those of a local build with the same --num_shards. Beam only gets the numbers of the shards; the
-list of the clips of each, and what came of it, are small files in the dataset's folder.
+list of the clips of each, the shards and what came of them go through a folder that all machines
+see: that of the pipeline's option temp_location, such as gs://bucket/tmp, or else the dataset's.
 """
 
 import functools
 import os
 import pickle
 import re
+import tempfile
+import uuid
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from array_record.python import array_record_module
 
+from jaxvq import remote
 from jaxvq.datasets.shards import Build, Encoded, Encoder, writing
 from jaxvq.pose.statistics import Accumulator
 
@@ -30,9 +33,37 @@ class Shard:
     split: str
     number: int
 
-    def path(self, kind: str) -> Path:
+    def path(self, kind: str) -> str:
         """kind: "clips" (the list), "records" (the shard) or "result"."""
-        return Path(self.folder) / f"incomplete.{kind}_{self.split}_{self.number:05d}"
+        return f"{self.folder}/incomplete.{kind}_{self.split}_{self.number:05d}"
+
+    def save(self, kind: str, content) -> None:
+        """Anything that pickles."""
+        filesystem, path = remote.open_filesystem(self.path(kind))
+        filesystem.pipe_file(path, pickle.dumps(content))
+
+    def load(self, kind: str):
+        """What was saved."""
+        return pickle.loads(remote.read_bytes(self.path(kind)))
+
+    def move_records(self, source: str, target: str) -> None:
+        """From or to a local file; one of the two is path("records")."""
+        if not remote.is_remote(self.folder):
+            os.replace(source, target)
+            return
+        filesystem, path = remote.open_filesystem(self.path("records"))
+        if source == self.path("records"):
+            filesystem.get_file(path, target)
+            filesystem.rm_file(path)
+        else:
+            filesystem.put_file(source, path)
+            os.unlink(source)
+
+    def remove(self, kind: str) -> None:
+        """Where nothing is there, it does nothing."""
+        filesystem, path = remote.open_filesystem(self.path(kind))
+        if filesystem.exists(path):
+            filesystem.rm_file(path)
 
 
 @dataclass(frozen=True)
@@ -68,16 +99,18 @@ def write_splits(build: Build, encode: Encoder, templates: dict, options: str) -
     """
     beam = import_beam()
     flags = beam.options.pipeline_options.PipelineOptions(parse_options(options))
+    place = flags.get_all_options(drop_default=True).get("temp_location")
+    folder = f"{place.rstrip('/')}/jaxvq-{uuid.uuid4().hex}" if place else None
     shards = []
     for split, template in templates.items():
         clips = build.clips[split]
         count = build.num_shards or -(-len(clips) // CLIPS_A_SHARD)
         for number in range(count):
-            shard = Shard(str(template.data_dir), split, number)
+            shard = Shard(folder or str(template.data_dir), split, number)
             # As a local build has it: clip i is in shard i * count // clips.
             first, stop = (-(-(n * len(clips)) // count) for n in (number, number + 1))
             if first < stop:
-                shard.path("clips").write_bytes(pickle.dumps(clips[first:stop]))
+                shard.save("clips", clips[first:stop])
                 shards.append(shard)
     write = functools.partial(write_shard, encode=encode, writer_options=build.writer_options)
     try:
@@ -98,18 +131,18 @@ def write_shard(shard: Shard, encode: Encoder, writer_options: str) -> None:
     """Runs on a worker; done again after a failure, it replaces what it wrote before."""
     beam = import_beam()
     clips, num_bytes, moments, writer = [], 0, Accumulator(), None
-    records = shard.path("records")
-    temporary = records.with_name(f"{records.name}.{os.getpid()}")
-    for clip in pickle.loads(shard.path("clips").read_bytes()):
+    # Beside its place, so that it only has to be renamed; elsewhere if that is not a local disk.
+    beside = tempfile.gettempdir() if remote.is_remote(shard.folder) else shard.folder
+    temporary = f"{beside}/incomplete.{uuid.uuid4().hex}"
+    for clip in shard.load("clips"):
         encoded = encode(clip)
         if encoded.reason:
             beam.metrics.Metrics.counter("jaxvq", f"skipped: {encoded.reason}").inc()
         else:
             beam.metrics.Metrics.counter("jaxvq", "clips").inc()
             with writing(temporary):
-                writer = writer or array_record_module.ArrayRecordWriter(
-                    str(temporary), writer_options
-                )
+                if writer is None:
+                    writer = array_record_module.ArrayRecordWriter(temporary, writer_options)
                 writer.write(encoded.record)
             num_bytes += len(encoded.record)
             moments.merge(encoded.moments)
@@ -117,13 +150,13 @@ def write_shard(shard: Shard, encode: Encoder, writer_options: str) -> None:
     if writer:
         with writing(temporary):
             writer.close()
-        os.replace(temporary, records)
-    shard.path("result").write_bytes(pickle.dumps(Result(clips, num_bytes, moments)))
+        shard.move_records(temporary, shard.path("records"))
+    shard.save("result", Result(clips, num_bytes, moments))
 
 
 def _gather(build: Build, split: str, template, shards: list[Shard]) -> None:
     """Accounts for what the workers wrote, and gives the shards their names."""
-    results = [pickle.loads(shard.path("result").read_bytes()) for shard in shards]
+    results = [shard.load("result") for shard in shards]
     build.start_split(split)
     for result in results:
         for clip in result.clips:
@@ -137,7 +170,7 @@ def _gather(build: Build, split: str, template, shards: list[Shard]) -> None:
     ]
     for number, shard in enumerate(written):
         final = template.sharded_filepath(shard_index=number, num_shards=len(written))
-        os.replace(shard.path("records"), final)
+        shard.move_records(shard.path("records"), str(final))
     for shard in shards:
         for kind in ("clips", "result"):
-            shard.path(kind).unlink()
+            shard.remove(kind)
