@@ -47,6 +47,18 @@ def test_same_content_as_a_local_build(tmp_path, capsys, mode):
     assert counters[0]["skipped"] == counters[1]["skipped"]
 
 
+def test_machines_that_share_a_folder(tmp_path):
+    pytest.importorskip("apache_beam")
+    clips.write_clips(tmp_path / "in", [3] * 5)
+    (tmp_path / "shared").mkdir()
+    beam_options = f"runner=DirectRunner,temp_location={tmp_path / 'shared'}"
+    folder, _ = building.build(
+        "sign_poses", tmp_path, options(tmp_path / "in", beam_pipeline_options=beam_options)
+    )
+    assert sum(map(len, contents(folder).values())) == 5
+    assert not list((tmp_path / "shared").iterdir())
+
+
 def test_machines_that_share_a_bucket(tmp_path, monkeypatch):
     pytest.importorskip("apache_beam")
     filesystem = fsspec.filesystem("memory")

@@ -8,6 +8,12 @@ from tests import clips
 from tools import benchmark_loading
 
 
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    monkeypatch.setattr(benchmark_loading, "SECONDS", 0.02)
+    monkeypatch.setattr(benchmark_loading, "SEQ_LEN", 32)
+
+
 def test_table(tmp_path, capsys):
     clips.write_clips(tmp_path, [5, 9, 12, 7])
     (tmp_path / "bad.pose").write_text("no pose")

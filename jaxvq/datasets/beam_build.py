@@ -11,6 +11,7 @@ import functools
 import os
 import pickle
 import re
+import shutil
 import tempfile
 import uuid
 from dataclasses import dataclass, replace
@@ -49,7 +50,7 @@ class Shard:
     def move_records(self, source: str, target: str) -> None:
         """From or to a local file; one of the two is path("records")."""
         if not remote.is_remote(self.folder):
-            os.replace(source, target)
+            shutil.move(source, target)  # temp_location may be another disk
             return
         filesystem, path = remote.open_filesystem(self.path("records"))
         if source == self.path("records"):
@@ -101,6 +102,8 @@ def write_splits(build: Build, encode: Encoder, templates: dict, options: str) -
     flags = beam.options.pipeline_options.PipelineOptions(parse_options(options))
     place = flags.get_all_options(drop_default=True).get("temp_location")
     folder = f"{place.rstrip('/')}/jaxvq-{uuid.uuid4().hex}" if place else None
+    if folder and not remote.is_remote(folder):
+        os.makedirs(folder)
     shards = []
     for split, template in templates.items():
         clips = build.clips[split]
@@ -125,6 +128,8 @@ def write_splits(build: Build, encode: Encoder, templates: dict, options: str) -
         raise ValueError(f"the Beam pipeline failed: {error}") from error
     for split, template in templates.items():
         _gather(build, split, template, [shard for shard in shards if shard.split == split])
+    if folder and not remote.is_remote(folder):
+        shutil.rmtree(folder)
 
 
 def write_shard(shard: Shard, encode: Encoder, writer_options: str) -> None:
