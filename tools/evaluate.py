@@ -41,7 +41,8 @@ def main(argv=None) -> int:
     data_dir = args.data_dir or tokenizer.model.config.data.dir
     if not data_dir:
         raise ValueError(f"{args.checkpoint} was not trained on a dataset; give --data_dir")
-    dataset = input_pipeline.open_dataset(data_dir)
+    fps = tokenizer.model.config.data.get("fps", 0.0)  # what it was trained at
+    dataset = input_pipeline.open_dataset(data_dir).resampled(fps)
     if dataset.skeleton == HAND_ROTATIONS:
         raise ValueError(f"{data_dir} holds rotations of hands: tools.sample_hands measures them")
     if dataset.skeleton != tokenizer.model.skeleton:
