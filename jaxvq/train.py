@@ -35,6 +35,7 @@ _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, f
 # A host that is silent for so long is gone, and the others end. Waiting longer costs as much as the
 # steps since the newest checkpoint, which are lost.
 LOST_HOST_SECONDS = 40
+LOST_HOST = re.compile("(UNKNOWN|INTERNAL|UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|CANCELLED): ")
 
 log = logging.getLogger("jaxvq")
 
@@ -364,11 +365,14 @@ def main(_):
         jax.distributed.initialize(**patience)
     try:
         train(_CONFIG.value, _WORKDIR.value)
-    except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1 or "RESOURCE_EXHAUSTED" in str(error):
-            raise
-        _end_without_the_others(str(error).splitlines()[0])
-    except (ValueError, OSError) as error:
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        # The status of a failed exchange; JAX raises some of these as a ValueError.
+        if jax.process_count() > 1 and LOST_HOST.match(str(error)):
+            _end_without_the_others(str(error).splitlines()[0])
+        if isinstance(error, ValueError):
+            _fail(str(error))
+        raise
+    except OSError as error:
         _fail(str(error))
 
 
