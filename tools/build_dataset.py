@@ -94,8 +94,9 @@ def main(argv=None) -> None:
     counters = json.loads(remote.read_bytes(f"{folder}/counters.json"))
     print(f"{'built' if built else 'already built'}: {folder}")
     print(describe(counters, str(folder)))
-    if built:
-        rate = counters["clips_per_second"]
+    rate = counters.get("clips_per_second", 0)
+    # Of a small build the rate says how long processes take to start.
+    if built and sum(split["clips"] for split in counters["splits"].values()) >= 500:
         hours = LARGE_CORPUS / rate / 3600
         print(
             f"  speed:      {rate:,} clips/s; {LARGE_CORPUS:,} clips would take {hours:.1f} hours"
