@@ -147,7 +147,7 @@ def test_remat_changes_nothing():
         jax.tree.leaves(jax.jit(jax.value_and_grad(lambda p: loss(again, p)))(params)),
         strict=True,
     ):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(
