@@ -13,6 +13,7 @@ as fast as sign-vq's way the build is where each of its processes has a core.
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -137,9 +138,10 @@ def measure(originals: list[Path], count: int, workers: int, folder: Path) -> tu
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise ValueError(f"the build of {count} clips failed: {output}")
-    speed = next(line for line in output.splitlines() if "clips/s" in line)
+    (counters,) = (folder / f"data_{count}").rglob("counters.json")
+    speed = json.loads(counters.read_text())["clips_per_second"]
     ms = 1000 * (usage.ru_utime + usage.ru_stime) / count
-    return float(speed.split()[1].replace(",", "")), usage.ru_maxrss / 1024, ms
+    return speed, usage.ru_maxrss / 1024, ms
 
 
 if __name__ == "__main__":
