@@ -356,16 +356,34 @@ def test_names_that_are_not_unicode(tmp_path):
 def test_compact_shards_hold_the_same(built, corpus, tmp_path):
     folder, _ = building.build("sign_poses", tmp_path, options(corpus, compact=True, num_shards=2))
     assert_same(contents(built), contents(folder))
-    for reading in (tfds.builder_from_directory(folder),
-                    building.find_builder("sign_poses")(data_dir=str(tmp_path))):  # fmt: skip
+    config = building.ClipConfig(name="holistic_178_compact")
+    builder = building.find_builder("sign_poses")(data_dir=str(tmp_path), config=config)
+    for reading in (tfds.builder_from_directory(folder), builder):
         for theirs, ours in zip(
             reading.as_data_source("train"), contents(built)["train"], strict=True
         ):
             assert theirs["data"].dtype == np.float16
             np.testing.assert_array_equal(theirs["data"], ours["data"])
             np.testing.assert_array_equal(theirs["mask"], ours["mask"])
-    with pytest.raises(ValueError, match="already built, but since then .* --compact"):
-        building.build("sign_poses", tmp_path, options(corpus, num_shards=2))
+    plain, made = building.build("sign_poses", tmp_path, options(corpus, num_shards=2))
+    assert made and plain.parent.name == "holistic_178"
+    assert (
+        folder.parent.name == "holistic_178_compact"
+    )  # side by side: another option, another name
+
+
+def test_every_option_that_changes_content_is_in_the_name(corpus, tmp_path):
+    config = building.find_builder("sign_poses").make_config(25.0)
+    assert building.name_after(config, options(corpus)) is config
+    split_file = tmp_path / "splits.csv"
+    names = set()
+    for content in ("file,split\na,train\n", "file,split\na,test\n"):
+        split_file.write_text(content)
+        changed = options(corpus, split_file=str(split_file), compact=True, hand_threshold=0.2)
+        names.add(building.name_after(config, changed).name)
+    assert len(names) == 2
+    for name in names:
+        assert name.startswith("holistic_178_fps_25_hands_0.2_compact_splits_")
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])

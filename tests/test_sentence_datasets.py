@@ -113,9 +113,8 @@ def test_skipped_and_augmented(tmp_path):
     table.write_text("id\ttext\ntrain_0\tuno\n")
     with pytest.raises(ValueError, match="already built, .*the input"):
         build("how2sign_openpose", tmp_path, tmp_path / "data", augmented=str(tmp_path))
-    with pytest.raises(ValueError, match="already built, .*--hand_threshold"):
-        build("how2sign_openpose", tmp_path, tmp_path / "data", hand_threshold=0.9)
-    hands = build("how2sign_openpose", tmp_path, tmp_path / "other", hand_threshold=0.9)
+    hands = build("how2sign_openpose", tmp_path, tmp_path / "data", hand_threshold=0.9)
+    assert hands.parent.name == folder.parent.name.replace("augmented", "hands_0.9")
     assert all(one["mask"][:, 25:].all() for one in records(hands, "test").values())
 
 

@@ -227,7 +227,7 @@ def build(
         skipped_list = skipped_list or Path(f"{corpus}_skipped.jsonl").absolute()
         return _build_remote(corpus, str(data_dir), options, overwrite, skipped_list, choice)
     builder_class = find_builder(corpus)
-    config = builder_class.make_config(fps, skeleton)
+    config = name_after(builder_class.make_config(fps, skeleton), options)
 
     def make_builder() -> CorpusBuilder:
         return builder_class(options=options, data_dir=str(data_dir), config=config)
@@ -252,7 +252,7 @@ def _build_remote(
 ) -> tuple[str, bool]:
     builder_class = find_builder(corpus)
     with tempfile.TemporaryDirectory(prefix="jaxvq_build_") as staging:
-        config = builder_class.make_config(**choice)
+        config = name_after(builder_class.make_config(**choice), options)
         path = builder_class(options=options, data_dir=staging, config=config).data_path
         relative = Path(path).relative_to(staging).as_posix()
         url = f"{data_dir.rstrip('/')}/{relative}"
@@ -266,6 +266,22 @@ def _build_remote(
         if built:
             remote.upload(Path(folder), url)
     return url, built
+
+
+def name_after(config: ClipConfig, options: Options) -> ClipConfig:
+    """The config under a name that tells every option that changes the content, so that datasets
+    made with different options lie side by side. Files count by their content."""
+    marks = []
+    if options.hand_threshold != Options.hand_threshold:
+        marks.append(f"hands_{options.hand_threshold:g}")
+    marks += [option for option in ("augmented", "compact") if getattr(options, option)]
+    files = {"splits": options.split_file, "stats": options.stats}
+    # A file that is not there is an error of the corpus that wants it.
+    there = {mark: path for mark, path in files.items() if path and Path(path).is_file()}
+    marks += [f"{mark}_{_digest(path)[:8]}" for mark, path in there.items()]
+    if not marks:  # TFDS knows the corpus' own configs as these very objects
+        return config
+    return dataclasses.replace(config, name="_".join([config.name, *marks]))
 
 
 def make_recipe(clips: Iterable, options: Options) -> dict:

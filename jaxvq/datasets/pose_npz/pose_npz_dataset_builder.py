@@ -45,7 +45,9 @@ class Builder(building.CorpusBuilder):
     @property
     def skeleton(self) -> Skeleton:
         """The one that the config is named after."""
-        return SKELETONS[self.builder_config.name.partition("_fps_")[0]]
+        # The name goes on with the frame rate and other options.
+        fitting = [name for name in SKELETONS if self.builder_config.name.startswith(name)]
+        return SKELETONS[max(fitting, key=len)]
 
     def list_clips(self) -> list[files.PoseFile]:
         """All `.npz` files of the input."""
