@@ -25,7 +25,7 @@ def main(argv=None) -> int:
     )
     parser.add_argument("--output", default="runs/demo", help="folder; emptied first")
     parser.add_argument("--num_clips", type=int, default=120)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=600)
     args = parser.parse_args(argv)
     output, started = Path(args.output), time.monotonic()
     if output.exists() and not (output / "corpus").exists() and any(output.iterdir()):
