@@ -140,3 +140,22 @@ def test_help_explains_and_does_not_load_jax(module):
     )
     assert result.returncode == 0, result.stderr[-2000:]
     assert len(result.stdout) > 200
+
+
+def test_an_installation_holds_every_module_and_the_commands_work_anywhere(tmp_path):
+    from setuptools import find_packages
+
+    packages = find_packages(str(REPOSITORY), include=["jaxvq*", "configs*", "tools*"])
+    folders = {
+        ".".join(path.parent.relative_to(REPOSITORY).parts)
+        for folder in ("jaxvq", "configs", "tools")
+        for path in (REPOSITORY / folder).rglob("*.py")
+    }
+    assert folders <= set(packages)
+    script = Path(sys.executable).with_name("poses_to_codes")
+    if not script.exists():
+        pytest.skip("not installed: the tests run from the source tree")
+    (tmp_path / "a.pose").write_bytes(b"")
+    words = [script, "--model", "nowhere", "--data", tmp_path, "--output", "codes.csv"]
+    result = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 2 and "nowhere does not exist" in result.stderr, result.stderr

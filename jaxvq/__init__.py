@@ -1,0 +1,1 @@
+"""Human and sign language poses to tokens and back; see README.md for the way through."""
