@@ -48,23 +48,31 @@ def test_shards_hold_the_frames_bit_for_bit(built):
     assert input_pipeline.open_dataset(built[0]).fingerprint == dataset.fingerprint
 
 
-def test_building_again_does_nothing_and_other_splits_are_noticed(built):
+def test_building_again_does_nothing_and_other_splits_lie_beside(built, tmp_path):
     data, source, splits_dir = built
     options = building.Options(input=str(source), splits_dir=str(splits_dir), workers=1)
-    assert building.build("hand_prior", data, options)[1] is False
-    path = splits_dir / "test_samples.json"
-    before = path.read_text()
-    try:
-        path.write_text('{"CMU": [0]}')
-        with pytest.raises(ValueError, match="already built"):
-            building.build("hand_prior", data, options)
-    finally:
-        path.write_text(before)
+    before, again = building.build("hand_prior", data, options)
+    assert again is False and before.parent.name.startswith("rotations_drawn_")
+    for split in ("train", "val", "test"):
+        samples = splits.load(splits_dir, split) if split != "test" else {"CMU": [0]}
+        splits.write_json(tmp_path / f"{split}_samples.json", samples)
+    options = building.Options(input=str(source), splits_dir=str(tmp_path), workers=1)
+    beside, built_now = building.build("hand_prior", tmp_path / "DATA", options)
+    assert built_now and beside.parent.name.startswith("rotations_drawn_")
+    assert beside.parent.name != before.parent.name
+    # The same frames elsewhere have the same name; in another order they are another dataset.
+    names = []
+    for content in ('{"CMU": [0, 1]}', '{"CMU": [1, 0]}', '{"CMU": [0, 1]}'):
+        (tmp_path / "test_samples.json").write_text(content)
+        config = building.find_builder("hand_prior").make_config(None)
+        names.append(building.name_after(config, options).name)
+    assert names[0] == names[2] != names[1]
 
 
 @pytest.mark.parametrize("changes, message", [
     ({"splits_dir": None}, "needs --splits_dir"),
     ({"split_file": "x.csv"}, "splits from --splits_dir|No such file"),
+    ({"stats": "x.json"}, "--stats x.json: hand_prior has no use for it"),
     ({"input": "nowhere"}, "GRAB.npz is missing|CMU.npz is missing"),
 ])
 def test_builds_that_cannot_be(built, tmp_path, changes, message):

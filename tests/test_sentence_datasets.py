@@ -179,11 +179,12 @@ def test_parts_of_pami0_and_odd_samples(tmp_path):
     [
         ("pami0", {}, "no .*absent.train, .val, .dev or .test"),
         ("pami0", {"fps": 25}, "do not tell their frame rate"),
-        ("pami0", {"split_file": "x"}, "--split_file: pami0 does not take it"),
-        ("pami0", {"augmented": "x"}, "--augmented: pami0 does not take it"),
+        ("pami0", {"split_file": "x"}, "--split_file x: pami0 has no use for it"),
+        ("pami0", {"augmented": "x"}, "--augmented x: pami0 has no use for it"),
         ("lsfb_cont", {}, "no annotations.csv"),
         ("lsfb_cont", {"stats": "x"}, "--stats"),
-        ("sign_poses", {"augmented": "x"}, "--augmented x: sign_poses has no such texts"),
+        ("sign_poses", {"splits_dir": "x"}, "--splits_dir x: sign_poses has no use for it"),
+        ("sign_poses", {"augmented": "x"}, "--augmented x: sign_poses has no use for it"),
         ("how2sign_openpose", {"hand_threshold": 2}, "--hand_threshold 2: expected 0 to 1"),
     ],
 )

@@ -100,9 +100,15 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
 
     def list_inputs(self) -> Iterable:
         """What a build depends on: objects with key, path and member, by default the clips."""
-        if self.options.augmented:
-            raise ValueError(f"--augmented {self.options.augmented}: {self.name} has no such texts")
+        self.refuse_options("augmented", "splits_dir")
         return self.list_clips()
+
+    def refuse_options(self, *names: str) -> None:
+        """ValueError where one is given: it would change the dataset's name, and nothing else."""
+        for name in names:
+            value = getattr(self.options, name)
+            if value:
+                raise ValueError(f"--{name} {value}: {self.name} has no use for it")
 
     def assign_splits(self, keys: Iterable[str]) -> dict[str, list[str]]:
         """Split -> keys in the order of the records; by default as --split_file says, or md5."""
@@ -279,6 +285,8 @@ def name_after(config: ClipConfig, options: Options) -> ClipConfig:
     # A file that is not there is an error of the corpus that wants it.
     there = {mark: path for mark, path in files.items() if path and Path(path).is_file()}
     marks += [f"{mark}_{_digest(path)[:8]}" for mark, path in there.items()]
+    if options.splits_dir:
+        marks.append(f"drawn_{_digest_of_samples(options.splits_dir)[:8]}")
     if not marks:  # TFDS knows the corpus' own configs as these very objects
         return config
     return dataclasses.replace(config, name="_".join([config.name, *marks]))
@@ -302,8 +310,16 @@ def make_recipe(clips: Iterable, options: Options) -> dict:
     }
 
 
-def _digest(path: str | None) -> str | None:
+def _digest(path: str | Path | None) -> str | None:
     return path and hashlib.md5(Path(path).read_bytes()).hexdigest()
+
+
+def _digest_of_samples(folder: str) -> str:
+    """Of the frames that tools.create_hand_splits drew, whose order counts too."""
+    digest = hashlib.md5()
+    for path in sorted(Path(folder).glob("*_samples.json")):
+        digest.update(f"{path.name} {_digest(path)}\n".encode())
+    return digest.hexdigest()
 
 
 def _stamps(clips: Iterable) -> Iterator[str]:

@@ -51,8 +51,7 @@ class SentenceBuilder(building.CorpusBuilder, skip_registration=True):
 
     def list_inputs(self) -> list[PoseFile]:
         """The tables and all that is read."""
-        if self.options.stats:
-            raise ValueError(f"--stats: {self.name} holds no standardised clips")
+        self.refuse_options("stats", "splits_dir")
         folder = self.corpus.folder
         paths = {str(corpora.find_table(self.options.input, folder, "annotations.csv"))}
         if self.options.augmented:

@@ -68,6 +68,7 @@ class Builder(building.CorpusBuilder):
 
     def list_inputs(self) -> Iterator[Input]:
         """The files of the splits and of the data sets that they name."""
+        self.refuse_options("stats", "augmented")
         names = sorted({name for samples in self._samples.values() for name in samples})
         for path in (*(self._splits_dir / f"{split}_samples.json" for split in SPLITS),
                      *(Path(self.options.input) / f"{name}.npz" for name in names)):

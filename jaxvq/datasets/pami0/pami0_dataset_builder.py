@@ -65,9 +65,7 @@ class Builder(building.CorpusBuilder):
 
     def list_inputs(self) -> list[PoseFile]:
         """The files and parts of all splits; ValueError if there are none."""
-        for option in ("stats", "augmented", "split_file"):
-            if getattr(self.options, option):
-                raise ValueError(f"--{option}: {self.name} does not take it")
+        self.refuse_options("stats", "augmented", "split_file", "splits_dir")
         files = [path for split in schema.SPLITS for path in self._find(split)]
         if not files:
             raise ValueError(
