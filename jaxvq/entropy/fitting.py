@@ -1,0 +1,269 @@
+"""Fits the tables: which sources each column hangs on, and all frequencies, from training symbols.
+
+Sources are added one by one, the one that saves most on held-out sequences, while it saves
+something. A table of few counts leans on the table with one source less (as contexts do in PPM),
+how much is chosen in the same way. What is chosen is then counted on all sequences.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from jaxvq.entropy import tables as contexts
+from jaxvq.entropy.coder import TOTAL
+from jaxvq.entropy.tables import ACTIVITY, MAX_SURPRISE, Column, Source, Tables
+
+MAX_SOURCES = 3
+MAX_ENTRIES = 1 << 15  # numbers in the tables of one column
+SYMBOL_BUCKETS = 16
+ACTIVITY_BUCKETS = 8
+NEIGHBOURS = 16  # columns on either side that may be sources
+SHORT_LIST = 8  # candidates that are tried again after a source was chosen
+LEANINGS = (1.0, 4.0, 16.0, 64.0)
+MIN_SAVING = 0.002  # bits a symbol, for one more source
+SPLIT_ABOVE = 32  # symbols of a column, for it to be worth a flag
+
+
+def fit(sequences: Sequence[np.ndarray], sizes: Sequence[int]) -> Tables:
+    """Tables for symbols like these.
+
+    sequences: int (t, n) each, column j in 0..sizes[j]-1 or -1 for missing. sizes: up to 2**15.
+    No symbol becomes impossible, seen or not.
+
+    Raises:
+      ValueError: no sequences, other shapes, or a symbol outside of its column's alphabet.
+    """
+    sizes = tuple(int(size) for size in sizes)
+    sequences = [np.asarray(sequence) for sequence in sequences]
+    _check(sequences, sizes)
+    whole = Tables(sizes, (False,) * len(sizes), ())
+    fitted, bits = _fit_columns(sequences, whole)
+    split = tuple(size > SPLIT_ABOVE for size in sizes)
+    if not any(split):
+        return Tables(sizes, whole.split, tuple(fitted))
+    _, split_bits = _fit_columns(sequences, Tables(sizes, split, ()))
+    # A split pays for a column if its flag and the rest cost less than the column as it is.
+    at, keep = 0, []
+    for j, is_split in enumerate(split):
+        width = 1 + is_split
+        keep.append(is_split and sum(split_bits[at : at + width]) < bits[j])
+        at += width
+    chosen = Tables(sizes, tuple(keep), ())
+    fitted, _ = _fit_columns(sequences, chosen)
+    return Tables(sizes, chosen.split, tuple(fitted))
+
+
+def _check(sequences, sizes) -> None:
+    if not sequences:
+        raise ValueError("no sequences to fit tables on")
+    if not all(1 <= size <= TOTAL // 2 for size in sizes):
+        raise ValueError(f"alphabets of {sizes} symbols: must be 1 to {TOTAL // 2}")
+    for sequence in sequences:
+        if sequence.ndim != 2 or sequence.shape[1] != len(sizes):
+            raise ValueError(f"symbols of shape {sequence.shape}: expected (steps, {len(sizes)})")
+        if len(sequence) and ((sequence < -1) | (sequence >= np.array(sizes))).any():
+            raise ValueError(f"a symbol is outside of its alphabet; alphabets have {sizes} symbols")
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """All sequences, row upon row: symbols of the columns after the split, these shifted by 1 and
+    2 rows, which of them are coded, which rows are held out, and the activity before each."""
+
+    recent: tuple[np.ndarray, np.ndarray, np.ndarray]
+    coded: np.ndarray
+    held: np.ndarray
+    active: np.ndarray
+    sizes: list[int]
+
+    def value(self, back: int, column: int, j: int) -> np.ndarray:
+        return self.active[:, j] if column == ACTIVITY else self.recent[back][:, column]
+
+
+def _fit_columns(sequences, tables: Tables) -> tuple[list[Column], list[float]]:
+    """Columns for the split of `tables`, and the bits of each on the rows held out."""
+    sizes = contexts.split_sizes(tables.sizes, tables.split)
+    pairs = [contexts.split_columns(sequence, tables.split) for sequence in sequences]
+    coded = np.concatenate([coded for _, coded in pairs])
+    symbols = np.concatenate([inner for inner, _ in pairs])
+    surprises = [_surprise(symbols[:, j], size) for j, size in enumerate(sizes)]
+    rows = _Rows(
+        recent=tuple(
+            np.concatenate([contexts.shifted(inner, back) for inner, _ in pairs])
+            for back in range(3)
+        ),
+        coded=coded,
+        held=_held_out([len(sequence) for sequence in sequences]),
+        active=np.concatenate([contexts.activity(inner, surprises) for inner, _ in pairs]),
+        sizes=sizes,
+    )
+    results = [_fit_column(rows, j, surprises) for j in range(len(sizes))]
+    return [column for column, _ in results], [bits for _, bits in results]
+
+
+def _held_out(lengths: list[int]) -> np.ndarray:
+    """bool: every fifth sequence, or of few sequences the last fifth of each."""
+    if len(lengths) >= 5:
+        return np.repeat(np.arange(len(lengths)) % 5 == 4, lengths)
+    parts = [np.arange(length) >= length - length // 5 for length in lengths]
+    return np.concatenate(parts)
+
+
+def _surprise(symbols: np.ndarray, size: int) -> np.ndarray:
+    """uint8 (size + 1,): how much less likely than the most common symbol each one is."""
+    counts = np.bincount(symbols[symbols >= 0], minlength=size) + 0.5
+    bits = np.round(2 * np.log2(counts.max() / counts))
+    return np.append(np.minimum(bits, MAX_SURPRISE), 0).astype(np.uint8)
+
+
+# ----------------------------------------------------------------------------------- one column
+
+
+@dataclass(frozen=True)
+class _Level:
+    """Tables so far: context of each coded row, probabilities (contexts, size) of each table, bits
+    of the held-out rows, and the leaning (counts that the table with one source less is worth)."""
+
+    context: np.ndarray
+    count: int
+    probabilities: np.ndarray
+    bits: float
+    leaning: float
+
+
+def _fit_column(rows: _Rows, j: int, surprises) -> tuple[Column, float]:
+    here = rows.coded[:, j]
+    symbols, held, size = rows.recent[0][here, j], rows.held[here], rows.sizes[j]
+    level = _first_level(symbols, held, size)
+    sources: list[Source] = []
+    levels = [level]
+    candidates = _candidates(rows, j) if held.any() and size > 1 else []
+    while candidates and len(sources) < MAX_SOURCES:
+        tried = []
+        for back, column in candidates:
+            value = rows.value(back, column, j)[here]
+            source = _make_source(back, column, value, symbols, held, rows, size)
+            new = _next_level(level, source, value, symbols, held, size)
+            if new is not None:
+                tried.append((new.bits, len(tried), source, new))
+        tried.sort(key=lambda item: item[:2])
+        if not tried or level.bits - tried[0][0] < MIN_SAVING * held.sum():
+            break
+        _, _, source, level = tried[0]
+        sources.append(source)
+        levels.append(level)
+        candidates = [(s.back, s.column) for _, _, s, _ in tried[1 : SHORT_LIST + 1]]
+    probabilities = _refit(levels, symbols, size)
+    column = Column(tuple(sources), _whole_numbers(probabilities), surprises[j])
+    return column, level.bits
+
+
+def _candidates(rows: _Rows, j: int) -> list[tuple[int, int]]:
+    """(rows back, column) of all values that column j may hang on."""
+    n = len(rows.sizes)
+    near = range(max(0, j - NEIGHBOURS), min(n, j + NEIGHBOURS + 1))
+    same = [(0, k) for k in near if k < j]
+    return [(1, k) for k in near] + same + [(2, j), (0, ACTIVITY)]
+
+
+def _make_source(back, column, value, symbols, held, rows: _Rows, size: int) -> Source:
+    """The value with its buckets, found on the rows that are not held out."""
+    if column == ACTIVITY:
+        return Source(back, column, _quantiles(value[~held], MAX_SURPRISE * len(rows.sizes) + 1))
+    alphabet = rows.sizes[column]
+    if alphabet < SYMBOL_BUCKETS:
+        return Source(back, column, np.arange(alphabet + 1).astype(np.uint16))
+    counts = _count(value[~held] % (alphabet + 1), symbols[~held], alphabet + 1, size)
+    return Source(back, column, _cluster(counts, SYMBOL_BUCKETS))
+
+
+def _quantiles(value: np.ndarray, count: int) -> np.ndarray:
+    """Buckets of the numbers 0..count-1, each met about equally often."""
+    met = np.cumsum(np.bincount(value, minlength=count))
+    buckets = (ACTIVITY_BUCKETS * (met - np.bincount(value, minlength=count) / 2)) // max(
+        met[-1], 1
+    )
+    return np.unique(np.minimum(buckets, ACTIVITY_BUCKETS - 1), return_inverse=True)[1].astype(
+        np.uint16
+    )
+
+
+def _cluster(counts: np.ndarray, k: int) -> np.ndarray:
+    """Buckets of values (a,) whose following symbols, counts (a, size), are alike.
+
+    K-means with relative entropy for a distance, from values in the order of their mean symbol.
+    The last value, missing, stays alone in the last bucket.
+    """
+    known = counts[:-1]
+    total = known.sum(1)
+    mean = (known @ np.arange(known.shape[1])) / np.maximum(total, 1)
+    order = np.argsort(np.where(total > 0, mean, known.shape[1]), kind="stable")
+    weight = np.cumsum(total[order]) - total[order] / 2
+    buckets = np.zeros(len(known), np.int64)
+    buckets[order] = np.minimum((k - 1) * weight // max(total.sum(), 1), k - 2)
+    prior = (known.sum(0) + 0.5) / (known.sum() + 0.5 * known.shape[1])
+    for _ in range(10):
+        centres = np.zeros((k - 1, known.shape[1]))
+        np.add.at(centres, buckets, known)
+        centres = (centres + 8 * prior) / (centres.sum(1, keepdims=True) + 8)
+        new = np.argmax(known @ np.log2(centres).T, 1)
+        if (new == buckets).all():
+            break
+        buckets = new
+    buckets = np.unique(buckets, return_inverse=True)[1]
+    return np.append(buckets, buckets.max() + 1).astype(np.uint16)
+
+
+def _count(context: np.ndarray, symbols: np.ndarray, count: int, size: int) -> np.ndarray:
+    flat = np.bincount(context * size + symbols, minlength=count * size)
+    return flat.reshape(count, size)
+
+
+def _first_level(symbols, held, size: int) -> _Level:
+    counts = np.bincount(symbols[~held], minlength=size)
+    probabilities = ((counts + 0.5) / (counts.sum() + 0.5 * size))[None]
+    bits = -np.log2(probabilities[0, symbols[held]]).sum()
+    return _Level(np.zeros(len(symbols), np.int64), 1, probabilities, float(bits), 0.0)
+
+
+def _next_level(level: _Level, source: Source, value, symbols, held, size: int):
+    """The level with one more source; None if its tables were too large."""
+    count = level.count * source.count
+    if count * size > MAX_ENTRIES:
+        return None
+    context = level.context * source.count + source.buckets[value]
+    counts = _count(context[~held], symbols[~held], count, size)
+    parents = np.repeat(level.probabilities, source.count, axis=0)
+    at, now = context[held], symbols[held]
+    seen, total, parent = counts[at, now], counts.sum(1)[at], parents[at, now]
+    bits = [-np.log2((seen + a * parent) / (total + a)).sum() for a in LEANINGS]
+    best = int(np.argmin(bits))
+    leaning = LEANINGS[best]
+    return _Level(context, count, _lean(counts, parents, leaning), float(bits[best]), leaning)
+
+
+def _lean(counts, parents, leaning: float) -> np.ndarray:
+    return (counts + leaning * parents) / (counts.sum(1, keepdims=True) + leaning)
+
+
+def _refit(levels: list[_Level], symbols, size: int) -> np.ndarray:
+    """Probabilities (contexts, size) of the last level, counted on all rows."""
+    counts = np.bincount(symbols, minlength=size)
+    probabilities = ((counts + 0.5) / (counts.sum() + 0.5 * size))[None]
+    for before, level in zip(levels, levels[1:], strict=False):
+        parents = np.repeat(probabilities, level.count // before.count, axis=0)
+        counts = _count(level.context, symbols, level.count, size)
+        probabilities = _lean(counts, parents, level.leaning)
+    return probabilities
+
+
+def _whole_numbers(probabilities: np.ndarray) -> np.ndarray:
+    """Frequencies int32, at least 1, each row of sum TOTAL: what is left over goes to the largest
+    one."""
+    size = probabilities.shape[1]
+    spare = TOTAL - size
+    frequencies = 1 + np.floor(probabilities * spare).astype(np.int64)
+    rest = TOTAL - frequencies.sum(1)
+    frequencies[np.arange(len(frequencies)), probabilities.argmax(1)] += rest
+    return frequencies.astype(np.int32)
