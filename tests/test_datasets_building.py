@@ -15,7 +15,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from jaxvq import input_pipeline
-from jaxvq.datasets import building, records, schema, shards, splits
+from jaxvq.datasets import building, recipes, records, schema, shards, splits
 from jaxvq.pose import preprocess, reader, statistics
 from jaxvq.pose.skeleton import HOLISTIC_178, Skeleton
 from tests import clips
@@ -117,8 +117,15 @@ def test_workers_zip_and_shards_do_not_change_the_content(built, corpus, tmp_pat
     )
     assert len(list(several.glob("*-train.array_record-*-of-00003"))) == 3
     assert_same(contents(built), contents(several))
-    for name in ("pose_normalization.json", "skeleton.json", "header.poseheader"):
+    for name in ("skeleton.json", "header.poseheader"):
         assert (several / name).read_bytes() == (built / name).read_bytes()
+    one, _ = building.build("sign_poses", tmp_path / "one", options(archive, num_shards=3))
+    name = "pose_normalization.json"
+    assert (several / name).read_bytes() == (one / name).read_bytes()
+    # Moments are merged shard by shard, so other shards mean another rounding.
+    ours, theirs = (input_pipeline.open_dataset(folder).statistics for folder in (built, several))
+    np.testing.assert_allclose(ours.mean, theirs.mean, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(ours.std, theirs.std, rtol=1e-6)
 
     monkeypatch.setattr(shards, "SHARD_BYTES", 20_000)  # as if the splits were above a gigabyte
     large, _ = building.build("sign_poses", tmp_path / "b", options(corpus))
@@ -127,6 +134,20 @@ def test_workers_zip_and_shards_do_not_change_the_content(built, corpus, tmp_pat
     assert len(tfds.builder_from_directory(large).as_data_source("train")) == len(
         contents(built)["train"]
     )
+
+
+def test_runs_hold_all_clips_in_order_and_many_processes_have_something_to_do():
+    listed = {"train": list(range(100_000)), "validation": list(range(550)), "test": []}
+    for num_shards, counts in ((None, (100, 9)), (282, (282, 282))):
+        runs = shards.plan_runs(listed, num_shards)
+        for split, count in zip(("train", "validation"), counts, strict=True):
+            of_split = [run for run in runs if run.split == split]
+            assert len(of_split) == count
+            assert [clip for run in of_split for clip in run.clips] == listed[split]
+            assert [run.number for run in of_split] == list(range(count))
+            sizes = [len(run.clips) for run in of_split]
+            assert max(sizes) - min(sizes) <= 1
+        assert not any(run.split == "test" for run in runs)
 
 
 def test_more_shards_than_clips(tmp_path):
@@ -374,13 +395,13 @@ def test_compact_shards_hold_the_same(built, corpus, tmp_path):
 
 def test_every_option_that_changes_content_is_in_the_name(corpus, tmp_path):
     config = building.find_builder("sign_poses").make_config(25.0)
-    assert building.name_after(config, options(corpus)) is config
+    assert recipes.name_after(config, options(corpus)) is config
     split_file = tmp_path / "splits.csv"
     names = set()
     for content in ("file,split\na,train\n", "file,split\na,test\n"):
         split_file.write_text(content)
         changed = options(corpus, split_file=str(split_file), compact=True, hand_threshold=0.2)
-        names.add(building.name_after(config, changed).name)
+        names.add(recipes.name_after(config, changed).name)
     assert len(names) == 2
     for name in names:
         assert name.startswith("holistic_178_fps_25_hands_0.2_compact_splits_")

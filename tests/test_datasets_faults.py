@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxvq.datasets import building, shards, splits
+from jaxvq.datasets import building, recipes, shards, splits
 from jaxvq.pose import files
 from tests import clips
 from tests.test_datasets_building import contents, options
@@ -138,7 +138,7 @@ def test_a_hundred_thousand_names(tmp_path):
     start = time.process_time()
     listed = files.list_poses(tmp_path)
     assigned = splits.assign_splits((clip.key for clip in listed), None)
-    recipe = building.make_recipe(listed, options(tmp_path))
+    recipe = recipes.make_recipe(listed, options(tmp_path))
     assert time.process_time() - start < 8
     assert recipe["files"] == len(listed) == 100_000
     assert 79_000 < len(assigned["train"]) < 81_000

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxvq import input_pipeline, train
-from jaxvq.datasets import building
+from jaxvq.datasets import building, recipes
 from jaxvq.hands import consolidated, npz, skeleton, splits
 from tests.hands import synthetic_hands, tiny_config
 from tools import sample_hands
@@ -65,7 +65,7 @@ def test_building_again_does_nothing_and_other_splits_lie_beside(built, tmp_path
     for content in ('{"CMU": [0, 1]}', '{"CMU": [1, 0]}', '{"CMU": [0, 1]}'):
         (tmp_path / "test_samples.json").write_text(content)
         config = building.find_builder("hand_prior").make_config(None)
-        names.append(building.name_after(config, options).name)
+        names.append(recipes.name_after(config, options).name)
     assert names[0] == names[2] != names[1]
 
 

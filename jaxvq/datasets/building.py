@@ -11,13 +11,11 @@ as they come: nothing is shuffled on disk, memory stays bounded, and the order i
 import contextlib
 import dataclasses
 import fcntl
-import hashlib
 import importlib
 import json
 import os
 import shutil
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +24,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import dataset_builder
 
 from jaxvq import remote
-from jaxvq.datasets import beam_build, compact, schema, shards, splits
+from jaxvq.datasets import beam_build, compact, recipes, schema, shards, splits
 from jaxvq.pose.skeleton import Skeleton
 
 
@@ -146,7 +144,7 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
     def _download_and_prepare(self, dl_manager, download_config) -> None:
         if self.options is None:
             raise ValueError(f"{self.name}: give the builder `options` that name the input")
-        recipe = make_recipe(self.list_inputs(), self.options)
+        recipe = recipes.make_recipe(self.list_inputs(), self.options)
         listed = self.list_clips()
         clips = {clip.key: clip for clip in listed}
         assigned = {
@@ -162,16 +160,12 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
             assigned,
             num_shards=self.options.num_shards,
             max_skipped=self.options.max_skipped,
-            num_workers=self.options.workers,
             compact=self.options.compact,
         ) as build:
             if self.options.beam_pipeline_options is None:
-                for split, template in templates.items():
-                    build.write_split(split, template)
+                build.write_shards(templates, self.options.workers)
             else:
-                beam_build.write_splits(
-                    build, encode, templates, self.options.beam_pipeline_options
-                )
+                beam_build.write_shards(build, templates, self.options.beam_pipeline_options)
             build.check_skipped(finished=True)
         build.write_side_files(folder, self.skeleton)
         counters = build.counters() | {"recipe": recipe, "input_changed": self._changed(recipe)}
@@ -192,7 +186,7 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
         """Whether the input is another one now. The recipe stays that of the start, so that the
         next build notices."""
         try:
-            return make_recipe(self.list_inputs(), self.options) != recipe
+            return recipes.make_recipe(self.list_inputs(), self.options) != recipe
         except (ValueError, OSError):
             return True
 
@@ -233,13 +227,13 @@ def build(
         skipped_list = skipped_list or Path(f"{corpus}_skipped.jsonl").absolute()
         return _build_remote(corpus, str(data_dir), options, overwrite, skipped_list, choice)
     builder_class = find_builder(corpus)
-    config = name_after(builder_class.make_config(fps, skeleton), options)
+    config = recipes.name_after(builder_class.make_config(fps, skeleton), options)
 
     def make_builder() -> CorpusBuilder:
         return builder_class(options=options, data_dir=str(data_dir), config=config)
 
     folder = Path(make_builder().data_path)
-    recipe = make_recipe(make_builder().list_inputs(), options)
+    recipe = recipes.make_recipe(make_builder().list_inputs(), options)
     folder.parent.mkdir(parents=True, exist_ok=True)
     skipped_list = skipped_list or folder.parent / "skipped.jsonl"
     with _locked(folder.parent):
@@ -258,7 +252,7 @@ def _build_remote(
 ) -> tuple[str, bool]:
     builder_class = find_builder(corpus)
     with tempfile.TemporaryDirectory(prefix="jaxvq_build_") as staging:
-        config = name_after(builder_class.make_config(**choice), options)
+        config = recipes.name_after(builder_class.make_config(**choice), options)
         path = builder_class(options=options, data_dir=staging, config=config).data_path
         relative = Path(path).relative_to(staging).as_posix()
         url = f"{data_dir.rstrip('/')}/{relative}"
@@ -272,74 +266,6 @@ def _build_remote(
         if built:
             remote.upload(Path(folder), url)
     return url, built
-
-
-def name_after(config: ClipConfig, options: Options) -> ClipConfig:
-    """The config under a name that tells every option that changes the content, so that datasets
-    made with different options lie side by side. Files count by their content."""
-    marks = []
-    if options.hand_threshold != Options.hand_threshold:
-        marks.append(f"hands_{options.hand_threshold:g}")
-    marks += [option for option in ("augmented", "compact") if getattr(options, option)]
-    files = {"splits": options.split_file, "stats": options.stats}
-    # A file that is not there is an error of the corpus that wants it.
-    there = {mark: path for mark, path in files.items() if path and Path(path).is_file()}
-    marks += [f"{mark}_{_digest(path)[:8]}" for mark, path in there.items()]
-    if options.splits_dir:
-        marks.append(f"drawn_{_digest_of_samples(options.splits_dir)[:8]}")
-    if not marks:  # TFDS knows the corpus' own configs as these very objects
-        return config
-    return dataclasses.replace(config, name="_".join([config.name, *marks]))
-
-
-def make_recipe(clips: Iterable, options: Options) -> dict:
-    """All that decides what a build makes, in a form that can be compared with an earlier one."""
-    digest = hashlib.md5()
-    count = 0
-    for line in sorted(_stamps(clips)):
-        digest.update(line.encode("utf-8", "surrogateescape"))
-        count += 1
-    return {
-        "files": count,
-        "input": digest.hexdigest(),
-        "num_shards": options.num_shards,
-        "split_file": _digest(options.split_file),
-        "stats": _digest(options.stats),
-        "hand_threshold": options.hand_threshold,
-        "compact": options.compact or None,
-    }
-
-
-def _digest(path: str | Path | None) -> str | None:
-    return path and hashlib.md5(Path(path).read_bytes()).hexdigest()
-
-
-def _digest_of_samples(folder: str) -> str:
-    """Of the frames that tools.create_hand_splits drew, whose order counts too."""
-    digest = hashlib.md5()
-    for path in sorted(Path(folder).glob("*_samples.json")):
-        digest.update(f"{path.name} {_digest(path)}\n".encode())
-    return digest.hexdigest()
-
-
-def _stamps(clips: Iterable) -> Iterator[str]:
-    """A line a clip that changes when the file does, without reading it."""
-    archives: dict[str, dict[str, int]] = {}
-    for clip in clips:
-        if remote.is_remote(clip.path):
-            yield f"{clip.key} {clip.stamp}\n"
-            continue
-        if clip.member is None:
-            try:
-                status = os.stat(clip.path)
-                yield f"{clip.key} {status.st_size} {status.st_mtime_ns}\n"
-            except OSError:  # it will be skipped as unreadable
-                yield f"{clip.key} unreadable\n"
-            continue
-        if clip.path not in archives:
-            with zipfile.ZipFile(clip.path) as archive:
-                archives[clip.path] = {info.filename: info.CRC for info in archive.infolist()}
-        yield f"{clip.key} {archives[clip.path][clip.member]}\n"
 
 
 @contextlib.contextmanager

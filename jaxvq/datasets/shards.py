@@ -1,13 +1,21 @@
-"""Writes the shards and the side files of a dataset, and keeps account of skipped clips."""
+"""Writes the shards and the side files of a dataset, and keeps account of skipped clips.
+
+Every clip's place is known before anything is read. So a process is given a run of clips that it
+reads, encodes and writes to a file of its own: records, which are large, never travel between
+processes, and which process does what changes nothing.
+"""
 
 import collections
 import contextlib
+import functools
 import itertools
 import json
+import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +29,11 @@ from jaxvq.pose import writer
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Accumulator, Statistics, save_statistics
 
-# Shards of this size load well from local disks and buckets alike.
+# Shards of up to this size load well from local disks and buckets alike.
 SHARD_BYTES = 256 << 20
+# Clips of a run, and so of a shard: some 150 MB of clips of 120 frames. Fewer in a small split, so
+# that many processes have something to do.
+LARGE_RUN, SMALL_RUN, RUNS = 1000, 64, 64
 # One record a group, for random access; docs/data.md has the measurements behind both.
 FAST = "group_size:1,uncompressed"
 SMALL = "group_size:1,zstd:3"
@@ -40,7 +51,7 @@ class SkippedClip(ValueError):
 
 @dataclass(frozen=True)
 class Encoded:
-    """A clip on its way from a worker to the shards: a record, or the reason why there is none."""
+    """A clip as a record, or the reason why there is none."""
 
     key: str
     record: bytes = b""
@@ -103,10 +114,118 @@ def _is_unicode(name: str) -> bool:
     return True
 
 
-class Build:
-    """One pass over the clips of each split: `write_split` in the same order, then the side files.
+@dataclass(frozen=True)
+class Run:
+    """Clips of a split that follow each other, which one process writes to shards."""
 
-    As a context manager it owns the worker processes and the progress bar.
+    split: str
+    number: int
+    clips: list
+
+    def path(self, folder: str | Path, part: int) -> str:
+        """Where its shard number `part` is until the dataset is complete."""
+        return f"{folder}/incomplete.{self.split}_{self.number:05d}_{part:05d}"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What came of a run: clips without their records, and the moments of what was stored.
+
+    lengths: records in each of its shards; num_bytes: size of all records.
+    """
+
+    clips: list[Encoded]
+    lengths: list[int]
+    num_bytes: int
+    moments: Accumulator
+
+
+def plan_runs(clips: dict[str, list], num_shards: int | None) -> list[Run]:
+    """The runs of all splits, in order; with num_shards that many a split, where clips suffice."""
+    runs = []
+    for split, listed in clips.items():
+        size = min(LARGE_RUN, max(SMALL_RUN, len(listed) // RUNS))
+        count = num_shards or max(1, -(-len(listed) // size))
+        bounds = [-(-number * len(listed) // count) for number in range(count + 1)]
+        runs += [
+            Run(split, number, listed[first:stop])
+            for number, (first, stop) in enumerate(itertools.pairwise(bounds))
+            if first < stop
+        ]
+    return runs
+
+
+def write_run(
+    run: Run,
+    encode: Encoder,
+    folder: str | Path,
+    options: str,
+    shard_bytes: float,
+    report: Callable[[Encoded], bool],
+) -> Written:
+    """Writes the clips of a run to `run.path(folder, 0)`, and so on where a shard gets too large.
+
+    options: ArrayRecord's. report: told of each clip; where it says False the run ends early.
+    """
+    clips, lengths, sizes, moments = [], [], [], Accumulator()
+    file = None
+    for clip in run.clips:
+        encoded = encode(clip)
+        clips.append(replace(encoded, record=b"", moments=None))
+        if not encoded.reason:
+            with writing(run.path(folder, len(lengths))):
+                if file is not None and sizes[-1] >= shard_bytes:
+                    file.close()
+                    file = None
+                if file is None:
+                    path = run.path(folder, len(lengths))
+                    file = array_record_module.ArrayRecordWriter(path, options)
+                    lengths.append(0)
+                    sizes.append(0)
+                file.write(encoded.record)
+            lengths[-1] += 1
+            sizes[-1] += len(encoded.record)
+            moments.merge(encoded.moments)
+        if not report(encoded):
+            break
+    if file is not None:
+        with writing(run.path(folder, len(lengths) - 1)):  # what does not fit often shows only here
+            file.close()
+    return Written(clips, lengths, sum(sizes), moments)
+
+
+class Progress:
+    """How far all processes are, in memory that they share; pickles to a process that starts.
+
+    Above `limit` skipped clips all are told to end.
+    """
+
+    def __init__(self, limit: float):
+        self.limit = limit
+        self._counts = multiprocessing.get_context("spawn").Array("q", 2)
+
+    def report(self, clip: Encoded) -> bool:
+        """Counts a clip; False where the run should end."""
+        with self._counts.get_lock():
+            self._counts[0] += 1
+            self._counts[1] += bool(clip.reason)
+            return self._counts[1] <= self.limit
+
+    @property
+    def done(self) -> int:
+        """Clips that were read."""
+        return self._counts[0]
+
+    @property
+    def skipped(self) -> int:
+        """Clips among them that cannot be used."""
+        return self._counts[1]
+
+
+class Build:
+    """One pass over the clips of all splits: their shards, then the side files.
+
+    As a context manager it owns the progress bar, and ends the worker processes with it.
     """
 
     def __init__(
@@ -116,61 +235,79 @@ class Build:
         *,
         num_shards: int | None,
         max_skipped: float,
-        num_workers: int,
         compact: bool = False,
     ):
-        self.writer_options = SMALL if compact else FAST
         self.clips, self.total = clips, sum(map(len, clips.values()))
-        self.num_shards, self.max_skipped = num_shards, max_skipped
-        everything = itertools.chain.from_iterable(clips.values())
-        self.encoded = workers.map_ordered(encode, everything, num_workers)
-        self.shard_lengths: dict[str, list[int]] = {}
-        self.num_bytes: dict[str, int] = {}
-        self.lengths: dict[str, list[int]] = {}
-        self.tables: dict[str, list[float]] = {}
+        self.runs = plan_runs(clips, num_shards)
+        self.max_skipped = max_skipped
+        self.progress = Progress(max_skipped * self.total + HOPELESS)
+        # What a process needs to write a run, besides the folder and whom to report to.
+        self.write_run = functools.partial(
+            write_run,
+            encode=encode,
+            options=SMALL if compact else FAST,
+            shard_bytes=float("inf") if num_shards else SHARD_BYTES,
+        )
+        self.shard_lengths: dict[str, list[int]] = {split: [] for split in clips}
+        self.num_bytes: dict[str, int] = dict.fromkeys(clips, 0)
+        self.lengths: dict[str, list[int]] = {split: [] for split in clips}
+        self.tables: dict[str, list[float]] = {
+            f"{split}_{column}": [] for split in clips for column in ("fps", "hands")
+        }
         self.skipped: list[Encoded] = []
         self.moments = Accumulator()
 
     def __enter__(self) -> "Build":
         self.start = time.monotonic()
         self.bar = tqdm(total=self.total, unit="clip", smoothing=0.05, dynamic_ncols=True)
+        self._ended = threading.Event()
+        self._shows = threading.Thread(target=self._show, daemon=True)
+        self._shows.start()
         return self
 
     def __exit__(self, *exception) -> None:
-        self.encoded.close()
+        self._ended.set()
+        self._shows.join()
         self.bar.close()
 
-    def write_split(self, split: str, template) -> None:
-        """Writes the records of the next split to shards with the names of the TFDS template."""
-        self.bar.set_description(split)
-        self.start_split(split)
-        count = len(self.clips[split])
-        records = _ShardWriter(template, self.num_shards, count, self.writer_options)
-        for index, clip in enumerate(itertools.islice(self.encoded, count)):
-            self.account(split, clip)
-            if clip.reason:
+    def _show(self) -> None:
+        """Moves the bar: from a thread, because this process waits for whole runs."""
+        while True:
+            ended = self._ended.wait(0.2)
+            self.bar.update(self.progress.done - self.bar.n)
+            if self.progress.skipped:
+                self.bar.set_postfix(skipped=self.progress.skipped)
+            if ended:
+                return
+
+    def write_shards(self, templates: dict, num_workers: int) -> None:
+        """Writes all shards on this machine. templates: split -> TFDS' template of their names."""
+        folder = next(iter(templates.values())).data_dir
+        write = functools.partial(self.write_run, folder=folder, report=self.progress.report)
+        results = workers.map_ordered(write, self.runs, num_workers, chunk=1)
+        paths: dict[str, list[str]] = {split: [] for split in templates}
+        with contextlib.closing(results):  # where it fails, the processes end at once
+            for run, written in zip(self.runs, results, strict=True):
+                self.account(run.split, written)
                 self.check_skipped(finished=False)
-            else:
-                records.write(index, clip.record)
-                if split == "train":
-                    self.moments.merge(clip.moments)
-        self.shard_lengths[split], self.num_bytes[split] = records.close()
+                paths[run.split] += [run.path(folder, n) for n in range(len(written.lengths))]
+        for split, template in templates.items():
+            for number, path in enumerate(paths[split]):
+                os.replace(path, shard_path(template, number, len(paths[split])))
 
-    def start_split(self, split: str) -> None:
-        """Before the first clip of a split is accounted for."""
-        self.lengths[split] = []
-        self.tables |= {f"{split}_fps": [], f"{split}_hands": []}
-
-    def account(self, split: str, clip: Encoded) -> None:
-        """Takes down a clip that is in the shards, or why it is not."""
-        self.bar.update()
-        if clip.reason:
-            self.skipped.append(clip)
-            self.bar.set_postfix(skipped=len(self.skipped))
-            return
-        self.lengths[split].append(clip.length)
-        self.tables[f"{split}_fps"].append(clip.fps)
-        self.tables[f"{split}_hands"].append(clip.hands)
+    def account(self, split: str, written: Written) -> None:
+        """Takes down what is in the next shards of a split, and what is not."""
+        for clip in written.clips:
+            if clip.reason:
+                self.skipped.append(clip)
+                continue
+            self.lengths[split].append(clip.length)
+            self.tables[f"{split}_fps"].append(clip.fps)
+            self.tables[f"{split}_hands"].append(clip.hands)
+        self.shard_lengths[split] += written.lengths
+        self.num_bytes[split] += written.num_bytes
+        if split == "train":
+            self.moments.merge(written.moments)
 
     def check_skipped(self, *, finished: bool) -> None:
         """Raises TooManySkipped above the limit: at the end, or as soon as it is hopeless."""
@@ -228,55 +365,9 @@ def write_skipped(path: Path, skipped: list[Encoded]) -> None:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-class _ShardWriter:
-    """Appends records to one shard after another; they get their names when all are written."""
-
-    def __init__(self, template, num_shards: int | None, num_clips: int, options: str):
-        self.options = options
-        self.template, self.num_shards, self.num_clips = template, num_shards, num_clips
-        self.part, self.file, self.size = -1, None, 0
-        self.temporary: list[str] = []
-        self.lengths: list[int] = []
-        self.num_bytes = 0
-
-    def write(self, index: int, record: bytes) -> None:
-        """Writes the record of clip number `index` of the split."""
-        if self.num_shards:
-            part = index * self.num_shards // self.num_clips
-        else:
-            part = self.part + (self.file is None or self.size >= SHARD_BYTES)
-        if part != self.part:
-            self._open(part)
-        with writing(self.temporary[-1]):
-            self.file.write(record)
-        self.size += len(record)
-        self.num_bytes += len(record)
-        self.lengths[-1] += 1
-
-    def _open(self, part: int) -> None:
-        self._close_shard()
-        folder = Path(self.template.data_dir)
-        path = str(folder / f"incomplete.{self.template.split}_{part:05d}")
-        with writing(path):
-            self.file = array_record_module.ArrayRecordWriter(path, self.options)
-        self.part, self.size = part, 0
-        self.temporary.append(path)
-        self.lengths.append(0)
-
-    def _close_shard(self) -> None:
-        if self.file:
-            with writing(self.temporary[-1]):  # what does not fit often shows only here
-                self.file.close()
-
-    def close(self) -> tuple[list[int], int]:
-        """Names the shards; returns the number of records in each, and all bytes."""
-        self._close_shard()
-        for index, path in enumerate(self.temporary):
-            final = self.template.sharded_filepath(
-                shard_index=index, num_shards=len(self.temporary)
-            )
-            os.replace(path, final)
-        return self.lengths, self.num_bytes
+def shard_path(template, number: int, count: int) -> str:
+    """The name of a shard of a complete dataset."""
+    return str(template.sharded_filepath(shard_index=number, num_shards=count))
 
 
 @contextlib.contextmanager

@@ -1,0 +1,83 @@
+"""What a dataset was made of: in its name, so that different ones lie side by side, and in a form
+that tells whether the same build would make the same again."""
+
+import dataclasses
+import hashlib
+import os
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jaxvq import remote
+
+if TYPE_CHECKING:
+    from jaxvq.datasets.building import ClipConfig, Options
+
+
+def name_after(config: "ClipConfig", options: "Options") -> "ClipConfig":
+    """The config under a name that tells every option that changes the content, so that datasets
+    made with different options lie side by side. Files count by their content."""
+    marks = []
+    if options.hand_threshold != type(options).hand_threshold:
+        marks.append(f"hands_{options.hand_threshold:g}")
+    marks += [option for option in ("augmented", "compact") if getattr(options, option)]
+    files = {"splits": options.split_file, "stats": options.stats}
+    # A file that is not there is an error of the corpus that wants it.
+    there = {mark: path for mark, path in files.items() if path and Path(path).is_file()}
+    marks += [f"{mark}_{_digest(path)[:8]}" for mark, path in there.items()]
+    if options.splits_dir:
+        marks.append(f"drawn_{_digest_of_samples(options.splits_dir)[:8]}")
+    if not marks:  # TFDS knows the corpus' own configs as these very objects
+        return config
+    return dataclasses.replace(config, name="_".join([config.name, *marks]))
+
+
+def make_recipe(clips: Iterable, options: "Options") -> dict:
+    """All that decides what a build makes, in a form that can be compared with an earlier one."""
+    digest = hashlib.md5()
+    count = 0
+    for line in sorted(_stamps(clips)):
+        digest.update(line.encode("utf-8", "surrogateescape"))
+        count += 1
+    return {
+        "files": count,
+        "input": digest.hexdigest(),
+        "num_shards": options.num_shards,
+        "split_file": _digest(options.split_file),
+        "stats": _digest(options.stats),
+        "hand_threshold": options.hand_threshold,
+        "compact": options.compact or None,
+    }
+
+
+def _digest(path: str | Path | None) -> str | None:
+    return path and hashlib.md5(Path(path).read_bytes()).hexdigest()
+
+
+def _digest_of_samples(folder: str) -> str:
+    """Of the frames that tools.create_hand_splits drew, whose order counts too."""
+    digest = hashlib.md5()
+    for path in sorted(Path(folder).glob("*_samples.json")):
+        digest.update(f"{path.name} {_digest(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _stamps(clips: Iterable) -> Iterator[str]:
+    """A line a clip that changes when the file does, without reading it."""
+    archives: dict[str, dict[str, int]] = {}
+    for clip in clips:
+        if remote.is_remote(clip.path):
+            yield f"{clip.key} {clip.stamp}\n"
+            continue
+        if clip.member is None:
+            try:
+                status = os.stat(clip.path)
+                yield f"{clip.key} {status.st_size} {status.st_mtime_ns}\n"
+            except OSError:  # it will be skipped as unreadable
+                yield f"{clip.key} unreadable\n"
+            continue
+        if clip.path not in archives:
+            with zipfile.ZipFile(clip.path) as archive:
+                archives[clip.path] = {info.filename: info.CRC for info in archive.infolist()}
+        yield f"{clip.key} {archives[clip.path][clip.member]}\n"
