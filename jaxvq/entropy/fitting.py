@@ -40,18 +40,19 @@ def fit(sequences: Sequence[np.ndarray], sizes: Sequence[int]) -> Tables:
     whole = Tables(sizes, (False,) * len(sizes), ())
     fitted, bits = _fit_columns(sequences, whole)
     split = tuple(size > SPLIT_ABOVE for size in sizes)
-    if not any(split):
-        return Tables(sizes, whole.split, tuple(fitted))
-    _, split_bits = _fit_columns(sequences, Tables(sizes, split, ()))
-    # A split pays for a column if its flag and the rest cost less than the column as it is.
-    at, keep = 0, []
-    for j, is_split in enumerate(split):
-        width = 1 + is_split
-        keep.append(is_split and sum(split_bits[at : at + width]) < bits[j])
-        at += width
-    chosen = Tables(sizes, tuple(keep), ())
-    fitted, _ = _fit_columns(sequences, chosen)
-    return Tables(sizes, chosen.split, tuple(fitted))
+    if any(split):
+        columns, split_bits = _fit_columns(sequences, Tables(sizes, split, ()))
+        pays, at = [], 0
+        for j, is_split in enumerate(split):
+            # The flag and the rest against the column as it is.
+            pays.append(is_split and sum(split_bits[at : at + 1 + is_split]) < bits[j])
+            at += 1 + is_split
+        if all(pays):
+            return Tables(sizes, split, tuple(columns))
+        if any(pays):
+            whole = Tables(sizes, tuple(pays), ())
+            fitted, _ = _fit_columns(sequences, whole)
+    return Tables(sizes, whole.split, tuple(fitted))
 
 
 def _check(sequences, sizes) -> None:
@@ -195,7 +196,7 @@ def _cluster(counts: np.ndarray, k: int) -> np.ndarray:
     K-means with relative entropy for a distance, from values in the order of their mean symbol.
     The last value, missing, stays alone in the last bucket.
     """
-    known = counts[:-1]
+    known = counts[:-1].astype(np.float64)
     total = known.sum(1)
     mean = (known @ np.arange(known.shape[1])) / np.maximum(total, 1)
     order = np.argsort(np.where(total > 0, mean, known.shape[1]), kind="stable")
@@ -204,8 +205,7 @@ def _cluster(counts: np.ndarray, k: int) -> np.ndarray:
     buckets[order] = np.minimum((k - 1) * weight // max(total.sum(), 1), k - 2)
     prior = (known.sum(0) + 0.5) / (known.sum() + 0.5 * known.shape[1])
     for _ in range(10):
-        centres = np.zeros((k - 1, known.shape[1]))
-        np.add.at(centres, buckets, known)
+        centres = (buckets == np.arange(k - 1)[:, None]).astype(np.float64) @ known
         centres = (centres + 8 * prior) / (centres.sum(1, keepdims=True) + 8)
         new = np.argmax(known @ np.log2(centres).T, 1)
         if (new == buckets).all():

@@ -17,6 +17,7 @@ import numpy as np
 
 from jaxvq.entropy.coder import TOTAL, Decoder, Encoder
 
+WHOLE, FLAG, FLAGGED = 0, 1, 2  # kinds of columns
 ACTIVITY = -1  # in place of a source's column
 MAX_SURPRISE = 15
 
@@ -59,6 +60,29 @@ class Tables:
     sizes: tuple[int, ...]
     split: tuple[bool, ...]
     columns: tuple[Column, ...]
+
+    @cached_property
+    def starts(self) -> list[np.ndarray]:
+        """Sums of the frequencies of the symbols before each one, int64 (contexts, size)."""
+        return [np.cumsum(c.frequencies, 1) - c.frequencies for c in self.columns]
+
+    @cached_property
+    def plans(self) -> list[tuple]:
+        """The columns as plain lists, which Python reads fastest, for `get`: place among the
+        symbols seen, kind, sources as (place, buckets), starts, surprise. A missing symbol, -1,
+        finds the last bucket by itself."""
+        n, plans = len(self.columns), []
+        kinds = [k for split in self.split for k in ((FLAG, FLAGGED) if split else (WHOLE,))]
+        for j, (column, kind) in enumerate(zip(self.columns, kinds, strict=True)):
+            sources, weight = [], 1
+            for source in reversed(column.sources):
+                active = source.column == ACTIVITY
+                place = 3 * n if active else (2 - source.back) * n + source.column
+                sources.append((place, (source.buckets.astype(int) * weight).tolist()))
+                weight *= source.count
+            surprise = column.surprise.tolist()
+            plans.append((2 * n + j, kind, sources, self.starts[j].tolist(), surprise))
+        return plans
 
     @cached_property
     def uses_activity(self) -> bool:
@@ -137,58 +161,33 @@ def put(coder: Encoder, symbols: np.ndarray, tables: Tables) -> None:
 def get(coder: Decoder, length: int, tables: Tables, known: np.ndarray | None = None) -> np.ndarray:
     """As `decode`, out of a coder that may hold other symbols before or after."""
     n = len(tables.columns)
-    plan = [_Plan(column) for column in tables.columns]
-    flags = _flags(tables.split)
-    coded = _spread(known, tables.split, length)
-    before = before2 = [-1] * n
-    rows, activity, uses_activity = [], 0, tables.uses_activity
-    for coded_row in coded:
-        row = [-1] * n
-        recent = (row, before, before2)
-        for j, (column, is_coded, flag) in enumerate(zip(plan, coded_row, flags, strict=True)):
+    # The symbols of the two rows before, those of the row at hand, and the activity.
+    seen = [-1] * (3 * n) + [0]
+    plans, rows, take = tables.plans, [], coder.get
+    uses_activity = tables.uses_activity
+    for coded in _spread(known, tables.split, length):
+        seen[: 2 * n] = seen[n : 3 * n]
+        seen[2 * n : 3 * n] = [-1] * n
+        for (at, kind, sources, starts, surprise), is_coded in zip(plans, coded, strict=True):
             if is_coded:
-                if flag == FLAG and before[j + 1] < 0:
+                if kind == FLAG and seen[at - n + 1] < 0:
                     symbol = -1
-                elif flag == FLAGGED and row[j - 1] == 1:
-                    symbol = before[j]
+                elif kind == FLAGGED and seen[at - 1] == 1:
+                    symbol = seen[at - n]
                 else:
                     context = 0
-                    for back, at, buckets in column.sources:
-                        context += buckets[recent[back][at]] if back < 3 else buckets[activity]
-                    symbol = coder.get(column.starts[context])
-                row[j] = symbol
+                    for where, buckets in sources:
+                        context += buckets[seen[where]]
+                    symbol = take(starts[context])
+                seen[at] = symbol
             if uses_activity:
-                activity += column.surprise[row[j]] - column.surprise[before[j]]
-        rows.append(row)
-        before2, before = before, row
+                seen[-1] += surprise[seen[at]] - surprise[seen[at - n]]
+        rows.append(seen[2 * n : 3 * n])
     inner = np.array(rows, np.int32).reshape(length, n)
-    return inner[:, [j for j, flag in enumerate(flags) if flag != FLAG]]
-
-
-class _Plan:
-    """A column as plain lists, which Python reads fastest. A missing symbol, -1, finds the last
-    bucket by itself."""
-
-    def __init__(self, column: Column):
-        starts = np.cumsum(column.frequencies, 1) - column.frequencies
-        self.starts = starts.tolist()
-        self.surprise = column.surprise.tolist()
-        self.sources, weight = [], 1
-        for source in reversed(column.sources):
-            back = 3 if source.column == ACTIVITY else source.back
-            buckets = (source.buckets.astype(int) * weight).tolist()
-            self.sources.append((back, source.column, buckets))
-            weight *= source.count
+    return inner[:, [j for j, plan in enumerate(plans) if plan[1] != FLAG]]
 
 
 # ------------------------------------------------------------------ splitting columns, and contexts
-
-WHOLE, FLAG, FLAGGED = 0, 1, 2
-
-
-def _flags(split) -> list[int]:
-    """What each of the columns after the split is."""
-    return [kind for is_split in split for kind in ((FLAG, FLAGGED) if is_split else (WHOLE,))]
 
 
 def split_sizes(sizes, split) -> list[int]:
@@ -270,9 +269,8 @@ def _intervals(symbols: np.ndarray, tables: Tables) -> tuple[np.ndarray, np.ndar
         for source in column.sources:
             value = values(inner, active, j, source.back, source.column)
             context = context * source.count + source.buckets[value]
-        ends = np.cumsum(column.frequencies, 1)
         frequencies[:, j] = column.frequencies[context, inner[:, j]]
-        starts[:, j] = ends[context, inner[:, j]] - frequencies[:, j]
+        starts[:, j] = tables.starts[j][context, inner[:, j]]
     return starts[coded], frequencies[coded]
 
 
