@@ -32,7 +32,8 @@ def parse_arguments(argv=None) -> argparse.Namespace:
         help="directory (with subdirectories) or zip of the corpus; of pami0 what comes before "
         ".train, .dev, .val and .test")  # fmt: skip
     add("--data_dir", required=True, help="where built datasets live")
-    add("--num_shards", type=int, help="shards a split (default: one for 64 to 1000 clips, at most 256 MiB each)")
+    add("--num_shards", type=int,
+        help="shards a split (default: one for 64 to 1000 clips, of at most 256 MiB)")  # fmt: skip
     add("--max_skipped", type=float, default=0.05, metavar="SHARE",
         help="share of the clips that may be unusable (default: %(default)s)")  # fmt: skip
     add("--fps", type=float, help="resample all clips to this frame rate (default: keep theirs)")

@@ -25,6 +25,7 @@ from tensorflow_datasets.core import example_serializer
 from tqdm import tqdm
 
 from jaxvq.datasets import workers
+from jaxvq.datasets.halves import to_float16
 from jaxvq.pose import writer
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Accumulator, Statistics, save_statistics
@@ -35,8 +36,7 @@ SHARD_BYTES = 256 << 20
 # that many processes have something to do.
 LARGE_RUN, SMALL_RUN, RUNS = 1000, 64, 64
 # One record a group, for random access; docs/data.md has the measurements behind both.
-FAST = "group_size:1,uncompressed"
-SMALL = "group_size:1,zstd:3"
+WRITER_OPTIONS = "group_size:1,uncompressed"
 # With so many bad files above the limit the input is the wrong one: no need to read all of it.
 HOPELESS = 1000
 
@@ -88,7 +88,7 @@ class Encoder:
             return Encoded(clip.key, reason="unexpected error", message=message)
         gathered = Accumulator()
         gathered.add(example["data"], example["mask"])
-        example |= {"data": example["data"].astype(self.features["data"].np_dtype)}
+        example |= {"data": self._narrowed(example["data"])}
         serializer = example_serializer.ExampleSerializer(self.features.get_serialized_info())
         record = serializer.serialize_example(self.features.encode_example(example))
         return Encoded(
@@ -99,6 +99,12 @@ class Encoder:
             hands=_hands_seen(example["mask"], self.hands),
             moments=gathered,
         )
+
+    def _narrowed(self, data: np.ndarray) -> np.ndarray:
+        dtype = self.features["data"].np_dtype
+        if dtype == np.float16 and data.dtype == np.float32 and data.flags.c_contiguous:
+            return to_float16(data)
+        return data.astype(dtype)
 
 
 def _hands_seen(mask: np.ndarray, hands: tuple[np.ndarray, ...]) -> float:
@@ -235,7 +241,6 @@ class Build:
         *,
         num_shards: int | None,
         max_skipped: float,
-        compact: bool = False,
     ):
         self.clips, self.total = clips, sum(map(len, clips.values()))
         self.runs = plan_runs(clips, num_shards)
@@ -245,7 +250,7 @@ class Build:
         self.write_run = functools.partial(
             write_run,
             encode=encode,
-            options=SMALL if compact else FAST,
+            options=WRITER_OPTIONS,
             shard_bytes=float("inf") if num_shards else SHARD_BYTES,
         )
         self.shard_lengths: dict[str, list[int]] = {split: [] for split in clips}
