@@ -124,7 +124,7 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
         return self.dataset_info_from_configs(features=features, homepage=self.homepage)
 
     def dataset_info_from_configs(self, *, features, **kwargs) -> tfds.core.DatasetInfo:
-        """As TFDS', with `data` in byte planes where the build wants or the dataset has them."""
+        """As TFDS', packed where the build wants it or the dataset is."""
         if self._is_compact():
             features = compact.compact(features)
         return super().dataset_info_from_configs(features=features, **kwargs)
@@ -133,7 +133,7 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
         if self.options is not None:
             return self.options.compact
         stored = Path(self.data_path) / "features.json"
-        return stored.exists() and compact.Planes.__name__ in stored.read_text()
+        return stored.exists() and compact.__name__ in stored.read_text()
 
     def _log_download_bytes(self) -> None:
         """Silent: TFDS would announce a download."""
@@ -160,7 +160,6 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
             assigned,
             num_shards=self.options.num_shards,
             max_skipped=self.options.max_skipped,
-            compact=self.options.compact,
         ) as build:
             if self.options.beam_pipeline_options is None:
                 build.write_shards(templates, self.options.workers)

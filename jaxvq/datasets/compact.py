@@ -1,37 +1,47 @@
-"""A feature of TFDS that stores numbers as byte planes, which compress to half of the raw size.
+"""Features of TFDS that store clips packed, as `fixed_point` does.
 
-`features.json` names this class, so `tfds.builder_from_directory` decodes it wherever jaxvq is
-installed. Apart from `schema` because it needs TFDS, which training never imports.
+`features.json` names these classes, so `tfds.builder_from_directory` decodes them wherever jaxvq is
+installed. Apart from `schema` because they need TFDS, which training never imports.
 """
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxvq.datasets import schema
+from jaxvq.datasets import fixed_point
 
 
-class Planes(tfds.features.Tensor):
-    """A tensor (t, …) with only t unknown, stored as `schema.to_planes`."""
+class Fixed(tfds.features.Tensor):
+    """A tensor (t, …) of float32 with only t unknown, stored as `fixed_point.pack`."""
 
     def encode_example(self, example_data) -> bytes:
-        """The planes; super's checks of dtype and shape come first."""
+        """The packed clip; super's checks of dtype and shape come first."""
         super().encode_example(example_data)
-        return schema.to_planes(np.asarray(example_data))
+        return fixed_point.pack(np.asarray(example_data))
+
+    def decode_example_np(self, example_data) -> np.ndarray:
+        """The tensor again, within half a step."""
+        data = fixed_point.unpack(example_data, int(np.prod(self.shape[1:])))
+        return data.reshape(-1, *self.shape[1:])
+
+
+class Bits(tfds.features.Tensor):
+    """A bool tensor (t, …) with only t unknown, stored as `fixed_point.pack_mask`."""
+
+    def encode_example(self, example_data) -> bytes:
+        """The bits; super's checks of dtype and shape come first."""
+        super().encode_example(example_data)
+        return fixed_point.pack_mask(np.asarray(example_data))
 
     def decode_example_np(self, example_data) -> np.ndarray:
         """The tensor again."""
-        planes = np.frombuffer(example_data, np.uint8, offset=len(schema.PLANES))
-        numbers = int(np.prod(self.shape[1:]))
-        return schema.from_planes(planes, np.dtype(self.np_dtype), numbers).reshape(self.np_shape)
-
-    @property
-    def np_shape(self) -> tuple[int, ...]:
-        """As numpy writes it."""
-        return (-1, *self.shape[1:])
+        return fixed_point.unpack_mask(example_data).reshape(-1, *self.shape[1:])
 
 
 def compact(features: tfds.features.FeaturesDict) -> tfds.features.FeaturesDict:
-    """The features of a corpus, with `data` in planes."""
-    data = features["data"]
-    planes = Planes(shape=data.shape, dtype=data.np_dtype, encoding="bytes")
-    return tfds.features.FeaturesDict({**features, "data": planes})
+    """The features of a corpus, packed; ValueError for one whose numbers must stay exact."""
+    data, mask = features["data"], features["mask"]
+    if data.np_dtype != np.float16:
+        raise ValueError("--compact rounds, and this corpus keeps its float32 exactly")
+    packed = Fixed(shape=data.shape, dtype=np.float32, encoding="bytes")
+    bits = Bits(shape=mask.shape, dtype=np.bool_, encoding="bytes")
+    return tfds.features.FeaturesDict({**features, "data": packed, "mask": bits})

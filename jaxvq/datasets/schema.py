@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jaxvq.datasets import fixed_point
 from jaxvq.pose.skeleton import Skeleton
 
 if TYPE_CHECKING:
@@ -12,13 +13,9 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "validation", "test")
 
-# Before the byte planes of `data`. It makes the value's size odd, which that of plain numbers never
-# is: so a record tells by itself how it is laid out.
-PLANES = b"\x01"
-
 
 def features(skeleton: Skeleton, dtype=np.float16) -> "tfds.features.FeaturesDict":
-    """The features of a corpus of clips.
+    """The features of a corpus of clips; `compact.compact` are the same, packed.
 
     data: float16, or another dtype (t, v, c), in shoulder widths, hands relative to their wrist, 0
     where missing.
@@ -42,7 +39,7 @@ def parse(record: bytes, skeleton: Skeleton) -> dict:
     """A record of the shards as {"data", "mask", "id", "fps"}; the arrays are read-only.
 
     Equal to what TFDS' own parser returns, but several times faster: plain arrays are views of the
-    record, and nothing imports TFDS. Raises ValueError for bytes that are no such record.
+    record, and nothing imports TFDS. Packed clips are float32. Raises ValueError for bytes that are no such record.
     """
     try:
         return _parse(record, skeleton)
@@ -50,40 +47,20 @@ def parse(record: bytes, skeleton: Skeleton) -> dict:
         raise ValueError(f"not a record of a clip: {error!r}") from error
 
 
-def to_planes(data: np.ndarray) -> bytes:
-    """data (t, …) as its first bytes, its second bytes, …, in each all times of a number in a row.
-
-    Bytes that are alike become neighbours, so that they compress well: see docs/data.md.
-    """
-    numbers = np.ascontiguousarray(data.reshape(len(data), -1).T)
-    planes = numbers.view(np.uint8).reshape(*numbers.shape, data.dtype.itemsize)
-    return PLANES + np.moveaxis(planes, -1, 0).tobytes()
-
-
-def from_planes(planes: np.ndarray, dtype: np.dtype, numbers: int) -> np.ndarray:
-    """The inverse of `to_planes`: planes uint8, without the mark -> dtype (t, numbers)."""
-    width = dtype.itemsize
-    planes = planes.reshape(width, numbers, -1)
-    values = planes[-1].astype(f"<u{width}")
-    for plane in planes[-2::-1]:  # whole arrays at a time: fast
-        values <<= 8
-        values |= plane
-    return np.ascontiguousarray(values.T).view(dtype)
-
-
 def _parse(record: bytes, skeleton: Skeleton) -> dict:
     places = _find_values(record)
     (data, data_size), (mask, mask_size) = places[b"data"], places[b"mask"]
     (name, name_size), (fps, _) = places[b"id"], places[b"fps"]
-    # The mask has a byte a point, so its size tells how many bytes a number has.
-    width = data_size // max(mask_size * skeleton.num_dims, 1) or 2
-    dtype = np.dtype(f"<f{width}")
+    numbers = skeleton.num_points * skeleton.num_dims
     if data_size % 2:
-        planes = np.frombuffer(record, np.uint8, data_size - 1, data + 1)
-        data = from_planes(planes, dtype, skeleton.num_points * skeleton.num_dims)
+        view = memoryview(record)
+        data = fixed_point.unpack(view[data : data + data_size], numbers)
+        mask = fixed_point.unpack_mask(view[mask : mask + mask_size])
     else:
-        data = np.frombuffer(record, dtype, data_size // width, data)
-    mask = np.frombuffer(record, np.bool_, mask_size, mask)
+        # The mask has a byte a point, so its size tells how many bytes a number has.
+        width = data_size // max(mask_size * skeleton.num_dims, 1) or 2
+        data = np.frombuffer(record, f"<f{width}", data_size // width, data)
+        mask = np.frombuffer(record, np.bool_, mask_size, mask)
     return {
         "data": data.reshape(-1, skeleton.num_points, skeleton.num_dims),
         "mask": mask.reshape(-1, skeleton.num_points),
