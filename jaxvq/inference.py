@@ -24,6 +24,7 @@ import numpy as np
 from jaxvq import checkpoint, published
 from jaxvq.pose import preprocess
 from jaxvq.pose.reader import Pose
+from jaxvq.pose.resample import resample
 from jaxvq.pose.writer import pose_for_canvas
 from jaxvq.tasks import make_task
 
@@ -131,22 +132,29 @@ class PoseTokenizer:
         for data, clip, place, pose in zip(
             self.reconstruct_clips(clips), clips, placements, several, strict=True
         ):
-            normalised = self.unstandardize(data, clip.fps)
+            normalised = _at_rate_of(pose, self.unstandardize(data, clip.fps))
             if only_masked:
-                normalised = self._keep_seen(normalised, clip)
+                normalised = self._keep_seen(normalised, pose)
             result = preprocess.restore(normalised, place).replace(canvas=pose.canvas)
             if only_masked:
                 result = _copy_seen(preprocess.select_points(pose, self.model.skeleton), result)
             results.append(result)
         return results[0] if isinstance(poses, Pose) else results
 
-    def _keep_seen(self, normalised: Pose, clip: Pose) -> Pose:
-        data = self.model.statistics.unstandardize(clip.data)
-        return normalised.replace(data=np.where(clip.mask[..., None], normalised.data, data))
+    def _keep_seen(self, normalised: Pose, pose: Pose) -> Pose:
+        seen, _ = preprocess.preprocess(pose, self.model.skeleton)
+        data = np.where(seen.mask[..., None], normalised.data, seen.data)
+        return normalised.replace(data=data)
 
     def standardize(self, pose: Pose) -> tuple[Pose, preprocess.Placement]:
-        """A recorded pose as the model sees it, and its place for `preprocess.restore`."""
+        """A recorded pose as the model sees it, and its place for `preprocess.restore`.
+
+        A model that was trained with `config.data.fps` sees every pose at that frame rate.
+        """
         normalised, placement = preprocess.preprocess(pose, self.model.skeleton)
+        fps = self.model.config.data.get("fps", 0.0)
+        if fps:
+            normalised = resample(normalised, fps)
         data = self.model.statistics.standardize(normalised.data, normalised.mask)
         return normalised.replace(data=data), placement
 
@@ -331,6 +339,16 @@ def _scatter(values: np.ndarray, rows, results: list[np.ndarray], downsample: in
         first, stop = window.first // downsample, -(-window.stop // downsample)
         at = first - window.start // downsample
         results[window.clip][first:stop] = values[row, at : at + stop - first]
+
+
+def _at_rate_of(pose: Pose, other: Pose) -> Pose:
+    """The other pose at this one's frame rate, with as many frames."""
+    if other.fps == pose.fps:
+        return other
+    other = resample(other, pose.fps)
+    # Two roundings of the length may make it a frame shorter or longer.
+    frames = np.minimum(np.arange(len(pose.data)), len(other.data) - 1)
+    return other.replace(data=other.data[frames], confidence=other.confidence[frames])
 
 
 def _copy_seen(original: Pose, filled: Pose) -> Pose:

@@ -2,13 +2,16 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from pose_format import Pose as PoseFormatPose
 
 from jaxvq import inference
+from jaxvq.pose import preprocess
 from jaxvq.pose.reader import read_pose
+from jaxvq.pose.resample import resample
 from jaxvq.pose.writer import write_pose
 from tools import codes_to_poses, evaluate, poses_to_codes, reconstruct_poses
 
@@ -100,6 +103,26 @@ def test_only_masked_keeps_seen_points_bit_for_bit(tokenizer, poses):
         np.testing.assert_allclose(
             filled.data[lost, at_hand], filled.data[lost, at_body], rtol=1e-4
         )
+
+
+def test_a_model_of_one_frame_rate_sees_every_pose_at_it(tokenizer, poses):
+    config = tokenizer.model.config.copy_and_resolve_references()
+    config.data.fps = 12.5
+    other = replace(tokenizer, model=replace(tokenizer.model, config=config))
+    for pose in poses[:2]:
+        normalised = resample(preprocess.preprocess(pose, tokenizer.model.skeleton)[0], 12.5)
+        assert pose.fps != 12.5 and len(normalised.data) != len(pose.data)
+        data = tokenizer.model.statistics.standardize(normalised.data, normalised.mask)
+        tokens = other.encode(pose)
+        assert (tokens.fps, tokens.length) == (12.5, len(normalised.data))
+        (expected,) = tokenizer.encode_clips([normalised.replace(data=data)])
+        np.testing.assert_array_equal(tokens.indices, expected)
+        assert other.decode(tokens).fps == 12.5
+        for only_masked in (False, True):  # what stands beside the original has its frames
+            result = other.reconstruct(pose, only_masked=only_masked)
+            assert (result.fps, len(result.data)) == (pose.fps, len(pose.data))
+        original = preprocess.select_points(pose, result.skeleton)
+        np.testing.assert_array_equal(result.data[~original.mask], original.data[~original.mask])
 
 
 def test_reconstruction_stands_where_the_input_stood(tokenizer, poses):
