@@ -5,10 +5,11 @@ import itertools
 import json
 import threading
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from jaxvq.datasets import schema
+from jaxvq.datasets import direct, schema
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.resample import resample
 from jaxvq.pose.skeleton import Skeleton
@@ -26,14 +27,15 @@ class RecordSource:
     """Random access to the clips of a split: source[i] is {"data", "mask", "id", "fps"}.
 
     shards: path -> number of its records, in order. Pickles as that, and opens a shard where it is
-    used first. Raises DamagedShard.
+    used first. A record's checksum is verified when it is read first; from then on it is read
+    without ArrayRecord's reader, which takes longer than all else. Raises DamagedShard.
     """
 
     def __init__(self, shards: dict[str, int], skeleton: Skeleton):
         self.shards, self.skeleton = shards, skeleton
         self._paths = list(shards)
         self._ends = list(itertools.accumulate(shards.values()))
-        self._lock, self._readers = threading.Lock(), {}
+        self._lock, self._opened = threading.Lock(), {}
 
     def __getstate__(self) -> tuple:
         return self.shards, self.skeleton
@@ -50,18 +52,23 @@ class RecordSource:
         shard = bisect.bisect_right(self._ends, index)
         path = self._paths[shard]
         place = int(index) - self._ends[shard] + self.shards[path]
-        reader = self._readers.get(path) or self._open(path)
+        shard = self._opened.get(path) or self._open(path)
         try:
-            return schema.parse(reader.read(place, place + 1)[0], self.skeleton)
-        except (RuntimeError, IndexError, ValueError) as error:
+            if shard.verified[place]:
+                return schema.parse(shard.direct[place], self.skeleton)
+            clip = schema.parse(shard.reader.read(place, place + 1)[0], self.skeleton)
+        except (RuntimeError, IndexError, ValueError, OSError) as error:
             raise DamagedShard(f"{path}: record {place} is damaged: {error}") from error
+        if shard.direct:
+            shard.verified[place] = 1
+        return clip
 
-    def _open(self, path: str):
+    def _open(self, path: str) -> "_Shard":
         from array_record.python import array_record_module
 
         with self._lock:  # threads share the source
-            if path in self._readers:
-                return self._readers[path]
+            if path in self._opened:
+                return self._opened[path]
             try:
                 reader = array_record_module.ArrayRecordReader(path, READER_OPTIONS)
                 count = reader.num_records()
@@ -72,8 +79,17 @@ class RecordSource:
                     f"{path}: {count} of {self.shards[path]} records are there; it is damaged or "
                     "was not copied completely"
                 )
-            self._readers[path] = reader
-            return reader
+            shard = _Shard(reader, direct.open_direct(path, count), bytearray(count))
+            self._opened[path] = shard
+            return shard
+
+
+class _Shard(NamedTuple):
+    """An open shard: ArrayRecord's reader, ours where it can read it, records that are verified."""
+
+    reader: object
+    direct: direct.DirectFile | None
+    verified: bytearray
 
 
 class ResampledSource:
