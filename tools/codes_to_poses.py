@@ -1,11 +1,12 @@
 """Turns tokens back into `.pose` files.
 
     codes_to_poses --model RUN --codes codes.csv --output DIR           a file a row, named as there
+    codes_to_poses --model RUN --codes codes.jvq --output DIR           the same of a compact file
     codes_to_poses --model RUN --codes codes.txt --output DIR           a file a line: 0.pose, …
     codes_to_poses --model RUN --codes "731 63 540" --output X.pose     the codes themselves
 
-A CSV of poses_to_codes gives each clip its frame rate and length; elsewhere --fps counts. The poses
-stand on a canvas of 500 x 500.
+A file of poses_to_codes gives each clip its frame rate and length; elsewhere --fps counts. The
+poses stand on a canvas of 500 x 500.
 """
 
 import argparse
@@ -34,34 +35,56 @@ def main(argv=None) -> int:
         "codes_to_poses", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", required=True, help="a run or model folder")
-    parser.add_argument("--codes", required=True, help="CSV or text file, or the codes in quotes")
+    parser.add_argument(
+        "--codes", required=True, help="CSV, .jvq or text file, or the codes in quotes"
+    )
     parser.add_argument("--output", required=True, help="a folder, or a .pose file for one clip")
     parser.add_argument("--fps", type=float, default=25.0, help="where no CSV says it (default 25)")
     args = parser.parse_args(argv)
     if args.fps <= 0:
         raise ValueError(f"--fps {args.fps:g} must be above 0")
-    lines = _parse(args.codes, args.fps)
-    paths = _paths(lines, Path(args.output))
+    output = Path(args.output)
+    compact = args.codes.lower().endswith(".jvq")
+    lines = [] if compact else _parse(args.codes, args.fps)
+    paths = _paths([(line.name, line.where) for line in lines], output)
 
     from tqdm import tqdm
 
-    from jaxvq import inference
+    from jaxvq import inference, token_file
     from jaxvq.pose.writer import write_pose
 
     tokenizer = inference.load(args.model)
-    tokens = [_tokens(line, tokenizer.task) for line in lines]
+    if compact:
+        tables = tokenizer.code_tables
+        count = token_file.check(args.codes, tables)
+        clips = _read_compact(args.codes, tables, output, count)
+    else:
+        tokens = [_tokens(line, tokenizer.task) for line in lines]
+        count, clips = len(paths), zip(paths, tokens, strict=True)
     group = []
-    for i, (path, item) in enumerate(zip(tqdm(paths, unit="clip"), tokens, strict=True), 1):
+    for i, (path, item) in enumerate(tqdm(clips, unit="clip", total=count), 1):
         group.append((path, item))
-        if i < len(paths) and sum(tokens.length for _, tokens in group) < FRAMES_AT_ONCE:
+        if i < count and sum(tokens.length for _, tokens in group) < FRAMES_AT_ONCE:
             continue
         poses = tokenizer.decode([tokens for _, tokens in group])
         for (path, _), pose in zip(group, poses, strict=True):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_pose(path, pose)
         group = []
-    print(f"{args.output}: {len(paths)} pose{'s' * (len(paths) > 1)}")
+    print(f"{args.output}: {count} pose{'s' * (count != 1)}")
     return 0
+
+
+def _read_compact(file: str, tables, output: Path, count: int):
+    """Paths and tokens of a token file, clip by clip."""
+    from jaxvq import token_file
+
+    _check_output(output, count)
+    for name, tokens in token_file.read(file, tables):
+        if not tokens.length:
+            raise ValueError(f"{file}: {name} holds no frames")
+        (path,) = _paths([(str(PurePosixPath(name).with_suffix("")), file)], output)
+        yield path, tokens
 
 
 def _parse(codes: str, fps: float) -> list[Line]:
@@ -126,23 +149,33 @@ def _integers(text: str, where: str) -> list[int]:
     return codes
 
 
-def _paths(lines: list[Line], output: Path) -> list[Path]:
-    """Where each clip goes: `output` itself for one clip, else inside the folder."""
-    if output.suffix == ".pose" and not output.is_dir():
-        if len(lines) > 1:
-            raise ValueError(
-                f"--output {output} is one file, but there are {len(lines)} clips; give a folder"
-            )
-        return [output]
-    if output.is_file():
-        raise ValueError(f"--output {output} is a file; give a folder or a name ending in .pose")
+def _paths(clips: list[tuple[str, str]], output: Path) -> list[Path]:
+    """Where each clip, a name and how errors call it, goes: `output` itself for one clip, else
+    inside the folder."""
+    _check_output(output, len(clips))
+    if _is_one_file(output):
+        return [output] * len(clips)
     paths = []
-    for line in lines:
-        name = PurePosixPath(line.name)
-        if name.is_absolute() or ".." in name.parts:
-            raise ValueError(f"{line.where}: the name {line.name!r} leads out of --output")
-        paths.append(output / f"{name}.pose")
+    for name, where in clips:
+        relative = PurePosixPath(name)
+        if relative.is_absolute() or ".." in relative.parts:
+            raise ValueError(f"{where}: the name {name!r} leads out of --output")
+        paths.append(output / f"{relative}.pose")
     return paths
+
+
+def _is_one_file(output: Path) -> bool:
+    return output.suffix == ".pose" and not output.is_dir()
+
+
+def _check_output(output: Path, count: int) -> None:
+    if _is_one_file(output):
+        if count > 1:
+            raise ValueError(
+                f"--output {output} is one file, but there are {count} clips; give a folder"
+            )
+    elif output.is_file():
+        raise ValueError(f"--output {output} is a file; give a folder or a name ending in .pose")
 
 
 def _tokens(line: Line, task):

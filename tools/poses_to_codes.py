@@ -1,9 +1,12 @@
-"""Writes the tokens of `.pose` files as a CSV: file,fps,length,codes.
+"""Writes the tokens of `.pose` files as a CSV, file,fps,length,codes, or as a compact token file.
 
     poses_to_codes --model RUN --data DIR|ZIP|FILE --output codes.csv
+    poses_to_codes --model RUN --data DIR|ZIP|FILE --output codes.jvq
 
-The codes of a clip are integers separated by spaces, frame by frame; with several codebooks each
-frame has one integer a codebook. A file that cannot be read is reported and left out.
+In a CSV the codes of a clip are integers separated by spaces, frame by frame; with several
+codebooks each frame has one integer a codebook. A `.jvq` holds the same in the fewest bytes; it
+needs the tables that tools.fit_code_tables writes beside the model. A file that cannot be read is
+reported and left out.
 """
 
 import argparse
@@ -23,37 +26,55 @@ def main(argv=None) -> int:
     )
     parser.add_argument("--model", required=True, help="a run or model folder")
     parser.add_argument("--data", required=True, help="folder, zip or one file of .pose")
-    parser.add_argument("--output", required=True, help="the CSV to write")
+    parser.add_argument("--output", required=True, help="the .csv or .jvq to write")
     args = parser.parse_args(argv)
 
     from tqdm import tqdm
 
-    from jaxvq import inference
+    from jaxvq import inference, token_file
     from jaxvq.pose.files import list_poses
 
     files = list_poses(args.data, suffixes=(".pose",))
     tokenizer = inference.load(args.model)
-    output, temporary = Path(args.output), Path(f"{args.output}.tmp")
-    written = 0
-    try:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["file", "fps", "length", "codes"])
-            for names, clips in _groups(tqdm(files, unit="clip"), tokenizer):
-                for name, clip, indices in zip(
-                    names, clips, tokenizer.encode_clips(clips), strict=True
-                ):
-                    codes = " ".join(map(str, indices.reshape(-1).tolist()))
-                    writer.writerow([name, clip.fps, len(clip.data), codes])
-                written += len(names)
+    output, written = Path(args.output), 0
+    compact = output.suffix.lower() == token_file.SUFFIX
+    open_file = token_file.Writer(output, tokenizer.code_tables) if compact else _CsvWriter(output)
+    with open_file as file:
+        for names, clips in _groups(tqdm(files, unit="clip"), tokenizer):
+            for name, clip, indices in zip(
+                names, clips, tokenizer.encode_clips(clips), strict=True
+            ):
+                file.write(name, inference.Tokens(indices, clip.fps, len(clip.data)))
+            written += len(names)
         if not written:
             raise ValueError(f"none of the {len(files)} files of {args.data} could be encoded")
-        os.replace(temporary, output)
-    finally:
-        temporary.unlink(missing_ok=True)
     left_out = f", {len(files) - written} left out" if written < len(files) else ""
     print(f"{output}: {written} clips{left_out}")
     return 0
+
+
+class _CsvWriter:
+    """As token_file.Writer, for a CSV."""
+
+    def __init__(self, path: Path):
+        self._path, self._temporary = path, Path(f"{path}.tmp")
+
+    def __enter__(self) -> "_CsvWriter":
+        self._file = self._temporary.open("w", newline="", encoding="utf-8")
+        self._rows = csv.writer(self._file)
+        self._rows.writerow(["file", "fps", "length", "codes"])
+        return self
+
+    def write(self, name: str, tokens) -> None:
+        codes = " ".join(map(str, tokens.flat()))
+        self._rows.writerow([name, tokens.fps, tokens.length, codes])
+
+    def __exit__(self, kind, error, traceback) -> None:
+        self._file.close()
+        if kind is None:
+            os.replace(self._temporary, self._path)
+        else:
+            self._temporary.unlink(missing_ok=True)
 
 
 def _groups(files, tokenizer):

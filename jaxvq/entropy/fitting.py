@@ -143,11 +143,12 @@ def _fit_column(rows: _Rows, j: int, surprises) -> tuple[Column, float]:
     while candidates and len(sources) < MAX_SOURCES:
         tried = []
         for back, column in candidates:
+            if _num_buckets(column, rows.sizes) * level.count * size > MAX_ENTRIES:
+                continue
             value = rows.value(back, column, j)[here]
             source = _make_source(back, column, value, symbols, held, rows, size)
             new = _next_level(level, source, value, symbols, held, size)
-            if new is not None:
-                tried.append((new.bits, len(tried), source, new))
+            tried.append((new.bits, len(tried), source, new))
         tried.sort(key=lambda item: item[:2])
         if not tried or level.bits - tried[0][0] < MIN_SAVING * held.sum():
             break
@@ -166,6 +167,11 @@ def _candidates(rows: _Rows, j: int) -> list[tuple[int, int]]:
     near = range(max(0, j - NEIGHBOURS), min(n, j + NEIGHBOURS + 1))
     same = [(0, k) for k in near if k < j]
     return [(1, k) for k in near] + same + [(2, j), (0, ACTIVITY)]
+
+
+def _num_buckets(column: int, sizes) -> int:
+    """The most buckets that a source may have."""
+    return ACTIVITY_BUCKETS if column == ACTIVITY else min(sizes[column] + 1, SYMBOL_BUCKETS)
 
 
 def _make_source(back, column, value, symbols, held, rows: _Rows, size: int) -> Source:
@@ -227,11 +233,9 @@ def _first_level(symbols, held, size: int) -> _Level:
     return _Level(np.zeros(len(symbols), np.int64), 1, probabilities, float(bits), 0.0)
 
 
-def _next_level(level: _Level, source: Source, value, symbols, held, size: int):
-    """The level with one more source; None if its tables were too large."""
+def _next_level(level: _Level, source: Source, value, symbols, held, size: int) -> _Level:
+    """The level with one more source."""
     count = level.count * source.count
-    if count * size > MAX_ENTRIES:
-        return None
     context = level.context * source.count + source.buckets[value]
     counts = _count(context[~held], symbols[~held], count, size)
     parents = np.repeat(level.probabilities, source.count, axis=0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxvq import checkpoint, inference, published
+from jaxvq import checkpoint, code_tables, inference, published
 from jaxvq.evaluators.page import MEANING
 from jaxvq.pose.statistics import save_statistics
 from jaxvq.pose.writer import write_header
@@ -52,6 +52,9 @@ def publish(
             note.write_text("complete\n")  # Orbax wrote the names of this machine's folders
         write_header(new / "header.poseheader", model.skeleton)
         save_statistics(new / "pose_normalization.json", model.skeleton, model.statistics)
+        tables = code_tables.path_for(model)
+        if tables.is_file():  # of this very checkpoint, or the command says so
+            code_tables.save(new / code_tables.FILE, code_tables.load(model))
         export(tokenizer, new)
         (new / "skeleton.json").write_text(json.dumps(model.skeleton.to_json()))
         (new / "metrics.json").write_text(json.dumps(measured, indent=2) + "\n")
@@ -158,9 +161,10 @@ write_pose("Y.pose", tokenizer.decode(tokens))
 
 `checkpoints` holds the weights (Orbax, no pickle), with config, skeleton and statistics;
 `skeleton.json`, `pose_normalization.json` and `header.poseheader` are copies of these for other
-programs; `metrics.json` is the table above. `model.stablehlo`, where there is one, runs with
-nothing but jax, on CPU, GPU and TPU, as `_metadata.json` says. `{published.MANIFEST}` holds size
-and sha256 of every file; loading compares them.
+programs; `metrics.json` is the table above. `code_tables.npz`, where there is one, is what compact
+token files (`poses_to_codes --output X.jvq`) are coded by. `model.stablehlo`, where there is one,
+runs with nothing but jax, on CPU, GPU and TPU, as `_metadata.json` says. `{published.MANIFEST}`
+holds size and sha256 of every file; loading compares them.
 
 ## Licence
 

@@ -1,7 +1,8 @@
 """The three ways to turn a latent into q tokens, behind one interface, for models that offer all.
 
-A bottleneck has latent_dim, num_codes (the size of each of its q codebooks), and pure functions of
-a `state`: what learns without gradients, {} for FSQ.
+A bottleneck has latent_dim, num_codes (the size of each of its q codebooks), digits (the alphabets
+that each of these is the product of, the first varying fastest), and pure functions of a `state`:
+what learns without gradients, {} for FSQ.
     init(rng) -> state
     quantize(state, z (…, latent_dim), active=None) -> Quantized
     lookup(state, indices (…, q)) -> codes (…, latent_dim)
@@ -70,6 +71,10 @@ class ResidualVq:
     start: str
     refines = True
 
+    @property
+    def digits(self) -> tuple[tuple[int, ...], ...]:
+        return tuple((size,) for size in self.num_codes)
+
     def init(self, rng):
         return rvq.init(rng, self.used, self.latent_dim)._asdict()
 
@@ -109,6 +114,10 @@ class Fsq:
     def num_codes(self) -> tuple[int, ...]:
         return (fsq.num_codes(self.levels),) * self.num_quantizers
 
+    @property
+    def digits(self) -> tuple[tuple[int, ...], ...]:
+        return (self.levels,) * self.num_quantizers
+
     def init(self, rng):
         return {}
 
@@ -141,6 +150,10 @@ class ResidualFsq:
     @property
     def num_codes(self) -> tuple[int, ...]:
         return (fsq.num_codes(self.levels),) * self.num_quantizers
+
+    @property
+    def digits(self) -> tuple[tuple[int, ...], ...]:
+        return (self.levels,) * self.num_quantizers
 
     def init(self, rng):
         return {}

@@ -39,6 +39,10 @@ class HandFSQTask(FrameTask):
         return (fsq.num_codes(self.model.levels),) * self.model.num_codebooks
 
     @property
+    def digits(self) -> tuple[tuple[int, ...], ...]:
+        return (self.model.levels,) * self.model.num_codebooks
+
+    @property
     def token_shape(self) -> tuple[int, int]:
         return 1, self.model.num_codebooks
 

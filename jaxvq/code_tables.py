@@ -1,0 +1,281 @@
+"""What a model's tokens cost: tables fitted on the training split, kept beside the model.
+
+An FSQ index is coded digit by digit: digits have few values and hang on their neighbours. Of each
+stream one flag is coded first: whether its row is the rest row, the most common one in training. A
+hand that is not in the picture rests, and so costs next to nothing.
+
+`python -m tools.fit_code_tables` writes the file; token files (token_file.py) are coded by it.
+"""
+
+import hashlib
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from jaxvq import checkpoint, entropy
+
+FILE = "code_tables.npz"
+FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class CodeTables:
+    """fingerprint: of the model, see `fingerprint`. digits: alphabets of the digits of each of the
+    s·q codebooks. streams: s. downsample: frames a step. rest: int32 (n,), the digits of the rest
+    rows. flags, symbols: tables of the streams' flags (t', s), and of all digits (t', n)."""
+
+    fingerprint: str
+    digits: tuple[tuple[int, ...], ...]
+    streams: int
+    downsample: int
+    rest: np.ndarray
+    flags: entropy.Tables
+    symbols: entropy.Tables
+
+    @property
+    def token_shape(self) -> tuple[int, int]:
+        """(s, q)."""
+        return self.streams, len(self.digits) // self.streams
+
+    def encode(self, indices: np.ndarray) -> bytes:
+        """The bytes of indices int (t', s, q).
+
+        Raises:
+          ValueError: another shape, or a code that the model has not.
+        """
+        coder = entropy.Encoder()
+        self.put(coder, indices)
+        return coder.finish()
+
+    def decode(self, data: bytes, steps: int) -> np.ndarray:
+        """Indices int32 (steps, s, q)."""
+        return self.get(entropy.Decoder(data), steps)
+
+    def put(self, coder: entropy.Encoder, indices: np.ndarray) -> None:
+        """As `encode`, into a coder that may hold other clips before or after."""
+        resting, symbols = self._prepare(indices)
+        entropy.put(coder, resting, self.flags)
+        entropy.put(coder, symbols, self.symbols)
+
+    def get(self, coder: entropy.Decoder, steps: int) -> np.ndarray:
+        """As `decode`, out of a coder that may hold other clips before or after."""
+        resting = entropy.get(coder, steps, self.flags)
+        known = self._per_digit(resting == 0)
+        symbols = entropy.get(coder, steps, self.symbols, known)
+        digits = np.where(known, symbols, self.rest)
+        return join_digits(digits, self.digits).reshape(steps, *self.token_shape)
+
+    def cost(self, indices: np.ndarray) -> float:
+        """Bits by the tables of indices int (t', s, q)."""
+        resting, symbols = self._prepare(indices)
+        return entropy.cost(resting, self.flags) + entropy.cost(symbols, self.symbols)
+
+    def _prepare(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if indices.ndim != 3 or indices.shape[1:] != self.token_shape:
+            raise ValueError(
+                f"tokens of shape {indices.shape}: these tables are for (steps, "
+                f"{', '.join(map(str, self.token_shape))})"
+            )
+        digits = split_digits(indices.reshape(len(indices), len(self.digits)), self.digits)
+        resting = rest_flags(digits, self.rest, self.digits, self.streams)
+        return resting, np.where(self._per_digit(resting == 0), digits, -1)
+
+    def _per_digit(self, flags: np.ndarray) -> np.ndarray:
+        """(t', s) -> (t', n)."""
+        return np.repeat(flags, digits_per_stream(self.digits, self.streams), axis=1)
+
+    # ------------------------------------------------------------------------------- on disk
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        meta = {
+            "format": FORMAT,
+            "fingerprint": self.fingerprint,
+            "digits": self.digits,
+            "streams": self.streams,
+            "downsample": self.downsample,
+        }
+        arrays = {"meta": np.array(json.dumps(meta)), "rest": self.rest.astype(np.int32)}
+        for name in ("flags", "symbols"):
+            tables = getattr(self, name).to_arrays()
+            arrays |= {f"{name}_{key}": value for key, value in tables.items()}
+        return arrays
+
+    @cached_property
+    def checksum(self) -> int:
+        """CRC-32 of what the tables hold, so that a file tells which ones it was written by."""
+        total = 0
+        for name, value in sorted(self.to_arrays().items()):
+            if name != "meta":
+                total = zlib.crc32(value.astype(value.dtype.newbyteorder("<")).tobytes(), total)
+        return total
+
+
+def fit(sequences: Sequence[np.ndarray], task, fingerprint: str) -> CodeTables:
+    """Tables for the tokens of a task, fitted on indices int (t', s, q) of clips.
+
+    Raises:
+      ValueError: a task without codes, no clips, or codes that are not the task's.
+    """
+    if not task.num_codes:
+        raise ValueError("this model has no codes, so there is nothing to fit tables for")
+    digits, (streams, _) = task.digits, task.token_shape
+    rows = [split_digits(x.reshape(len(x), len(digits)), digits) for x in sequences]
+    if not sum(map(len, rows)):
+        raise ValueError("no tokens to fit tables on")
+    counts = digits_per_stream(digits, streams)
+    every = np.concatenate(rows)
+    parts = np.split(every, np.cumsum(counts)[:-1], axis=1)
+    rest = np.concatenate([_most_common(part) for part in parts]).astype(np.int32)
+    flags = [rest_flags(x, rest, digits, streams) for x in rows]
+    moving = [
+        np.where(np.repeat(flag == 0, counts, axis=1), x, -1)
+        for flag, x in zip(flags, rows, strict=True)
+    ]
+    sizes = [size for book in digits for size in book]
+    return CodeTables(
+        fingerprint=fingerprint,
+        digits=digits,
+        streams=streams,
+        downsample=task.downsample,
+        rest=rest,
+        flags=entropy.fit(flags, (2,) * streams),
+        symbols=entropy.fit(moving, sizes),
+    )
+
+
+def _most_common(rows: np.ndarray) -> np.ndarray:
+    found, counts = np.unique(rows, axis=0, return_counts=True)
+    return found[counts.argmax()]
+
+
+def rest_flags(digits: np.ndarray, rest: np.ndarray, books, streams: int) -> np.ndarray:
+    """int (t', s): 1 where all digits (t', n) of a stream are those of its rest row."""
+    ends = np.cumsum(digits_per_stream(books, streams))[:-1]
+    parts = np.split(digits == rest, ends, axis=1)
+    return np.stack([part.all(1) for part in parts], 1).astype(np.int32)
+
+
+def digits_per_stream(books, streams: int) -> list[int]:
+    """How many digits each stream has: books (s·q) of alphabets."""
+    each = len(books) // streams
+    return [sum(map(len, books[i : i + each])) for i in range(0, len(books), each)]
+
+
+# ------------------------------------------------------------------------- indices and their digits
+
+
+def split_digits(indices: np.ndarray, books) -> np.ndarray:
+    """The digits int32 (t', n) of indices (t', q), the first of each codebook varying fastest, as
+    in quantizers/fsq.py. books: alphabets of the digits of each codebook.
+
+    Raises:
+      ValueError: an index that the codebook has not.
+    """
+    columns = []
+    for i, book in enumerate(books):
+        rest, size = np.asarray(indices[:, i], np.int64), int(np.prod(book))
+        if len(rest) and not 0 <= rest.min() <= rest.max() < size:
+            odd = int(rest.min() if rest.min() < 0 else rest.max())
+            raise ValueError(f"code {odd} is outside of 0..{size - 1}, this model's codes")
+        for base in book:
+            rest, digit = np.divmod(rest, base)
+            columns.append(digit)
+    return np.stack(columns, 1).astype(np.int32)
+
+
+def join_digits(digits: np.ndarray, books) -> np.ndarray:
+    """Indices int32 (t', q) of digits (t', n); the inverse of `split_digits`."""
+    indices, first = [], 0
+    for book in books:
+        weights = np.cumprod((1, *book[:-1]))
+        indices.append(digits[:, first : first + len(book)] @ weights)
+        first += len(book)
+    return np.stack(indices, 1).astype(np.int32)
+
+
+# --------------------------------------------------------------------------------- beside a model
+
+
+def fingerprint(model: checkpoint.Model) -> str:
+    """sha256, as hex, of all that decides what tokens mean: parameters, state, skeleton, statistics
+    and the parts of the config that describe the network. A published model has that of its run.
+    """
+    config = checkpoint.config_to_json(model.config)
+    network = {name: config.get(name) for name in ("task", "model", "quantizer")}
+    digest = hashlib.sha256(json.dumps(network, sort_keys=True).encode())
+    digest.update(json.dumps(model.skeleton.to_json(), sort_keys=True).encode())
+    leaves = jax.tree_util.tree_flatten_with_path((model.params, model.state))[0]
+    leaves += [("mean", model.statistics.mean), ("std", model.statistics.std)]
+    for path, leaf in leaves:
+        name = path if isinstance(path, str) else jax.tree_util.keystr(path)
+        array = np.asarray(leaf)
+        little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode() + little.tobytes())
+    return digest.hexdigest()
+
+
+def path_for(model: checkpoint.Model) -> Path:
+    """Where the tables of a model lie: in the folder of its run."""
+    step = Path(model.path)
+    folder = step.parent.parent if step.parent.name == checkpoint.CHECKPOINTS else step
+    return folder / FILE
+
+
+def save(path: Path, tables: CodeTables) -> None:
+    """Writes tables to a file (npz, no pickle)."""
+    temporary = path.with_suffix(".tmp.npz")
+    try:
+        np.savez_compressed(temporary, **tables.to_arrays())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(model: checkpoint.Model) -> CodeTables:
+    """The tables that belong to a model.
+
+    Raises:
+      ValueError: there are none, they are damaged, or of another checkpoint; names the command.
+    """
+    path = path_for(model)
+    command = f"python -m tools.fit_code_tables --checkpoint {path.parent} --data_dir DATA"
+    if not path.is_file():
+        raise ValueError(f"{path.parent} has no {FILE}, which compact token files need; {command}")
+    tables = read(path)
+    if tables.fingerprint != fingerprint(model):
+        raise ValueError(f"{path} belongs to another checkpoint than step {model.step}; {command}")
+    return tables
+
+
+def read(path: Path) -> CodeTables:
+    """The tables of a file; ValueError where it is damaged or of a newer format."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = dict(stored)
+        meta = json.loads(str(arrays["meta"]))
+        if meta["format"] > FORMAT:
+            raise ValueError("written by a newer jaxvq: please upgrade")
+        parts = {
+            name: entropy.Tables.from_arrays(
+                {key.removeprefix(f"{name}_"): value for key, value in arrays.items()}
+            )
+            for name in ("flags", "symbols")
+        }
+        return CodeTables(
+            fingerprint=meta["fingerprint"],
+            digits=tuple(map(tuple, meta["digits"])),
+            streams=meta["streams"],
+            downsample=meta["downsample"],
+            rest=arrays["rest"],
+            **parts,
+        )
+    except (OSError, KeyError, ValueError, TypeError, zlib.error, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} cannot be read as code tables ({error})") from None
