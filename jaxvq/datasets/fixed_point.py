@@ -70,7 +70,8 @@ def unpack(packed: bytes | memoryview, numbers: int) -> np.ndarray:
     _add(keys[:spans], differences[:others], KEY, whole[:full])
     if rest:
         _add(keys[spans:], differences[others:], min(KEY, rest - 1), whole[full:])
-    whole.reshape(-1)[np.cumsum(steps, dtype=np.intp)] = listed
+    places = steps.astype(np.intp)
+    whole.reshape(-1)[np.add.accumulate(places, out=places)] = listed
     data = whole.astype(np.float32)
     data *= np.float32(STEP)
     return data
@@ -82,10 +83,11 @@ def _add(keys: np.ndarray, differences: np.ndarray, at: int, whole: np.ndarray) 
     if not spans:
         return
     whole = whole.reshape(spans, -1, numbers)
-    differences = differences.reshape(spans, -1, numbers).astype(np.int16)
-    np.add(differences[:, :at], keys, out=whole[:, :at])
-    whole[:, at : at + 1] = keys
-    np.add(differences[:, at:], keys, out=whole[:, at + 1 :])
+    differences = differences.reshape(spans, -1, numbers)
+    whole[:, :at] = differences[:, :at]
+    whole[:, at] = 0
+    whole[:, at + 1 :] = differences[:, at:]
+    whole += keys
 
 
 def pack_mask(mask: np.ndarray) -> bytes:

@@ -1,5 +1,6 @@
 """What one clip looks like in the shards, whichever corpus it came from."""
 
+import re
 import struct
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,14 @@ if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
 SPLITS = ("train", "validation", "test")
+
+# An Example is a protocol buffer: nested messages, each a tag byte and its size, which is a varint.
+# Example { Features { entry { name, Feature { list { value } } } … } }, one value a feature.
+_SIZE = rb"[\x80-\xff]*[\x00-\x7f]"
+_BEGIN = re.compile(rb"\n" + _SIZE)
+_ENTRY = re.compile(
+    rb"\n%b\n%b([a-z_]+)\x12%b[\n\x12]%b\n(%b)" % (_SIZE, _SIZE, _SIZE, _SIZE, _SIZE)
+)
 
 
 def features(skeleton: Skeleton, dtype=np.float16) -> "tfds.features.FeaturesDict":
@@ -44,13 +53,13 @@ def parse(record: bytes | np.ndarray, skeleton: Skeleton) -> dict:
     """
     try:
         return _parse(record, skeleton)
-    except (IndexError, KeyError, UnicodeDecodeError, struct.error) as error:
+    except (AttributeError, KeyError, UnicodeDecodeError, struct.error) as error:
         raise ValueError(f"not a record of a clip: {error!r}") from error
 
 
 def _parse(record: bytes | np.ndarray, skeleton: Skeleton) -> dict:
-    record = memoryview(record)
     places = _find_values(record)
+    record = memoryview(record)
     (data, data_size), (mask, mask_size) = places[b"data"], places[b"mask"]
     (name, name_size), (fps, _) = places[b"id"], places[b"fps"]
     numbers = skeleton.num_points * skeleton.num_dims
@@ -70,39 +79,15 @@ def _parse(record: bytes | np.ndarray, skeleton: Skeleton) -> dict:
     }
 
 
-def _find_values(record: memoryview) -> dict[bytes, tuple[int, int]]:
-    """Feature name -> (offset, size) of its first value in a serialised tf.train.Example.
-
-    That is a protocol buffer: nested messages, each a tag byte and its size, which is a varint.
-    Example { Features { entry { name, Feature { list { value } } } … } }
-    """
+def _find_values(record: np.ndarray | bytes) -> dict[bytes, tuple[int, int]]:
+    """Feature name -> (offset, size) of its first value in a serialised tf.train.Example."""
     places = {}
-    _, offset = _read_size(record, 1)
+    offset = _BEGIN.match(record).end()
     while offset < len(record):
-        size, offset = _read_size(record, offset + 1)
-        following = offset + size
-        size, offset = _read_size(record, offset + 1)
-        name = bytes(record[offset : offset + size])
-        offset += size
-        for _ in range(3):  # into the feature, its list of bytes or floats, and the first value
-            size, offset = _read_size(record, offset + 1)
-        places[name] = (offset, size)
-        offset = following
+        entry = _ENTRY.match(record, offset)
+        size = 0
+        for byte in reversed(entry[2]):  # seven bits a byte, with the lowest first
+            size = size << 7 | byte & 127
+        places[entry[1]] = (entry.end(), size)
+        offset = entry.end() + size
     return places
-
-
-def _read_size(record: memoryview, offset: int) -> tuple[int, int]:
-    """A varint, seven bits a byte with the lowest first, and the offset behind it."""
-    value = record[offset]
-    offset += 1
-    if value < 128:
-        return value, offset
-    value &= 127
-    shift = 7
-    while True:
-        byte = record[offset]
-        offset += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, offset
-        shift += 7
