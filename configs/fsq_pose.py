@@ -24,7 +24,7 @@ then the 63 test clips (`tools.evaluate`; shoulder widths; mean pose: all .0926,
 
 from ml_collections import ConfigDict
 
-VARIANTS = ("", "sign_vq", "runlocal")
+VARIANTS = ("", "best", "sign_vq", "runlocal")
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -66,11 +66,17 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.norm_first = True
     config.model.activation = "gelu"
     config.model.see_visibility = True
+    config.model.parts = ""  # a network for each: "body face left_hand right_hand"; see streams.py
+    config.model.patch = 1  # frames that one step of tokens stands for
+    config.model.transform = False  # a linear code fitted to the data beside the transformer
+    config.model.window = 0  # steps on either side that a step attends to; 0 for all of the clip
+    config.model.causal = False  # attend to nothing that comes later
 
     config.quantizer = ConfigDict()
     config.quantizer.type = "fsq"
     config.quantizer.levels = (8, 5, 5, 5)
-    config.quantizer.num_codebooks = 1
+    config.quantizer.num_codebooks = 1  # a stream
+    config.quantizer.bits_per_frame = 0.0  # with model.transform: to choose the levels by the data
 
     config.loss = ConfigDict()
     config.loss.type = "l2"
@@ -102,9 +108,28 @@ def get_config(arg: str = "") -> ConfigDict:
 
     if arg == "sign_vq":
         _sign_vq(config)
+    elif arg == "best":
+        _best(config)
     elif arg == "runlocal":
         _runlocal(config)
     return config
+
+
+def _best(config: ConfigDict) -> None:
+    config.model.update(
+        hidden_dim=128, num_layers=2, ff_dim=512, num_heads=4, parts="body face hands", patch=16
+    )
+    config.model.update(transform=True, window=2)
+    config.quantizer.bits_per_frame = 9.97
+    config.quantizer.num_codebooks = 4
+    config.loss.update(type="distance", hand_weight=1.0)
+    config.batch_size = 8
+    config.data.seq_len = 256
+    config.total_steps = 300
+    config.log_every = 20
+    config.eval_every = 100
+    config.eval_videos = 0
+    config.optim.update(learning_rate=5e-4, warmup_steps=30, weight_decay=0.0)
 
 
 def _sign_vq(config: ConfigDict) -> None:

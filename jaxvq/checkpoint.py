@@ -176,7 +176,7 @@ def load_model(path, step: int | None = None) -> Model:
     with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
         model = reader.restore(item, args=ocp.args.StandardRestore(_as_numpy(_saved_tree(item))))
     return Model(
-        config=ConfigDict(_tuples(meta["config"])),
+        config=ConfigDict(with_tuples(meta["config"])),
         skeleton=skeleton,
         statistics=statistics_from_json(meta["statistics"], skeleton),
         params=model["params"],
@@ -274,11 +274,11 @@ def write_config(workdir, config) -> None:
     os.replace(temporary, path)
 
 
-def _tuples(value):
+def with_tuples(value):
     """JSON has no tuples, configs have no lists: levels come back as they were."""
     if isinstance(value, dict):
-        return {key: _tuples(item) for key, item in value.items()}
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+        return {key: with_tuples(item) for key, item in value.items()}
+    return tuple(with_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 # What may differ between the run that started a workdir and the one that continues it.

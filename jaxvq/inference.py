@@ -21,7 +21,8 @@ from functools import cached_property
 import jax
 import numpy as np
 
-from jaxvq import checkpoint, published
+from jaxvq import checkpoint, code_tables, published
+from jaxvq.code_tables import CodeTables
 from jaxvq.pose import preprocess
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.resample import resample
@@ -95,6 +96,11 @@ class PoseTokenizer:
 
     model: checkpoint.Model
     task: object
+
+    @cached_property
+    def code_tables(self) -> CodeTables:
+        """What compact token files are coded by; ValueError that names the command if missing."""
+        return code_tables.load(self.model)
 
     # ------------------------------------------------------------------------------ poses
 
@@ -205,7 +211,7 @@ class PoseTokenizer:
         ]
         for windows in self.windows(blank):
             rows, frames = windows.batch["segment"].shape
-            indices = np.zeros((rows, frames // down, *tokens[0].indices.shape[1:]), np.int32)
+            indices = np.zeros((rows, -(-frames // down), *tokens[0].indices.shape[1:]), np.int32)
             for row, window in enumerate(windows.rows):
                 part = tokens[window.clip].indices[window.start // down : -(-window.end // down)]
                 indices[row, : len(part)] = part
@@ -256,8 +262,8 @@ class PoseTokenizer:
         return sum(math.log2(size) for size in self.task.num_codes) / self.task.downsample
 
     def _padded(self, length: int) -> int:
-        power = max(SHORTEST_WINDOW, 1 << (length - 1).bit_length())
-        return min(power, self.window)
+        power, down = max(SHORTEST_WINDOW, 1 << (length - 1).bit_length()), self.task.downsample
+        return min(-(-power // down) * down, self.window)
 
     def _check_tokens(self, item: Tokens) -> None:
         sizes, down = self.task.num_codes, self.task.downsample
@@ -294,6 +300,10 @@ class PoseTokenizer:
     def variables(self):
         """(params, state) on the device."""
         return jax.device_put((self.model.params, self.model.state))
+
+    def encode_batch(self, batch: dict) -> jax.Array:
+        """Tokens int32 (b, t', s, q) of one batch as `windows` makes them."""
+        return self._encode(self.variables, batch)
 
     @cached_property
     def _encode(self):

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def masked_mean(
@@ -51,6 +52,17 @@ def point_error(predicted: jax.Array, target: jax.Array, kind: str = "l2") -> ja
     raise ValueError(f"loss type {kind!r} is not known; choices: l1, l2")
 
 
+def point_distance(predicted: jax.Array, target: jax.Array, scale) -> jax.Array:
+    """Distance of each point in shoulder widths, (…, v, c) standardised -> float32 (…, v).
+
+    scale: float32 (v, c), what a standardised unit is worth. Rounded off below a thousandth of a
+    shoulder width, where the gradient of a distance would be of length 1 and any direction.
+    """
+    difference = predicted.astype(jnp.float32) - target.astype(jnp.float32)
+    scale = jnp.asarray(scale).reshape((1,) * (difference.ndim - 2) + jnp.shape(scale))
+    return jnp.sqrt(jnp.square(difference * scale).sum(-1) + 1e-6) - 1e-3
+
+
 def differences(values: jax.Array, visible: jax.Array, segment: jax.Array):
     """Frame-to-frame differences and where they exist.
 
@@ -64,3 +76,17 @@ def differences(values: jax.Array, visible: jax.Array, segment: jax.Array):
     """
     same_clip = (segment[:, 1:] == segment[:, :-1]) & (segment[:, 1:] > 0)
     return values[:, 1:] - values[:, :-1], visible[:, 1:] & visible[:, :-1] & same_clip[..., None]
+
+
+def hand_weights(skeleton, hand_weight: float) -> np.ndarray:
+    """Loss weight of each point, float32 (v,): hand_weight for the hands and the body's two wrists
+    (a hand's place hangs on the wrist), 1 for the others.
+
+    sign-vq gives these points 10 and scales the others down to 178 / (134 + 44 · 10) = 0.31, so
+    its "10" is hand_weight = 32.2 here.
+    """
+    weights = np.ones(skeleton.num_points, np.float32)
+    for _, body_wrist, hand in skeleton.wrist_pairs:
+        weights[list(hand)] = hand_weight
+        weights[body_wrist] = hand_weight
+    return weights

@@ -54,7 +54,7 @@ def train(config, workdir) -> dict[str, float]:
     import jax
     import numpy as np
 
-    from jaxvq import checkpoint, input_pipeline, metrics, optim, parallel
+    from jaxvq import checkpoint, fitting, input_pipeline, metrics, optim, parallel
     from jaxvq.evaluators import video
     from jaxvq.metric_writer import MetricWriter
     from jaxvq.tasks import make_task
@@ -70,16 +70,13 @@ def train(config, workdir) -> dict[str, float]:
     if not config.data.dir:
         raise ValueError("no dataset: give --config.data.dir DATA, made by tools.build_dataset")
     dataset = input_pipeline.open_for_training(config.data)
+    checkpoint.check_same_config(workdir, config)
+    given, (config, example) = config, fitting.start(config, dataset, workdir)
     task = make_task(config, dataset.skeleton, dataset.statistics)
     optimizer, schedule = optim.make_optimizer(config.optim, config.total_steps)
-    checkpoint.check_same_config(workdir, config)
     workdir.mkdir(parents=True, exist_ok=True)
 
     # ---- state: fresh, or where the workdir left off
-    example = {
-        key: np.zeros((1, 8, *shape), dtype)
-        for key, (shape, dtype) in input_pipeline.batch_spec(dataset.skeleton).items()
-    }
     state = parallel.init_train_state(
         task, optimizer, jax.random.key(config.seed), example, ema=config.optim.ema_decay > 0
     )
@@ -95,7 +92,7 @@ def train(config, workdir) -> dict[str, float]:
         state = checkpointer.restore(state, start)
         log.info("continuing %s at step %d", workdir, start)
     if host == 0:
-        checkpoint.write_config(workdir, config)
+        checkpoint.write_config(workdir, given)
     state = parallel.replicate(state)
     parameters = sum(x.size for x in jax.tree.leaves(state.params))
     log.info(

@@ -9,6 +9,7 @@ import optax
 import pytest
 from ml_collections import ConfigDict
 
+from jaxvq import losses
 from jaxvq.tasks import pose_autoencoder
 
 # Six points: two body wrists, then two hands of two points each.
@@ -56,7 +57,7 @@ def trained():
 
 
 def test_hands_and_body_wrists_weigh_more():
-    weights = pose_autoencoder.hand_weights(
+    weights = losses.hand_weights(
         SimpleNamespace(num_points=7, wrist_pairs=((3, 1, (3, 4)),)), hand_weight=10
     )
     np.testing.assert_array_equal(weights, [1, 10, 1, 10, 10, 1, 1])

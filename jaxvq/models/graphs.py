@@ -44,18 +44,24 @@ class Graph:
 
 
 def make_graph(skeleton: Skeleton) -> Graph:
-    """The graph of a skeleton with shoulders; ValueError without them."""
+    """The graph of a skeleton; its root are the shoulders, or the first point where there are none
+    (a hand's wrist)."""
     bones = np.array(sorted({(min(e), max(e)) for e in skeleton.limbs if e[0] != e[1]}), np.int64)
     bones = bones.reshape(-1, 2)
     edges = _connect(skeleton, bones)
     return Graph(edges, bones, mirror_points(skeleton), _adjacency(skeleton, edges))
 
 
+def _root(skeleton: Skeleton) -> tuple[int, ...]:
+    return skeleton.shoulders if "body" in skeleton.parts else (0,)
+
+
 def _connect(skeleton: Skeleton, bones: np.ndarray) -> np.ndarray:
     """The bones, and what joins hands, face and pieces of the face to the rest."""
-    shoulders = skeleton.shoulders
+    shoulders = _root(skeleton)
     edges = [tuple(bone) for bone in bones.tolist()]
-    edges.append(shoulders)
+    if len(shoulders) > 1:
+        edges.append(shoulders)
     edges += [(hand, body) for hand, body, _ in skeleton.wrist_pairs]
     face = skeleton.parts.get("face", np.zeros(0, int))
     while True:
@@ -92,7 +98,7 @@ def _distances(num_points: int, edges, roots) -> np.ndarray:
 
 def _adjacency(skeleton: Skeleton, edges: np.ndarray) -> np.ndarray:
     v = skeleton.num_points
-    distance = _distances(v, edges.tolist(), skeleton.shoulders)
+    distance = _distances(v, edges.tolist(), _root(skeleton))
     connected = np.eye(v, dtype=bool)
     connected[edges[:, 0], edges[:, 1]] = connected[edges[:, 1], edges[:, 0]] = True
     here, there = distance[:, None], distance[None, :]

@@ -1,10 +1,14 @@
-"""A transformer autoencoder over pose frames with FSQ in the middle: one frame, q tokens.
+"""A transformer autoencoder over pose frames with FSQ in the middle: a patch of frames, q tokens.
 
-project in -> encoder blocks -> project to q·len(levels) -> FSQ -> project back -> decoder blocks
--> pose. Several clips may share a row: attention stays inside a segment, so a clip comes out the
-same alone, padded or packed. No LayerNorm stands right before FSQ's bound, which is known to hurt;
-but the encoder's features are normalised before they are projected. Without it, 300 steps on 421
-clips left a mean error of .058 instead of .051 (hidden 128, 2 layers, one seed).
+patches -> project in -> encoder blocks -> project to FSQ's features -> FSQ -> project back ->
+decoder blocks -> poses. Several clips may share a row: attention stays inside a segment, so a clip
+comes out the same alone, padded or packed. No LayerNorm stands right before FSQ's bound, which is
+known to hurt; but the encoder's features are normalised before they are projected. Without it, 300
+steps on 421 clips left a mean error of .058 instead of .051 (hidden 128, 2 layers, one seed).
+
+With `transform`, a linear code runs beside both stacks, from poses to features and from codes to
+poses. It starts as the best one for the data (models/transform.py), and the stacks start at 0: what
+they learn is what a linear code cannot do.
 
 The defaults are pre-norm blocks with rotary positions (Su et al. 2021,
 https://arxiv.org/abs/2104.09864). sign-vq's network is another setting of the same fields:
@@ -18,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxvq.models import patches
 from jaxvq.quantizers import fsq
 
 POSITIONS = ("rotary", "sinusoidal", "constant")
@@ -36,7 +41,11 @@ class PoseTransformer(nn.Module):
 
     num_points, num_dims: v and c of the poses.
     hidden_dim, num_layers, num_heads, ff_dim: of the encoder and of the decoder alike.
-    levels, num_codebooks: FSQ levels of one codebook, and q.
+    levels, num_codebooks: FSQ levels of a codebook, or a tuple of them for each, and q.
+    patch: frames that one step of tokens stands for. Clips start at multiples of it in their row.
+    transform: whether a linear code runs beside the transformer; FSQ then clips its features.
+    window: how many steps on either side a step attends to; 0 for the whole clip.
+    causal: whether a step attends to none after it.
     dropout, input_dropout: inside the blocks, and on the input features.
     position: "rotary" (frame number inside the clip, in attention), "sinusoidal" (the same, added
       to the features) or "constant" (the sinusoidal vector of frame 0 for every frame, which is
@@ -55,6 +64,10 @@ class PoseTransformer(nn.Module):
     ff_dim: int = 2048
     levels: tuple[int, ...] = fsq.LEVELS[10]
     num_codebooks: int = 4
+    patch: int = 1
+    transform: bool = False
+    window: int = 0
+    causal: bool = False
     dropout: float = 0.1
     input_dropout: float = 0.15
     position: str = "rotary"
@@ -73,21 +86,31 @@ class PoseTransformer(nn.Module):
             position=self.position,
             norm_first=self.norm_first,
             activation=self.activation,
+            window=self.window,
+            causal=self.causal,
             dtype=self.dtype,
         )
+        features = sum(map(len, self.books))
+        # From 0 where a linear code does the work at first.
+        kernel = {"kernel_init": nn.initializers.zeros} if self.transform else {}
         self.drop_input = nn.Dropout(self.input_dropout)
         self.project_pose = nn.Dense(self.hidden_dim, use_bias=False, dtype=self.dtype)
         self.encoder = Stack(**stack)
-        self.project_in = nn.Dense(self.num_codebooks * len(self.levels), dtype=jnp.float32)
+        self.project_in = nn.Dense(features, dtype=jnp.float32, **kernel)
         self.project_out = nn.Dense(self.hidden_dim, dtype=jnp.float32)
         self.decoder = Stack(**stack)
         # The first output is the mean pose. From a random one, the first steps teach the decoder to
         # ignore its input, and the codes collapse to a handful that training takes long to leave.
         self.project_back = nn.Dense(
-            self.num_points * self.num_dims,
+            self.patch * self.num_points * self.num_dims,
             dtype=jnp.float32,
             kernel_init=nn.initializers.zeros,
         )
+        if self.transform:
+            self.analysis = nn.Dense(features, use_bias=False, dtype=jnp.float32)
+            self.synthesis = nn.Dense(
+                self.patch * self.num_points * self.num_dims, use_bias=False, dtype=jnp.float32
+            )
 
     def _check_fields(self):
         if self.position not in POSITIONS:
@@ -99,27 +122,52 @@ class PoseTransformer(nn.Module):
                 f"hidden_dim {self.hidden_dim} must be a multiple of 2 · num_heads "
                 f"({2 * self.num_heads})"
             )
-        if self.num_codebooks < 1:
-            raise ValueError(f"num_codebooks {self.num_codebooks} must be at least 1")
-        fsq.num_codes(self.levels)
+        if self.patch < 1 or self.window < 0:
+            raise ValueError(f"patch {self.patch} must be at least 1, window {self.window} 0")
+        fsq.codebooks(self.levels, self.num_codebooks)
+
+    @property
+    def books(self) -> tuple[tuple[int, ...], ...]:
+        """The FSQ levels of each of the q codebooks."""
+        return fsq.codebooks(self.levels, self.num_codebooks)
+
+    @property
+    def context(self) -> int:
+        """Frames on either side of a patch that can change its reconstruction; 0 where that is the
+        whole clip, or nothing, or where a window's place in its clip counts as well."""
+        if self.position == "sinusoidal":
+            return 0
+        return 2 * self.num_layers * self.window * self.patch
 
     def features(self, pose, visible, segment, position, train=False):
-        """The encoder's output (b, t, d), before it is projected and quantized."""
-        b, t, v, c = pose.shape
-        x = jnp.where(visible[..., None], pose, 0).astype(self.dtype).reshape(b, t, v * c)
-        x = self.drop_input(x, deterministic=not train)
+        """FSQ's features (b, t', n), before they are bounded and rounded."""
+        visible = patches.split(visible & (segment > 0)[..., None], self.patch)
+        pose = patches.split(pose, self.patch)
+        b, steps = pose.shape[:2]
+        if self.patch == 1:
+            pose = jnp.where(visible[..., None], pose, 0)
+        else:
+            pose = patches.fill(pose, visible)
+        pose = pose.reshape(b, steps, -1)
+        x = self.drop_input(pose.astype(self.dtype), deterministic=not train)
         if self.see_visibility:
             # Past the dropout: a dropped flag would say that a seen point is missing.
-            x = jnp.concatenate([x, visible.astype(self.dtype)], -1)
-        return self.encoder(self.project_pose(x), segment, position, train)
+            x = jnp.concatenate([x, visible.reshape(b, steps, -1).astype(self.dtype)], -1)
+        x = self.encoder(self.project_pose(x), *self._steps(segment, position), train)
+        features = self.project_in(x.astype(jnp.float32))
+        if self.transform:
+            features += self.analysis(pose.astype(jnp.float32))
+            # A part of the body that is not there says so with features of 0, whatever is around.
+            features = jnp.where(visible.any((2, 3))[..., None], features, 0)
+        return features
 
     def encode(self, pose, visible, segment, position, train=False):
-        """Tokens of a batch, see __call__ for the arguments; int32 (b, t, s=1, q)."""
+        """Tokens of a batch, see __call__ for the arguments; int32 (b, t', s=1, q)."""
         return self._quantize(self.features(pose, visible, segment, position, train))[1]
 
     def decode(self, indices, segment, position, train=False):
-        """Poses float32 (b, t, v, c), standardised, from int32 indices (b, t, s=1, q)."""
-        codes = fsq.indices_to_codes(indices[:, :, 0], self.levels)
+        """Poses float32 (b, t, v, c), standardised, from int32 indices (b, t', s=1, q)."""
+        codes = fsq.books_to_codes(indices[:, :, 0], self.books)
         return self._reconstruct(codes, segment, position, train)
 
     def __call__(self, pose, visible, segment, position, train=False) -> Reconstruction:
@@ -136,18 +184,26 @@ class PoseTransformer(nn.Module):
         codes, indices = self._quantize(features)
         return Reconstruction(self._reconstruct(codes, segment, position, train), indices)
 
+    def _steps(self, segment, position):
+        """Segment and position (b, t') of the steps: those of the first frame of each."""
+        return patches.split(segment, self.patch)[:, :, 0], (
+            patches.split(position, self.patch)[:, :, 0] // self.patch
+        )
+
     def _quantize(self, features):
-        """features (b, t, d) -> codes float32 (b, t, q, n), indices int32 (b, t, 1, q)."""
-        z = self.project_in(features.astype(jnp.float32))
-        codes, indices = fsq.quantize(z.reshape(*z.shape[:2], self.num_codebooks, -1), self.levels)
+        """features (b, t', n) -> codes float32 (b, t', n), indices int32 (b, t', 1, q)."""
+        kind = "clip" if self.transform else "tanh"
+        codes, indices = fsq.quantize_books(features, self.books, kind)
         return codes, indices[:, :, None]
 
     def _reconstruct(self, codes, segment, position, train):
-        b, t = codes.shape[:2]
-        x = self.project_out(codes.reshape(b, t, -1)).astype(self.dtype)
-        x = self.decoder(x, segment, position, train)
+        x = self.project_out(codes).astype(self.dtype)
+        x = self.decoder(x, *self._steps(segment, position), train)
         x = self.project_back(x.astype(jnp.float32))
-        return x.reshape(b, t, self.num_points, self.num_dims)
+        if self.transform:
+            x += self.synthesis(codes)
+        x = x.reshape(*x.shape[:2], self.patch, self.num_points, self.num_dims)
+        return patches.join(x, segment.shape[1])
 
 
 class Stack(nn.Module):
@@ -160,6 +216,8 @@ class Stack(nn.Module):
     position: str
     norm_first: bool
     activation: str
+    window: int
+    causal: bool
     dtype: jnp.dtype
 
     @nn.compact
@@ -175,6 +233,7 @@ class Stack(nn.Module):
         # Padding (segment 0) attends to padding only: real frames never see it, and no row of the
         # softmax is empty.
         allowed = segment[:, :, None] == segment[:, None, :]
+        allowed &= _near(x.shape[1], self.window, self.causal)
         for i in range(self.num_layers):
             block = Block(
                 num_heads=self.num_heads,
@@ -240,6 +299,13 @@ class Attention(nn.Module):
         weights = nn.Dropout(self.dropout, deterministic=not train)(weights)
         mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, v).reshape(b, t, d)
         return nn.Dense(d, dtype=self.dtype, name="out")(mixed)
+
+
+def _near(steps: int, window: int, causal: bool) -> np.ndarray:
+    """bool (1, t', t'): which step (second) may see which (third)."""
+    ahead = np.arange(steps)[None, :] - np.arange(steps)[:, None]
+    near = np.abs(ahead) <= window if window else np.ones_like(ahead, bool)
+    return (near & (ahead <= 0) if causal else near)[None]
 
 
 def _norm(dtype, name):

@@ -51,10 +51,17 @@ def correct_wrists(pose: Pose) -> Pose:
 
 
 def normalize_shoulders(pose: Pose) -> tuple[Pose, Placement]:
-    """Moves the mean midpoint of the shoulders to 0 and scales their mean distance to 1.
+    """Moves the mean midpoint of the shoulders to 0 and scales their mean distance to 1; errors as
+    `find_placement` and `place` have them."""
+    placement = find_placement(pose)
+    return place(pose, placement), placement
 
-    Both means run over the frames that show both shoulders, in float64; the distance counts all
-    coordinates. Raises ValueError without such a frame, or for shoulders in one place.
+
+def find_placement(pose: Pose) -> Placement:
+    """Where the shoulders are and how far apart, as means over the frames that show both, in
+    float64; the distance counts all coordinates.
+
+    Raises ValueError without such a frame, or for shoulders in one place.
     """
     right, left = pose.skeleton.shoulders
     seen = (pose.confidence[:, right] != 0) & (pose.confidence[:, left] != 0)
@@ -67,19 +74,23 @@ def normalize_shoulders(pose: Pose) -> tuple[Pose, Placement]:
     distance = np.sqrt((rights * rights).sum(axis=-1)).mean()
     if not distance > 0:
         raise ValueError("the shoulders are in one place (distance 0): cannot normalise")
-    placement = Placement(center, 1 / float(distance))
+    return Placement(center, 1 / float(distance))
+
+
+def place(pose: Pose, placement: Placement) -> Pose:
+    """(pose - center) * scale; ValueError for points that are then MAX_COORDINATE away."""
     with np.errstate(over="ignore"):
         # One row of repeated centres: numpy is slow at broadcasting over an axis of 3.
-        row = np.tile(center.astype(np.float32), pose.skeleton.num_points)
-        data = (pose.data.reshape(len(seen), -1) - row).reshape(pose.data.shape)
+        row = np.tile(placement.center.astype(np.float32), pose.skeleton.num_points)
+        data = (pose.data.reshape(len(pose.data), -1) - row).reshape(pose.data.shape)
         data *= np.float32(placement.scale)
     blank(data, pose.mask)
-    largest = max(data.max(), -data.min())
+    largest = max(data.max(initial=0), -data.min(initial=0))
     if not largest <= MAX_COORDINATE:
         raise ValueError(
             f"a point lies {largest:.3g} shoulder widths away, the limit is {MAX_COORDINATE}"
         )
-    return pose.replace(data=data), placement
+    return pose.replace(data=data)
 
 
 def shift_hands(pose: Pose) -> Pose:

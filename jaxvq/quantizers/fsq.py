@@ -49,9 +49,15 @@ def num_codes(levels: tuple[int, ...]) -> int:
     return size
 
 
-def bound(z: jax.Array, levels: tuple[int, ...]) -> jax.Array:
-    """Squashes z (..., len(levels)) smoothly into the interval of each level; returns float32."""
+def bound(z: jax.Array, levels: tuple[int, ...], kind: str = "tanh") -> jax.Array:
+    """Squashes z (..., len(levels)) into the interval of each level; returns float32.
+
+    kind: "tanh", smoothly, as the paper does; or "clip", which leaves what fits as it is, so that
+    features that come in steps of 1 are rounded to the nearest.
+    """
     levels = _per_level(levels, z.ndim)
+    if kind == "clip":
+        return jnp.clip(z.astype(jnp.float32), -(levels // 2), levels - 1 - levels // 2)
     half = (levels - 1) * np.float32(1 + _WIDENING) / 2
     # An even number of integers is not symmetric about 0 (8 levels are -4..3).
     offset = np.where(levels % 2 == 0, np.float32(0.5), np.float32(0))
@@ -59,15 +65,17 @@ def bound(z: jax.Array, levels: tuple[int, ...]) -> jax.Array:
     return jnp.tanh(z.astype(jnp.float32) + shift) * half - offset
 
 
-def quantize(z: jax.Array, levels: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
-    """Quantizes z (..., len(levels)), any float dtype.
+def quantize(
+    z: jax.Array, levels: tuple[int, ...], kind: str = "tanh"
+) -> tuple[jax.Array, jax.Array]:
+    """Quantizes z (..., len(levels)), any float dtype; kind: see `bound`.
 
     Returns:
       codes: float32, as z, in [-1, 1]; their gradient is that of the bound (straight through).
       indices: int32 (...), each in 0..num_codes(levels) - 1.
     """
     _check(z.shape, levels)
-    bounded = bound(z, levels)
+    bounded = bound(z, levels, kind)
     rounded = jax.lax.stop_gradient(jnp.round(bounded))
     # bounded - stop_gradient(bounded) is exactly 0: the codes stay on the grid to the last bit.
     straight_through = rounded + (bounded - jax.lax.stop_gradient(bounded))
@@ -85,6 +93,41 @@ def indices_to_codes(indices: jax.Array, levels: tuple[int, ...]) -> jax.Array:
     digits = indices // _basis(levels, indices.ndim) % levels_i
     half_width = levels_i // 2
     return (digits - half_width).astype(jnp.float32) / half_width.astype(np.float32)
+
+
+def codebooks(levels, num_codebooks: int) -> tuple[tuple[int, ...], ...]:
+    """The levels of each codebook: of `levels` for all, or already one tuple for each.
+
+    Raises:
+      ValueError: levels that FSQ cannot have, no codebook, or not `num_codebooks` of them.
+    """
+    if num_codebooks < 1:
+        raise ValueError(f"num_codebooks {num_codebooks} must be at least 1")
+    each = bool(levels) and not isinstance(levels[0], (int, np.integer))
+    books = tuple(map(tuple, levels)) if each else (tuple(levels),) * num_codebooks
+    if len(books) != num_codebooks:
+        raise ValueError(f"levels of {len(books)} codebooks, but num_codebooks is {num_codebooks}")
+    for book in books:
+        num_codes(book)
+    return books
+
+
+def quantize_books(z: jax.Array, books, kind: str = "tanh") -> tuple[jax.Array, jax.Array]:
+    """z (..., n), the features of several codebooks side by side -> codes float32 (..., n) and
+    indices int32 (..., q). books: the levels of each, n in all; see `codebooks` and `quantize`."""
+    parts = [quantize(part, book, kind) for part, book in zip(_split(z, books), books, strict=True)]
+    codes, indices = zip(*parts, strict=True)
+    return jnp.concatenate(codes, -1), jnp.stack(indices, -1)
+
+
+def books_to_codes(indices: jax.Array, books) -> jax.Array:
+    """The inverse of `quantize_books`: indices (..., q) -> codes float32 (..., n)."""
+    codes = [indices_to_codes(indices[..., i], book) for i, book in enumerate(books)]
+    return jnp.concatenate(codes, -1)
+
+
+def _split(z, books):
+    return jnp.split(z, np.cumsum([len(book) for book in books])[:-1], axis=-1)
 
 
 def _per_level(levels, ndim: int) -> np.ndarray:

@@ -3,9 +3,12 @@
 import importlib
 from pathlib import Path
 
+from jaxvq import streams
+
 
 def make_task(config, skeleton, statistics):
-    """The task that `config.task` names: what `make` of that module in this folder returns.
+    """The task that `config.task` names: what `make` of that module in this folder returns; with
+    `config.model.parts` one such task for each part of the body.
 
     Raises:
       ValueError: no such task, or a field that it cannot use.
@@ -13,4 +16,7 @@ def make_task(config, skeleton, statistics):
     known = sorted(p.stem for p in Path(__file__).parent.glob("*.py") if p.stem != "__init__")
     if config.task not in known:
         raise ValueError(f"task={config.task!r} is unknown; choose from {', '.join(known)}")
-    return importlib.import_module(f"jaxvq.tasks.{config.task}").make(config, skeleton, statistics)
+    make = importlib.import_module(f"jaxvq.tasks.{config.task}").make
+    if config.model.get("parts", ""):
+        return streams.make(config, skeleton, statistics, make)
+    return make(config, skeleton, statistics)

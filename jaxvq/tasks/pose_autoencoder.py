@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvq import losses, metrics
+from jaxvq.models import transform
 from jaxvq.models.transformer import PoseTransformer
 from jaxvq.quantizers import fsq
 
+LOSSES = ("l1", "l2", "distance")
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -23,19 +25,25 @@ def make(config, skeleton, statistics) -> "PoseAutoencoder":
         raise ValueError(f"quantizer.type {config.quantizer.type!r} is not known; choices: fsq")
     if config.dtype not in DTYPES:
         raise ValueError(f"dtype {config.dtype!r} is not known; choices: {', '.join(DTYPES)}")
-    if config.loss.type not in ("l1", "l2"):
-        raise ValueError(f"loss.type {config.loss.type!r} is not known; choices: l1, l2")
+    if config.loss.type not in LOSSES:
+        known = ", ".join(LOSSES)
+        raise ValueError(f"loss.type {config.loss.type!r} is not known; choices: {known}")
     model = PoseTransformer(
         num_points=skeleton.num_points,
         num_dims=skeleton.num_dims,
         levels=tuple(config.quantizer.levels),
         num_codebooks=config.quantizer.num_codebooks,
         dtype=DTYPES[config.dtype],
-        **{name: config.model[name] for name in _MODEL_FIELDS},
+        # A config from before a field was there means its default.
+        **{name: config.model[name] for name in _MODEL_FIELDS if name in config.model},
     )
+    if model.patch > 1 and config.data.seq_len % model.patch:
+        raise ValueError(
+            f"data.seq_len={config.data.seq_len} is no multiple of model.patch={model.patch}"
+        )
     return PoseAutoencoder(
         model=model,
-        weights=hand_weights(skeleton, config.loss.hand_weight),
+        point_weights=losses.hand_weights(skeleton, config.loss.hand_weight),
         std=statistics.scale,
         velocity_weight=config.loss.velocity_weight,
         loss_type=config.loss.type,
@@ -53,21 +61,11 @@ _MODEL_FIELDS = (
     "norm_first",
     "activation",
     "see_visibility",
+    "patch",
+    "transform",
+    "window",
+    "causal",
 )
-
-
-def hand_weights(skeleton, hand_weight: float) -> np.ndarray:
-    """Loss weight of each point, float32 (v,): hand_weight for the hands and the body's two wrists
-    (a hand's place hangs on the wrist), 1 for the others.
-
-    sign-vq gives these points 10 and scales the others down to 178 / (134 + 44 · 10) = 0.31, so
-    its "10" is hand_weight = 32.2 here.
-    """
-    weights = np.ones(skeleton.num_points, np.float32)
-    for _, body_wrist, hand in skeleton.wrist_pairs:
-        weights[list(hand)] = hand_weight
-        weights[body_wrist] = hand_weight
-    return weights
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,19 +75,32 @@ class PoseAutoencoder:
     segment and position as the input pipeline makes them."""
 
     model: PoseTransformer
-    weights: np.ndarray
+    point_weights: np.ndarray
     std: np.ndarray
     velocity_weight: float
     loss_type: str
 
-    downsample = 1
-    context = 0
     refines = False
+
+    @property
+    def downsample(self) -> int:
+        """Frames a step of tokens stands for."""
+        return self.model.patch
+
+    @property
+    def context(self) -> int:
+        """Frames on either side of a window that decide what is in it; 0: windows on their own."""
+        return self.model.context
 
     @property
     def num_codes(self) -> tuple[int, ...]:
         """Number of codes of each of the s·q codebooks."""
-        return (fsq.num_codes(self.model.levels),) * self.model.num_codebooks
+        return tuple(map(fsq.num_codes, self.model.books))
+
+    @property
+    def digits(self) -> tuple[tuple[int, ...], ...]:
+        """Alphabets of the digits of each codebook; the first digit varies fastest."""
+        return self.model.books
 
     @property
     def token_shape(self) -> tuple[int, int]:
@@ -97,9 +108,15 @@ class PoseAutoencoder:
         return 1, self.model.num_codebooks
 
     def init(self, rng, batch):
-        """(params, state) for a batch of any length; parameters are float32."""
-        variables = jax.jit(self.model.init)(rng, *_inputs(_first_frames(batch)))
-        return variables["params"], {}
+        """(params, state) for a batch of any length; parameters are float32. With model.transform
+        the linear code is that of the batch, which then has to hold enough real frames."""
+        params = jax.jit(self.model.init)(rng, *_inputs(_first_frames(batch)))["params"]
+        if self.model.transform:
+            levels = [level for book in self.model.books for level in book]
+            patches, visible = transform.seen_patches(batch, self.model.patch)
+            analysis, synthesis = transform.fit(patches, visible, self.std, levels)
+            params = params | {"analysis": {"kernel": analysis}, "synthesis": {"kernel": synthesis}}
+        return params, {}
 
     def loss(self, params, state, batch, rng, *, train, axis_name=None, totals=None):
         """Hand-weighted mean error of the visible points.
@@ -115,17 +132,18 @@ class PoseAutoencoder:
         rngs = {"dropout": rng} if train else None
         output = self.model.apply({"params": params}, *_inputs(batch), train=train, rngs=rngs)
         weights, totals = self._loss_weights(batch), totals or {}
-        error = losses.point_error(output.pose, batch["pose"], self.loss_type)
+        error = self._error(output.pose, batch["pose"])
         loss = losses.masked_mean(error, weights["position"], axis_name, totals.get("position"))
         if self.velocity_weight:
             moved = (x[:, 1:] - x[:, :-1] for x in (output.pose, batch["pose"]))
-            moved = losses.point_error(*moved, self.loss_type)
+            moved = self._error(*moved)
             loss += self.velocity_weight * losses.masked_mean(
                 moved, weights["velocity"], axis_name, totals.get("velocity")
             )
         distance = metrics.distances(output.pose, batch["pose"], self.std)
         visible = batch["visible"] & (batch["segment"] > 0)[..., None]
-        counts = metrics.code_counts(output.indices, batch["segment"] > 0, self.num_codes)
+        steps = batch["segment"][:, :: self.downsample] > 0
+        counts = metrics.code_counts(output.indices, steps, self.num_codes)
         return loss, (
             {},
             {
@@ -134,6 +152,11 @@ class PoseAutoencoder:
                 "code_counts": counts,
             },
         )
+
+    def _error(self, predicted, target):
+        if self.loss_type == "distance":
+            return losses.point_distance(predicted, target, self.std)
+        return losses.point_error(predicted, target, self.loss_type)
 
     def update_state(self, state, observed, axis_name=None):
         """The state after a batch that `loss` observed; it never changes here."""
@@ -146,12 +169,12 @@ class PoseAutoencoder:
     def _loss_weights(self, batch) -> dict:
         visible, segment = batch["visible"], batch["segment"]
         _, moved = losses.differences(batch["pose"], visible, segment)
-        points = self.weights[None, None]
+        points = self.point_weights[None, None]
         seen = visible & (segment > 0)[..., None]
         return {"position": points * seen, "velocity": points * moved}
 
     def encode(self, params, state, batch):
-        """Tokens int32 (b, t, 1, q); those of padding mean nothing."""
+        """Tokens int32 (b, t', 1, q); those of padding mean nothing."""
         return self.model.apply({"params": params}, *_inputs(batch), method="encode")
 
     def decode(self, params, state, indices, batch):
@@ -160,9 +183,8 @@ class PoseAutoencoder:
         return self.model.apply(variables, indices, *places, method="decode")
 
     def codes(self, state, indices):
-        """The quantized latents float32 (b, t, q·n) that tokens stand for."""
-        codes = fsq.indices_to_codes(indices[:, :, 0], self.model.levels)
-        return codes.reshape(*codes.shape[:2], -1)
+        """The quantized latents float32 (b, t', n) that tokens stand for."""
+        return fsq.books_to_codes(indices[:, :, 0], self.model.books)
 
     def reconstruct(self, params, state, batch):
         """decode(encode(batch)) in one pass: standardised poses float32 (b, t, v, c)."""

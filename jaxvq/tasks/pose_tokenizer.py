@@ -11,7 +11,7 @@ from jaxvq.models.graphs import Graph, make_graph
 from jaxvq.models.stgcn import PoseStgcn
 from jaxvq.pose.statistics import Statistics
 from jaxvq.quantizers import bottleneck
-from jaxvq.tasks.pose_autoencoder import DTYPES, hand_weights
+from jaxvq.tasks.pose_autoencoder import DTYPES
 
 TERMS = ("reconstruction", "quantization", "velocity", "acceleration", "bone", "perceptual")
 
@@ -39,14 +39,14 @@ def make(config, skeleton, statistics) -> "PoseTokenizer":
         graph=graph,
         latent_dim=quantizer.latent_dim,
         dtype=DTYPES[config.dtype],
-        **config.model.to_dict(),
+        **{name: value for name, value in config.model.items() if name != "parts"},
     )
     return PoseTokenizer(
         model=model,
         quantizer=quantizer,
         graph=graph,
         statistics=statistics,
-        point_weights=hand_weights(skeleton, config.loss.hand_weight),
+        point_weights=losses.hand_weights(skeleton, config.loss.hand_weight),
         loss_type=config.loss.type,
         term_weights={name: config.loss[name] for name in TERMS},
         quantizer_dropout=config.quantizer.dropout,
@@ -96,6 +96,11 @@ class PoseTokenizer:
     def num_codes(self) -> tuple[int, ...]:
         """Number of codes of each of the s·q codebooks."""
         return self.quantizer.num_codes
+
+    @property
+    def digits(self) -> tuple[tuple[int, ...], ...]:
+        """Alphabets of the digits of each codebook."""
+        return self.quantizer.digits
 
     @property
     def token_shape(self) -> tuple[int, int]:

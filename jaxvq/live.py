@@ -1,0 +1,121 @@
+"""Tokens of a recording that is still running, or too long to hold: frames in, tokens out.
+
+    live = LiveEncoder(inference.load("RUN"))
+    for pose in camera:                      # a Pose of any number of frames
+        for step in live.push(pose):         # int32 (s, q), each for `downsample` frames
+            ...
+    live.finish()                            # what the last, incomplete step gives
+
+The tokens are those that `encode` gives for the whole, where the placement is the same, and memory
+does not grow. A causal model (model.causal) gives a step as soon as its frames are in: it is late
+by downsample - 1 frames. One that looks ahead waits for `task.context` frames more.
+"""
+
+import numpy as np
+
+from jaxvq.inference import PoseTokenizer
+from jaxvq.pose import preprocess
+from jaxvq.pose.reader import Pose
+
+
+class LiveEncoder:
+    """Encodes frames as they come.
+
+    Args:
+      tokenizer: a model that attends to a window (model.window), or to nothing else at all.
+      placement: where the signer is, from `preprocess.find_placement`; without it, that of the
+        first frames that show both shoulders, for all that follow. (A clip as a whole is placed by
+        the mean over all of its frames, which nobody knows before its end.)
+    Raises:
+      ValueError: a model that has to see the whole clip.
+    """
+
+    def __init__(self, tokenizer: PoseTokenizer, placement: preprocess.Placement | None = None):
+        model = tokenizer.model.config.model
+        if model.get("num_layers", 0) and not tokenizer.task.context:
+            raise ValueError(
+                "this model attends to whole clips and cannot encode them piece by piece: train one "
+                "with model.window above 0, and model.causal for no delay"
+            )
+        self._tokenizer, self._placement = tokenizer, placement
+        self._step, self._context = tokenizer.task.downsample, tokenizer.task.context
+        self._ahead = 0 if model.get("causal", False) else self._context
+        # Frames in one computation: one step where it must come at once, more where it may not.
+        self._block = self._step if not self._ahead else max(self._context, self._step)
+        self._size = self._context + self._block + self._ahead
+        skeleton = tokenizer.model.skeleton
+        self._waiting: list[Pose] = []
+        self._pose = np.zeros((0, skeleton.num_points, skeleton.num_dims), np.float32)
+        self._visible = np.zeros((0, skeleton.num_points), bool)
+        self._past = 0  # of the frames that are held, how many were encoded before
+
+    @property
+    def latency(self) -> int:
+        """Frames that have to follow the first frame of a step before its tokens are there."""
+        return self._block - 1 + self._ahead
+
+    def push(self, pose: Pose) -> np.ndarray:
+        """Adds frames; returns the tokens int32 (steps, s, q) that are now certain, often none.
+
+        Raises:
+          ValueError: a pose without the model's points.
+        """
+        self._take(pose)
+        tokens = []
+        while len(self._pose) - self._past >= self._block + self._ahead:
+            tokens.append(self._encode(self._block))
+        return self._joined(tokens)
+
+    def finish(self) -> np.ndarray:
+        """The tokens int32 (steps, s, q) of the frames that are left. Nothing can follow.
+
+        Raises:
+          ValueError: no frame showed both shoulders.
+        """
+        if self._waiting:
+            preprocess.find_placement(self._waiting[-1])  # says what is wrong
+        tokens = []
+        while len(self._pose) > self._past:
+            tokens.append(self._encode(min(self._block, len(self._pose) - self._past)))
+        return self._joined(tokens)
+
+    def _take(self, pose: Pose) -> None:
+        tokenizer = self._tokenizer
+        pose = preprocess.correct_wrists(preprocess.select_points(pose, tokenizer.model.skeleton))
+        self._waiting.append(pose)
+        if self._placement is None:
+            right, left = pose.skeleton.shoulders
+            if not (~pose.mask[:, right] & ~pose.mask[:, left]).any():
+                return
+            self._placement = preprocess.find_placement(pose)
+        for part in self._waiting:
+            part = preprocess.shift_hands(preprocess.place(part, self._placement))
+            data = tokenizer.model.statistics.standardize(part.data, part.mask)
+            self._pose = np.concatenate([self._pose, data])
+            self._visible = np.concatenate([self._visible, ~part.mask])
+        self._waiting = []
+
+    def _encode(self, count: int) -> np.ndarray:
+        """Tokens (steps, s, q) of the next `count` frames, and forgets what no later one needs."""
+        frames = min(len(self._pose), self._size)
+        pad = self._size - frames
+        batch = {
+            "pose": np.pad(self._pose[:frames], [(0, pad), (0, 0), (0, 0)])[None],
+            "visible": np.pad(self._visible[:frames], [(0, pad), (0, 0)])[None],
+            "segment": (np.arange(self._size, dtype=np.int32) < frames).astype(np.int32)[None],
+            "position": np.arange(self._size, dtype=np.int32)[None],
+        }
+        tokens = np.asarray(self._tokenizer.encode_batch(batch))[0]
+        first = self._past // self._step
+        tokens = tokens[first : first + -(-count // self._step)]
+        self._past += count
+        drop = max(self._past - self._context, 0)
+        drop -= drop % self._step
+        self._pose, self._visible = self._pose[drop:], self._visible[drop:]
+        self._past -= drop
+        return tokens
+
+    def _joined(self, tokens: list[np.ndarray]) -> np.ndarray:
+        if tokens:
+            return np.concatenate(tokens)
+        return np.zeros((0, *self._tokenizer.task.token_shape), np.int32)

@@ -1,0 +1,42 @@
+"""Runs of p frames as one step of tokens: how frames become patches, and patches frames."""
+
+import jax
+import jax.numpy as jnp
+
+
+def split(x: jax.Array, size: int) -> jax.Array:
+    """x (b, t, …) -> (b, ceil(t / size), size, …), with zeros after the last frame."""
+    padding = [(0, 0), (0, -x.shape[1] % size)] + [(0, 0)] * (x.ndim - 2)
+    x = jnp.pad(x, padding)
+    return x.reshape(x.shape[0], x.shape[1] // size, size, *x.shape[2:])
+
+
+def join(patches: jax.Array, length: int) -> jax.Array:
+    """The inverse of `split`: (b, t', size, …) -> (b, length, …)."""
+    b, steps, size = patches.shape[:3]
+    return patches.reshape(b, steps * size, *patches.shape[3:])[:, :length]
+
+
+def fill(pose: jax.Array, visible: jax.Array) -> jax.Array:
+    """Gives missing points of a patch a place: in a line between the frames of the patch that show
+    them, that of the nearest such frame before the first and after the last, 0 where there is none.
+
+    A patch is filled from its own frames only, so that what a token says hangs on nothing else.
+
+    Args:
+      pose: (…, p, v, c). visible: bool (…, p, v).
+    """
+    size, axis = visible.shape[-2], visible.ndim - 2
+    frame = jnp.arange(size)[:, None]
+    before = jax.lax.cummax(jnp.where(visible, frame, -1), axis)
+    after = jax.lax.cummin(jnp.where(visible, frame, size), axis, reverse=True)
+    first = jnp.where(before < 0, after, before)
+    second = jnp.where(after >= size, before, after)
+    share = (frame - first) / jnp.maximum(second - first, 1)
+
+    def at(index):
+        index = jnp.clip(index, 0, size - 1)[..., None]
+        return jnp.take_along_axis(pose, index, axis)
+
+    filled = at(first) + share[..., None] * (at(second) - at(first))
+    return jnp.where(visible.any(-2, keepdims=True)[..., None], filled, 0).astype(pose.dtype)

@@ -1,0 +1,169 @@
+"""The best linear code of patches of poses, for a network to start from.
+
+Principal components over the points of a frame, a cosine transform over the frames of a patch: most
+of these coefficients hardly ever leave 0, and the others get the levels of FSQ in the order of
+their variance. This alone is a strong tokenizer; transform coding (Goyal 2001,
+https://doi.org/10.1109/79.952802) tells why. All is pure jnp, so that a task's `init` can be
+compiled with it.
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxvq.models import patches
+
+# Steps of a uniform quantizer, in standard deviations between its outermost values, to choose from.
+_LOADINGS = np.linspace(0.6, 5.1, 31)
+# Levels a coefficient may get: odd, so that 0 is one of them.
+LEVELS = (1, 3, 5, 7, 9, 11, 13, 15, 19, 23, 27, 31)
+
+
+class Coefficients(NamedTuple):
+    """basis: float32 (p·v·c, p·k), orthonormal columns. values: float32 (n, p·k), of each patch."""
+
+    basis: jax.Array
+    values: jax.Array
+
+
+def seen_patches(batch: dict, size: int) -> tuple[jax.Array, jax.Array]:
+    """The patches of a batch, see patches.split, in one line: float32 (n, size, v, c), filled, and
+    bool (n,), in which of them anything was seen."""
+    visible = batch["visible"] & (batch["segment"] > 0)[..., None]
+    visible = patches.split(jnp.asarray(visible), size)
+    filled = patches.fill(patches.split(jnp.asarray(batch["pose"]), size), visible)
+    return filled.reshape(-1, *filled.shape[2:]), visible.any((2, 3)).reshape(-1)
+
+
+def coefficients(poses: jax.Array, scale, components: int) -> Coefficients:
+    """Coefficients of filled patches.
+
+    Args:
+      poses: float32 (n, p, v, c), standardised; 0 where nothing was seen.
+      scale: float32 (v, c), shoulder widths of a standardised unit.
+      components: k, at most v·c.
+    """
+    n, size = poses.shape[:2]
+    scaled = poses * jnp.asarray(scale)[None, None]
+    frames = scaled.reshape(n * size, -1)
+    _, vectors = jnp.linalg.eigh(frames.T @ frames)
+    vectors = vectors[:, ::-1][:, :components]
+    basis = jnp.einsum("fg,dk->fdgk", _cosines(size), vectors).reshape(size * frames.shape[1], -1)
+    return Coefficients(basis, scaled.reshape(n, -1) @ basis)
+
+
+def _cosines(size: int) -> np.ndarray:
+    """The orthonormal DCT-II, float32 (frames, frequencies)."""
+    frame, frequency = np.arange(size)[:, None], np.arange(size)[None]
+    matrix = np.cos(np.pi * (2 * frame + 1) * frequency / (2 * size)) * math.sqrt(2 / size)
+    matrix[:, 0] /= math.sqrt(2)
+    return matrix.astype(np.float32)
+
+
+def best_steps(values: jax.Array, seen, levels: np.ndarray) -> tuple[jax.Array, jax.Array]:
+    """For each coefficient the step of a uniform quantizer that loses least.
+
+    Args:
+      values: float32 (n, m). seen: bool (n,), which of them count. levels: int (m,), odd.
+    Returns:
+      float32 (m,) steps, and float32 (m,) mean squared errors with them.
+    """
+    seen = jnp.asarray(seen)[:, None] / jnp.maximum(jnp.sum(seen), 1)
+    deviation = jnp.sqrt((jnp.square(values) * seen).sum(0)) + 1e-9
+    half = jnp.asarray(np.maximum(levels // 2, 1), jnp.float32)
+    most = jnp.asarray(levels // 2, jnp.float32)
+
+    def error(loading):
+        step = loading * deviation / half
+        rounded = jnp.clip(jnp.round(values / step[None]), -most[None], most[None]) * step[None]
+        return (jnp.square(values - rounded) * seen).sum(0)
+
+    loadings = jnp.asarray(_LOADINGS, jnp.float32)
+    errors = jax.lax.map(error, loadings)
+    return loadings[errors.argmin(0)] * deviation / half, errors.min(0)
+
+
+def fit(poses, seen, scale, levels) -> tuple[jax.Array, jax.Array]:
+    """Kernels of the linear code: analysis float32 (p·v·c, n), which makes of a standardised patch
+    n features in steps of 1, and synthesis (n, p·v·c), which takes FSQ's codes in [-1, 1] back.
+
+    Args:
+      poses, seen: from `seen_patches`; at least n patches.
+      levels: the FSQ levels of the n features; the larger go to coefficients that vary more.
+    """
+    levels = np.asarray(levels)
+    size, (v, c) = poses.shape[1], np.shape(scale)
+    found = coefficients(poses, scale, min(len(levels), v * c))
+    order = jnp.argsort(-jnp.square(found.values).mean(0))
+    # Feature i is the coefficient at the place that its levels have among all.
+    place = np.argsort(np.argsort(-levels, kind="stable"), kind="stable")
+    chosen = order[place]
+    steps, _ = best_steps(found.values[:, chosen], seen, levels)
+    basis = found.basis[:, chosen]
+    worth = jnp.tile(jnp.asarray(scale).reshape(-1), size)
+    analysis = basis * worth[:, None] / steps[None]
+    half = jnp.asarray(levels // 2, jnp.float32)
+    inverse = jnp.where(worth > 0, 1 / jnp.where(worth > 0, worth, 1), 0)
+    return analysis, (basis * (half * steps)[None]).T * inverse[None]
+
+
+def allocate(streams, bits: float) -> list[list[int]]:
+    """Levels of the features of each stream, so that all cost `bits` a patch and the sum of the
+    streams' mean distances is small: the next bits go where they lower it most.
+
+    Args:
+      streams: for each, (values float32 (n, m), weight, parts): coefficients of patches in which it
+        is seen, what a unit of the root of their summed square error costs, and how many parts of
+        the body share its levels.
+    Returns:
+      For each stream the levels above 1, from the largest variance to the smallest.
+    """
+    tables = [_distortions(np.asarray(values)) for values, _, _ in streams]
+    chosen = [np.zeros(len(table), int) for table in tables]
+    price = np.log2(LEVELS)
+    while True:
+        best, take = 0.0, None
+        for stream, (table, (_, weight, parts)) in enumerate(zip(tables, streams, strict=True)):
+            now = table[np.arange(len(table)), chosen[stream]]
+            saved = np.maximum(now[:, None] - table, 0)
+            cost = parts * (price[None] - price[chosen[stream]][:, None])
+            total = now.sum()
+            gain = parts * weight * (math.sqrt(total) - np.sqrt(np.maximum(total - saved, 0)))
+            rate = np.where((cost > 0) & (cost <= bits), gain / np.maximum(cost, 1e-9), 0)
+            if rate.max() > best:
+                best = rate.max()
+                take = stream, *np.unravel_index(rate.argmax(), rate.shape), cost
+        if take is None:
+            break
+        stream, feature, level, cost = take
+        bits -= cost[feature, level]
+        chosen[stream][feature] = level
+    return [[LEVELS[i] for i in np.sort(picked)[::-1] if i] for picked in chosen]
+
+
+def _distortions(values: np.ndarray) -> np.ndarray:
+    """Mean squared error of each coefficient with each of LEVELS, float (m, len(LEVELS))."""
+    columns = [np.square(values).mean(0)]
+    for count in LEVELS[1:]:
+        columns.append(np.asarray(_all_best(values, count)))
+    # More levels never hurt: those that search did not find to help are not taken.
+    return np.minimum.accumulate(np.stack(columns, 1), 1)
+
+
+def pack(levels: list[int], num_codebooks: int) -> tuple[tuple[int, ...], ...]:
+    """Deals levels to codebooks so that these have about as many codes, the most varying feature
+    first; a codebook that gets none has one code."""
+    books: list[list[int]] = [[] for _ in range(num_codebooks)]
+    for level in levels:
+        min(books, key=math.prod).append(level)
+    return tuple(tuple(book) for book in books)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _all_best(values, count: int) -> jax.Array:
+    """The errors of `best_steps` when each coefficient has `count` levels."""
+    return best_steps(values, np.ones(len(values), bool), np.full(values.shape[1], count))[1]

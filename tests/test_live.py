@@ -1,0 +1,122 @@
+"""Tokens of frames as they come are those of the whole clip."""
+
+import jax
+import numpy as np
+import pytest
+from test_streams import linear_config
+
+from jaxvq import inference
+from jaxvq.live import LiveEncoder
+from jaxvq.pose import preprocess
+from jaxvq.pose.reader import read_pose
+from jaxvq.train import train
+
+
+def trained(data_dir, folder, **changes):
+    config = linear_config(data_dir, total_steps=2, eval_videos=0, **changes)
+    train(config, folder)
+    tokenizer = inference.load(folder)
+    # What two steps do not teach: neighbours that matter.
+    params = jax.tree.map(np.asarray, tokenizer.model.params)
+    rng = np.random.default_rng(0)
+    for part in params.values():
+        for name, size in (("project_in", 3.0), ("project_back", 0.3)):
+            shape = part[name]["kernel"].shape
+            part[name]["kernel"] = rng.normal(0, size / shape[0] ** 0.5, shape).astype(np.float32)
+    object.__setattr__(tokenizer.model, "params", params)
+    return tokenizer
+
+
+@pytest.fixture(scope="module", params=["causal", "both sides"])
+def tokenizer(request, data_dir, tmp_path_factory):
+    causal = request.param == "causal"
+    return trained(data_dir, tmp_path_factory.mktemp("live"), **{"model.causal": causal})
+
+
+@pytest.fixture(scope="module")
+def long_pose(corpus):
+    """2,000 frames: several windows of inference."""
+    sound = sorted(corpus.glob("*.pose"))[1:]
+    pose = read_pose(max(sound, key=lambda path: path.stat().st_size))
+    order = np.abs((np.arange(2_000) + 60) % (2 * len(pose.data) - 2) - len(pose.data) + 1)
+    return pose.replace(data=pose.data[order], confidence=pose.confidence[order])
+
+
+def cut(pose, first, stop):
+    return pose.replace(data=pose.data[first:stop], confidence=pose.confidence[first:stop])
+
+
+@pytest.fixture(scope="module")
+def whole(tokenizer, long_pose):
+    """Tokens of all frames in one computation, without windows."""
+    clip, placement = tokenizer.standardize(long_pose)
+    frames = len(clip.data)
+    batch = {
+        "pose": clip.data[None],
+        "visible": ~clip.mask[None],
+        "segment": np.ones((1, frames), np.int32),
+        "position": np.arange(frames, dtype=np.int32)[None],
+    }
+    return np.asarray(tokenizer.encode_batch(batch))[0], placement
+
+
+def test_windows_change_nothing(tokenizer, long_pose, whole):
+    assert tokenizer.window < 2_000
+    clip, _ = tokenizer.standardize(long_pose)
+    np.testing.assert_array_equal(tokenizer.encode_clips([clip])[0], whole[0])
+
+
+def test_neighbours_matter(tokenizer, long_pose, whole):
+    """Else the other tests would show nothing."""
+    _, placement = whole
+    alone = LiveEncoder(tokenizer, placement)
+    first = np.concatenate([alone.push(cut(long_pose, 400, 480)), alone.finish()])
+    assert (first[:3] != whole[0][100:103]).any()
+
+
+@pytest.mark.parametrize("pieces", [(1,), (3, 50, 7), (2_000,)])
+def test_pushed_frames_give_the_tokens_of_the_whole(tokenizer, long_pose, whole, pieces):
+    stop = 333 if pieces == (1,) else 2_000
+    tokens, placement = whole
+    live, at, out = LiveEncoder(tokenizer, placement), 0, []
+    held = 0
+    while at < stop:
+        size = pieces[len(out) % len(pieces)]
+        out.append(live.push(cut(long_pose, at, min(at + size, stop))))
+        at += size
+        held = max(held, len(live._pose))
+    sure = np.concatenate(out)
+    np.testing.assert_array_equal(sure, tokens[: len(sure)])
+    assert len(sure) >= (stop - live.latency) // 4 - 1
+    if stop == 2_000:
+        rest = live.finish()
+        np.testing.assert_array_equal(np.concatenate([sure, rest]), tokens)
+    if pieces == (1,):
+        assert held <= live._size  # memory does not grow
+
+
+def test_a_causal_model_answers_with_the_last_frame_of_a_step(tokenizer, long_pose, whole):
+    live = LiveEncoder(tokenizer, whole[1])
+    causal = tokenizer.model.config.model.causal
+    assert live.latency == 3 if causal else live.latency > tokenizer.task.context
+    given = [len(live.push(cut(long_pose, i, i + 1))) for i in range(8)]
+    assert given == ([0, 0, 0, 1] * 2 if causal else [0] * 8)
+
+
+def test_the_signer_is_placed_by_the_first_shoulders(tokenizer, long_pose):
+    hidden = cut(long_pose, 0, 5)
+    hidden = hidden.replace(data=hidden.data * 0, confidence=hidden.confidence * 0)
+    live = LiveEncoder(tokenizer)
+    assert len(live.push(hidden)) == 0
+    live.push(cut(long_pose, 5, 200))
+    expected = preprocess.find_placement(preprocess.select_points(cut(long_pose, 5, 200)))
+    assert live._placement.scale == pytest.approx(expected.scale)
+    nobody = LiveEncoder(tokenizer)
+    nobody.push(hidden)
+    with pytest.raises(ValueError, match="none of the 5 frames shows both shoulders"):
+        nobody.finish()
+
+
+def test_a_model_of_whole_clips_is_refused(run_dir):
+    with pytest.raises(ValueError, match="model.window"):
+        LiveEncoder(inference.load(run_dir))

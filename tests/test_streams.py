@@ -1,0 +1,204 @@
+"""Streams for the parts of the body: both networks, shared hands, training and resuming."""
+
+import jax
+import numpy as np
+import pytest
+from conftest import tiny_config
+
+from jaxvq import fitting, inference, streams
+from jaxvq.input_pipeline import open_dataset
+from jaxvq.tasks import make_task
+
+
+@pytest.fixture(scope="module")
+def dataset(data_dir):
+    return open_dataset(data_dir)
+
+
+@pytest.fixture(scope="module")
+def batch(dataset):
+    options = dict(batch_size=4, seq_len=32, seed=0, num_steps=1, align=4)
+    return next(iter(dataset.train_batches(**options)))
+
+
+def linear_config(data_dir, **changes):
+    """A linear code of patches of 4 frames with a tiny transformer, in four streams."""
+    config = tiny_config(data_dir)
+    with config.unlocked():
+        config.model.update(parts="body face hands", patch=4, transform=True, window=2)
+        config.quantizer.update(bits_per_frame=16.0, num_codebooks=2)
+        config.loss.type = "distance"
+        config.update_from_flattened_dict(changes)
+    return config
+
+
+def graph_config(data_dir, parts):
+    from configs.stgcn_rvq import get_config
+
+    config = get_config("runlocal")
+    config.data.dir, config.data.seq_len, config.model.parts = str(data_dir), 32, parts
+    config.model.update(hidden_dim=16, graph_dim=4, num_layers=1, decoder_layers=1)
+    return config
+
+
+def made(config, dataset, batch):
+    """(task, parameters, state), compiled once for all tests of a module."""
+    config = fitting.fit(config, dataset.skeleton, dataset.statistics, batch)
+    task = make_task(config, dataset.skeleton, dataset.statistics)
+    params, state = jax.jit(task.init)(jax.random.key(0), batch)
+    # Random where it starts from 0: else much of the network has no say.
+    params = jax.tree.map(
+        lambda x: x if x.any() else 0.1 * jax.random.normal(jax.random.key(1), x.shape), params
+    )
+    return task, params, state
+
+
+@pytest.fixture(scope="module")
+def linear(data_dir, dataset, batch):
+    return made(linear_config(data_dir), dataset, batch)
+
+
+def test_groups_hold_every_point_once(dataset):
+    for parts in ("body face left_hand right_hand", "body+face left_hand+right_hand",
+                  "face hands body"):  # fmt: skip
+        groups = streams.split(parts, dataset.skeleton, dataset.statistics)
+        points = np.concatenate([m.points for group in groups for m in group.members])
+        np.testing.assert_array_equal(np.sort(points), np.arange(178))
+        for group in groups:
+            assert group.skeleton.num_points == len(group.members[0].points)
+
+
+@pytest.mark.parametrize(
+    "parts, message",
+    [("body face", "leaves out left_hand, right_hand"), ("body tail", "no 'tail'; choose from"),
+     ("body body+face", "'body' twice"), ("face hands body left_hand", "'left_hand' twice")],
+)  # fmt: skip
+def test_parts_that_cannot_be_are_named(dataset, parts, message):
+    with pytest.raises(ValueError, match=message):
+        streams.split(parts, dataset.skeleton, dataset.statistics)
+
+
+def test_a_mirrored_left_hand_is_the_right_hand_of_its_network(dataset, batch):
+    """In shoulder widths: the network sees of the right hand x's negative."""
+    hands = streams.split("body face hands", dataset.skeleton, dataset.statistics)[2]
+    taken = hands.take(batch)
+    assert taken["pose"].shape[0] == 8 and taken["segment"].shape[0] == 8
+    left, right = (dataset.skeleton.parts[f"{side}_hand"] for side in ("left", "right"))
+    mean, std = dataset.statistics.mean, dataset.statistics.std
+    seen = batch["visible"][:, :, right]
+    metric = batch["pose"][:, :, right] * std[right] + mean[right]
+    mirrored = taken["pose"][4:] * std[left] + mean[left]
+    difference = np.where(seen[..., None], mirrored - metric * [-1, 1, 1], 0)
+    assert np.abs(difference).max() < 1e-4
+    back = hands.give(taken["pose"])[1]
+    np.testing.assert_allclose(
+        np.where(seen[..., None], back, 0), batch["pose"][:, :, right], atol=1e-4
+    )
+
+
+def test_the_graph_network_has_streams(data_dir, dataset, batch):
+    task, params, state = made(graph_config(data_dir, "body+face hands"), dataset, batch)
+    indices = jax.jit(task.encode)(params, state, batch)
+    assert indices.shape == (4, 32 // task.downsample, 3, task.token_shape[1])
+    assert len(task.num_codes) == 3 * task.token_shape[1]
+    decoded = jax.jit(task.decode)(params, state, indices, batch)
+    np.testing.assert_allclose(decoded, jax.jit(task.reconstruct)(params, state, batch), atol=1e-4)
+    loss, (observed, values) = jax.jit(
+        lambda p, s: task.loss(p, s, batch, jax.random.key(3), train=True)
+    )(params, state)
+    assert np.isfinite(loss) and values["code_counts"].shape[0] == len(task.num_codes)
+    after = jax.jit(task.update_state)(state, observed)
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+
+
+def test_each_stream_hangs_on_its_own_part(linear, batch, dataset):
+    """Another left hand changes the left hand's tokens and reconstruction, and nothing else."""
+    task, params, state = linear
+    left = dataset.skeleton.parts["left_hand"]
+    changed = dict(batch, pose=batch["pose"].copy(), visible=batch["visible"].copy())
+    changed["visible"][:, :, left] = False
+    encode, decode = jax.jit(task.encode), jax.jit(task.reconstruct)
+    before, after = (np.asarray(encode(params, state, x)) for x in (batch, changed))
+    np.testing.assert_array_equal(before[:, :, [0, 1, 3]], after[:, :, [0, 1, 3]])
+    assert (before[:, :, 2] != after[:, :, 2]).any()
+    a, b = (np.asarray(decode(params, state, x)) for x in (batch, changed))
+    others = np.setdiff1d(np.arange(178), left)
+    np.testing.assert_allclose(a[:, :, others], b[:, :, others], atol=1e-4)
+
+
+def test_a_missing_hand_has_one_code(linear, batch, dataset):
+    task, params, state = linear
+    left = dataset.skeleton.parts["left_hand"]
+    hidden = dict(batch, visible=batch["visible"].copy())
+    hidden["visible"][:, :, left] = False
+    indices = np.asarray(jax.jit(task.encode)(params, state, hidden))[:, :, 2]
+    assert len(np.unique(indices.reshape(-1, indices.shape[-1]), axis=0)) == 1
+
+
+def test_the_loss_is_that_of_all_points(linear, batch, dataset):
+    """By hand: the mean distance in shoulder widths over all visible points, whatever the part."""
+    task, params, state = linear
+    loss, (_, values) = jax.jit(lambda p: task.loss(p, state, batch, None, train=False))(params)
+    predicted = np.asarray(jax.jit(task.reconstruct)(params, state, batch))
+    distance = np.linalg.norm((predicted - batch["pose"]) * dataset.statistics.scale, axis=-1)
+    mean = distance[batch["visible"]].mean()
+    assert float(values["mpjpe"][0] / values["mpjpe"][1]) == pytest.approx(mean, rel=1e-3)
+    weights = np.ones(178)
+    for _, wrist, hand in dataset.skeleton.wrist_pairs:
+        weights[[wrist, *hand]] = 5.0  # the config's hand_weight
+    weights = weights * batch["visible"]
+    smooth = np.sqrt(np.square(distance) + 1e-6) - 1e-3
+    assert float(loss) == pytest.approx((smooth * weights).sum() / weights.sum(), rel=1e-3)
+
+
+def test_four_devices_compute_what_one_computes(linear, batch):
+    task, params, state = linear
+
+    def loss(params, data, axis_name=None):
+        return task.loss(params, state, data, None, train=False, axis_name=axis_name)
+
+    def step(params, data):
+        (value, (_, sums)), grads = jax.value_and_grad(loss, has_aux=True)(params, data, "d")
+        return jax.lax.pmean((value, grads), "d"), jax.lax.psum(sums, "d")
+
+    mapped = jax.pmap(step, axis_name="d", in_axes=(None, 0), out_axes=None,
+                      devices=jax.devices()[:4])  # fmt: skip
+    (four, four_grads), four_sums = mapped(params, {k: v[:, None] for k, v in batch.items()})
+    (one, (_, sums)), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(params, batch)
+    assert float(four) == pytest.approx(float(one), rel=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-5),
+        (four_grads, four_sums),
+        (grads, sums),
+    )
+
+
+def test_bits_are_spent_and_not_exceeded(data_dir, dataset, batch):
+    for bits in (10.0, 24.0):
+        config = linear_config(data_dir, **{"quantizer.bits_per_frame": bits})
+        config = fitting.fit(config, dataset.skeleton, dataset.statistics, batch)
+        task = make_task(config, dataset.skeleton, dataset.statistics)
+        assert 0.9 * bits < np.log2(task.num_codes).sum() / 4 <= bits
+
+
+def test_too_few_bits_are_an_error(data_dir, dataset, batch):
+    config = linear_config(data_dir, **{"quantizer.num_codebooks": 9})
+    with pytest.raises(ValueError, match="lower quantizer.num_codebooks"):
+        fitting.fit(config, dataset.skeleton, dataset.statistics, batch)
+
+
+def test_training_starts_from_the_linear_code_and_goes_on_where_it_stopped(data_dir, tmp_path):
+    from jaxvq.train import train
+
+    config = linear_config(data_dir, eval_videos=0)
+    whole = train(config, tmp_path / "whole")
+    config.total_steps = 6
+    train(config, tmp_path / "parts")
+    config.total_steps = 12
+    resumed = train(config, tmp_path / "parts")
+    assert whole == pytest.approx(resumed)
+    assert whole["mpjpe"] < 0.1
+    tokenizer = inference.load(tmp_path / "parts")
+    levels = tokenizer.model.config.quantizer.levels
+    assert len(levels) == 3 and all(len(books) == 2 for books in levels)
+    assert tokenizer.bits_per_frame <= 16
