@@ -52,6 +52,27 @@ def pck(distance, visible, threshold: float = 0.05):
     return sum_count((jnp.asarray(distance) <= threshold).astype(jnp.float32), visible)
 
 
+def motion_error(predicted, target, visible, counted, std, order: int):
+    """Error of the velocity (order 1) or acceleration (order 2) of every point, as (sum, count).
+
+    The mean Euclidean distance between the differences from frame to frame of both, in shoulder
+    widths per frame, or per frame squared; over points that all frames of a difference show.
+
+    Args:
+      predicted, target: (b, t, v, c), standardised; rows hold one clip each.
+      visible: bool (b, t, v).
+      counted: bool (b, t): a difference counts where its last frame does.
+      std: (v, c) in shoulder widths, the statistics' scale.
+    """
+    apart = jnp.asarray(predicted, jnp.float32) - jnp.asarray(target, jnp.float32)
+    apart = apart * jnp.asarray(std, jnp.float32)[None, None]
+    for _ in range(order):
+        apart = apart[:, 1:] - apart[:, :-1]
+        visible = visible[:, 1:] & visible[:, :-1]
+    distance = jnp.sqrt(jnp.square(apart).sum(-1))
+    return sum_count(distance, visible & counted[:, order:, None])
+
+
 def sum_count(values, visible):
     """(sum of the visible values, their number), float32 scalars."""
     visible = jnp.asarray(visible)
@@ -94,13 +115,19 @@ def perplexity(counts) -> float:
 
     Equals the number of codes in use when all are used alike; NaN where nothing was counted.
     """
+    return float(np.exp2(entropy(counts)).mean())
+
+
+def entropy(counts) -> np.ndarray:
+    """Order-0 entropy in bits of each codebook, float64 (s·q,), from summed counts (s·q, k).
+
+    What an ideal code spends on a token that it knows only the frequency of. NaN where nothing was
+    counted.
+    """
     counts = np.asarray(counts, np.float64)
     totals = counts.sum(-1, keepdims=True)
-    if not totals.all():
-        return float("nan")
-    p = counts / totals
-    entropy = -np.sum(p * np.log(np.where(p > 0, p, 1)), axis=-1)
-    return float(np.exp(entropy).mean())
+    p = counts / np.where(totals > 0, totals, np.nan)
+    return -np.sum(p * np.log2(np.where(p > 0, p, 1)), axis=-1)
 
 
 def summarize(sums: dict, sizes: tuple[int, ...]) -> dict[str, float]:

@@ -34,6 +34,33 @@ def test_pck_is_the_share_of_visible_points_within_the_threshold():
     assert metrics.mean(metrics.pck(distance, visible, threshold=0.1)) == 1
 
 
+def test_motion_errors_are_those_of_differences_between_frames():
+    # One point that should stand still, drawn at 0, 3, 4 and 4 on x, 0 everywhere on y; std 2.
+    target = np.zeros((1, 4, 1, 2))
+    predicted = np.array([0.0, 3, 4, 4])[None, :, None, None] * [1, 0]
+    std, every = np.array([[2.0, 1.0]]), np.ones((1, 4), bool)
+    visible = every[..., None]
+
+    def error(visible, counted, order):
+        sums = metrics.motion_error(predicted, target, visible, counted, std, order)
+        return tuple(map(float, sums))
+
+    assert error(visible, every, 1) == (6 + 2 + 0, 3)
+    assert error(visible, every, 2) == (4 + 2, 2)  # of 6, 2, 0
+    # The target moving as the prediction does is no error, wherever both are.
+    assert metrics.mean(metrics.motion_error(predicted + 1, predicted, visible, every, std, 1)) == 0
+    # A frame that hides the point takes part in no difference; the first of a window is context.
+    hidden = visible & (np.arange(4) != 3)[None, :, None]
+    assert error(hidden, every, 1) == (8, 2)
+    assert error(visible, np.arange(4)[None] >= 2, 1) == (2, 2)
+
+
+def test_entropy_is_in_bits_and_knows_each_codebook():
+    counts = np.array([[2, 1, 1, 0], [5, 0, 0, 0]])
+    np.testing.assert_allclose(metrics.entropy(counts), [1.5, 0])
+    assert np.isnan(metrics.entropy(np.zeros((1, 3)))).all()
+
+
 def test_code_counts_leave_padding_out_and_add_up():
     indices = np.array([[[[0, 2]], [[0, 1]], [[3, 1]]]])  # b 1, t 3, s 1, q 2
     valid = np.array([[True, True, False]])

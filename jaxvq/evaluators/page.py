@@ -26,6 +26,9 @@ MEANING = {
     "compression": "bits of float32 coordinates over bits of tokens",
     "mpjpe_mean_pose/all": "the same if every frame were the mean pose",
     "pck/0.05": "share of points closer than 0.05 shoulder widths",
+    "velocity_error": "mean distance of the points' velocities, in shoulder widths per frame",
+    "acceleration_error": "of their accelerations, in shoulder widths per frame²",
+    "entropy_per_frame": "order-0 entropy of these tokens, in bits",
     "code_utilization": "percent of the codes in use",
     "perplexity": "effective number of codes",
 }

@@ -16,7 +16,7 @@ from jaxvq import metrics
 from jaxvq.inference import PoseTokenizer
 from jaxvq.pose.reader import Pose
 
-PCK_THRESHOLD = 0.05
+PCK_THRESHOLDS = (0.02, 0.05, 0.1)  # shoulder widths
 
 
 class Evaluation(NamedTuple):
@@ -36,12 +36,16 @@ def evaluate(tokenizer: PoseTokenizer, clips: Iterator[Pose]) -> Evaluation:
       mpjpe/all, mpjpe/body, mpjpe/face, mpjpe/hands   mean Euclidean distance, shoulder widths
       mpjpe_mean_pose/…                  the same when every frame is taken for the mean pose
       mpjpe_layers/1, …                  of the first layers only, where each refines the one before
-      pck/0.05                           share of points closer than 0.05 shoulder widths
+      pck/0.02, pck/0.05, pck/0.1        share of points closer than so many shoulder widths
+      velocity_error                     mean Euclidean distance of the differences from frame to
+                                         frame, shoulder widths per frame
+      acceleration_error                 of the differences of these, shoulder widths per frame²
       mse, mae, rmse                     of coordinates, in shoulder widths (squared)
       mse_standardized                   of coordinates, in standard deviations squared
       code_utilization, perplexity       percent of codes used; exp(entropy), mean over codebooks
       code_utilization/1, …              the same of each codebook, and so perplexity/1, …
       bits_per_frame, bits_per_second    nominal rate, and at the clips' own frame rates
+      entropy_per_frame                  order-0 entropy of these tokens, bits
       compression                        bits of float32 coordinates over those of tokens
       clips, frames
     Raises:
@@ -62,13 +66,10 @@ def evaluate(tokenizer: PoseTokenizer, clips: Iterator[Pose]) -> Evaluation:
         sums = part if sums is None else jax.tree.map(np.add, sums, part)
     if sums is None:
         raise ValueError("the split holds no clips")
-    values = {}
-    for name in ("mpjpe", "mpjpe_mean_pose"):
-        values |= {f"{name}/{part}": metrics.mean(pair) for part, pair in sums[name].items()}
-    values[f"pck/{PCK_THRESHOLD}"] = metrics.mean(sums["pck"])
+    values = distortion_values(sums)
+    for part, pair in sums["mpjpe_mean_pose"].items():
+        values[f"mpjpe_mean_pose/{part}"] = metrics.mean(pair)
     values |= {f"mpjpe_layers/{n}": metrics.mean(p) for n, p in enumerate(sums["layers"], 1)}
-    values |= {name: metrics.mean(sums[name]) for name in ("mse", "mae", "mse_standardized")}
-    values["rmse"] = math.sqrt(values["mse"])
     counts, sizes = sums["code_counts"], tokenizer.task.num_codes
     values["code_utilization"] = metrics.utilization(counts, sizes)
     values["perplexity"] = metrics.perplexity(counts)
@@ -78,6 +79,7 @@ def evaluate(tokenizer: PoseTokenizer, clips: Iterator[Pose]) -> Evaluation:
             values[f"perplexity/{n + 1}"] = metrics.perplexity(counts[n : n + 1])
     values["bits_per_frame"] = tokenizer.bits_per_frame
     values["bits_per_second"] = tokenizer.bits_per_frame * frames / seconds
+    values["entropy_per_frame"] = float(metrics.entropy(counts).sum()) / tokenizer.task.downsample
     skeleton = tokenizer.model.skeleton
     values["compression"] = skeleton.num_points * skeleton.num_dims * 32 / tokenizer.bits_per_frame
     total, seen = sums["points"]
@@ -94,23 +96,15 @@ def make_step(tokenizer: PoseTokenizer) -> Callable:
     def step(variables, batch, kept):
         indices = task.encode(*variables, batch)
         predicted = task.reconstruct(*variables, batch)
-        distance = metrics.distances(predicted, batch["pose"], std)
-        visible = batch["visible"] & kept[..., None]
+        target, visible = batch["pose"], batch["visible"] & kept[..., None]
+        distance = metrics.distances(predicted, target, std)
         # The mean pose is 0 in standardised space.
-        apart = predicted - batch["pose"]
-        shown = jnp.broadcast_to(visible[..., None], apart.shape)
-        scaled = apart * std[None, None]
-        from_mean = metrics.distances(0 * batch["pose"], batch["pose"], std)
-        return {
-            "mpjpe": metrics.mpjpe(distance, visible, parts),
+        from_mean = metrics.distances(0 * target, target, std)
+        return distortion(predicted, target, batch["visible"], kept, std, parts) | {
             "mpjpe_mean_pose": metrics.mpjpe(from_mean, visible, parts),
-            "pck": metrics.pck(distance, visible, PCK_THRESHOLD),
-            "mse": metrics.sum_count(jnp.square(scaled), shown),
-            "mae": metrics.sum_count(jnp.abs(scaled), shown),
-            "mse_standardized": metrics.sum_count(jnp.square(apart), shown),
             "points": (jnp.where(visible, distance, 0).sum((0, 1)), visible.sum((0, 1))),
             "layers": [
-                metrics.sum_count(metrics.distances(partial, batch["pose"], std), visible)
+                metrics.sum_count(metrics.distances(partial, target, std), visible)
                 for partial in _decode_layers(task, variables, indices, batch)
             ],
             "code_counts": metrics.code_counts(
@@ -119,6 +113,39 @@ def make_step(tokenizer: PoseTokenizer) -> Callable:
         }
 
     return step
+
+
+def distortion(predicted, target, visible, kept, std, parts: dict) -> dict:
+    """Sums over one batch for `distortion_values`; add those of several batches up.
+
+    Args:
+      predicted, target: (b, t, v, c), standardised, a clip or a part of one a row.
+      visible: bool (b, t, v). kept: bool (b, t), frames that count; the others are context.
+      std: (v, c) in shoulder widths. parts: as metrics.mpjpe takes them.
+    """
+    distance = metrics.distances(predicted, target, std)
+    shown = visible & kept[..., None]
+    apart = predicted - target
+    scaled, every = apart * std[None, None], jnp.broadcast_to(shown[..., None], apart.shape)
+    return {
+        "mpjpe": metrics.mpjpe(distance, shown, parts),
+        "pck": [metrics.pck(distance, shown, limit) for limit in PCK_THRESHOLDS],
+        "velocity_error": metrics.motion_error(predicted, target, visible, kept, std, 1),
+        "acceleration_error": metrics.motion_error(predicted, target, visible, kept, std, 2),
+        "mse": metrics.sum_count(jnp.square(scaled), every),
+        "mae": metrics.sum_count(jnp.abs(scaled), every),
+        "mse_standardized": metrics.sum_count(jnp.square(apart), every),
+    }
+
+
+def distortion_values(sums: dict) -> dict[str, float]:
+    """What the sums of `distortion` say: mpjpe/…, pck/…, the errors of motion, and mse to rmse."""
+    values = {f"mpjpe/{part}": metrics.mean(pair) for part, pair in sums["mpjpe"].items()}
+    for limit, pair in zip(PCK_THRESHOLDS, sums["pck"], strict=True):
+        values[f"pck/{limit}"] = metrics.mean(pair)
+    means = ("velocity_error", "acceleration_error", "mse", "mae", "mse_standardized")
+    values |= {name: metrics.mean(sums[name]) for name in means}
+    return values | {"rmse": math.sqrt(values["mse"])}
 
 
 def _decode_layers(task, variables, indices, batch):

@@ -1,0 +1,205 @@
+"""One training or fit and what it reaches at its rates: cells of the table, a JSON file each."""
+
+import json
+import logging
+import os
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from jaxvq.rate_distortion import methods
+from jaxvq.rate_distortion.methods import METHODS, Floor
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all cells of one folder have in common."""
+
+    data_dir: str
+    steps: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """Cells that share a training: (method, rate, seed) for each of the rates."""
+
+    method: str
+    rates: tuple[str, ...]
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of its folder in runs/."""
+        rate = self.rates[0] if len(self.rates) == 1 else "all"
+        return cell_name(self.method, rate, self.seed)
+
+
+def cell_name(method: str, rate: str, seed: int) -> str:
+    """Stem of a cell's file."""
+    return f"{method}-{rate.replace('/', 'per')}-{seed}"
+
+
+def cell_path(output: Path, method: str, rate: str, seed: int) -> Path:
+    """The file of a cell; it is there when the cell is done."""
+    return output / "cells" / f"{cell_name(method, rate, seed)}.json"
+
+
+def missing(output: Path, chosen: list[str], seeds: int, only: list[str] | None) -> list[Job]:
+    """The jobs whose cells are not all there; those of a floor do not hang on a seed.
+
+    only: names of rates to take of each method; None takes all.
+    """
+    jobs = []
+    for method in chosen:
+        entry = METHODS[method]
+        rates = tuple(r for r in methods.rates(method) if only is None or r in only)
+        for seed in range(1 if isinstance(entry, Floor) else seeds):
+            todo = tuple(r for r in rates if not cell_path(output, method, r, seed).exists())
+            together = isinstance(entry, Floor) or entry.layers
+            jobs += [Job(method, r, seed) for r in ([todo] if together else zip(todo)) if r]
+    return jobs
+
+
+def run(job: Job, settings: Settings, output: Path) -> None:
+    """Writes the cells of a job. A training that was interrupted goes on where it stopped."""
+    from jaxvq import input_pipeline
+
+    folder = output / "runs" / job.name
+    folder.mkdir(parents=True, exist_ok=True)
+    dataset = input_pipeline.open_dataset(settings.data_dir)
+    floor = isinstance(METHODS[job.method], Floor)
+    for rate, values in (_floor if floor else _trained)(job, settings, dataset, folder):
+        path = cell_path(output, job.method, rate, job.seed)
+        about = {"method": job.method, "rate": rate, "seed": job.seed}
+        write_json(path, about | values)
+
+
+def write_json(path: Path, content) -> None:
+    """Writes a file that is there as a whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def standardised(dataset, split: str) -> list:
+    """The clips of a split, standardised; ValueError where there are none."""
+    import numpy as np
+
+    from jaxvq.pose.reader import Pose
+
+    clips, source = [], dataset.source(split)
+    for i in range(len(source)):
+        record = source[i]
+        mask = np.asarray(record["mask"])
+        data = dataset.statistics.standardize(np.asarray(record["data"], np.float32), mask)
+        seen = (~mask).astype(np.float32)
+        clips.append(Pose(dataset.skeleton, data, seen, float(record["fps"])))
+    if not clips:
+        raise ValueError(f"the split {split} of {dataset.path} holds no clips")
+    return clips
+
+
+# ---------------------------------------------------------------------------------------- the floor
+
+
+def _floor(job: Job, settings: Settings, dataset, folder: Path):
+    from jaxvq.rate_distortion import floor, pca_dpcm
+
+    entry, scale = METHODS[job.method], dataset.statistics.scale
+    train, validation, test = (standardised(dataset, s) for s in ("train", "validation", "test"))
+    started = time.monotonic()
+    components = pca_dpcm.fit(train, dataset.skeleton, dataset.statistics)
+    seconds = time.monotonic() - started
+    kept = folder / "sweep.json"
+    if kept.exists():
+        found = [floor.Setting(**values) for values in json.loads(kept.read_text())]
+    else:
+        most = 1.1 * max(map(float, entry.rates))
+        found = floor.sweep(components, entry.dead_zone, train, validation, scale, most)
+        write_json(kept, [vars(setting) for setting in found])
+    for rate in job.rates:
+        setting = floor.choose(found, float(rate))
+        codec = pca_dpcm.PcaDpcm(components, setting.size, setting.step, entry.dead_zone)
+        values = floor.measure(codec, train, test, scale)
+        yield rate, values | {"chosen": vars(setting), "training_seconds": seconds}
+
+
+# ----------------------------------------------------------------------------------- trained models
+
+
+def _trained(job: Job, settings: Settings, dataset, folder: Path):
+    from jaxvq import inference
+    from jaxvq.rate_distortion.first_layers import FirstLayers
+    from jaxvq.train import train
+
+    options = {"steps": settings.steps, "seed": job.seed + 1, "data_dir": settings.data_dir}
+    config = methods.make_config(job.method, job.rates[0], **options)
+    _log_to(folder / "train.log")
+    train(config, folder)
+    clips = {split: standardised(dataset, split) for split in ("train", "validation", "test")}
+    steps = sorted(int(p.name) for p in (folder / "checkpoints").iterdir() if p.name.isdigit())
+    models = [inference.load(folder, step) for step in steps]
+    for rate in job.rates:
+        tokenizers = models
+        if METHODS[job.method].layers:
+            tokenizers = [replace(m, task=FirstLayers(m.task, int(rate))) for m in models]
+        values = _measure(tokenizers, clips, dataset.statistics.scale)
+        values["training_seconds"] = training_seconds(folder / "metrics.jsonl")
+        command = methods.command(job.method, rate, **options, workdir=folder)
+        yield rate, values | {"command": command}
+
+
+def _log_to(path: Path) -> None:
+    log = logging.getLogger("jaxvq")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    log.handlers = [handler]
+
+
+def _measure(tokenizers: list, clips: dict, scale) -> dict:
+    """Values on test of the tokenizer that is best on validation."""
+    from jaxvq.evaluators import reconstruction
+    from jaxvq.rate_distortion import coding, floor
+
+    validation, test = clips["validation"], clips["test"]
+    errors = [
+        floor.distortion(validation, tokenizer.reconstruct_clips(validation), scale)["mpjpe/all"]
+        for tokenizer in tokenizers
+    ]
+    best = tokenizers[errors.index(min(errors))]
+    values = reconstruction.evaluate(best, iter(test)).values
+    symbols = [_flat(x) for x in best.encode_clips(test)]
+    started = time.monotonic()
+    best.encode_clips(test)  # once more, now that all is compiled
+    values["encode_frames_per_second"] = values["frames"] / (time.monotonic() - started)
+    train = [_flat(x) for x in best.encode_clips(clips["train"])]
+    values |= coding.measure(train, symbols, test, best.task.num_codes)
+    values["parameters"] = count_parameters(best.model)
+    return values | {"chosen": {"step": best.model.step, "error": min(errors)}}
+
+
+def count_parameters(model) -> int:
+    """Of a checkpoint.Model, with codebooks that learn without gradients."""
+    import jax
+
+    state = jax.tree_util.tree_leaves_with_path(model.state)
+    books = [x for path, x in state if getattr(path[-1], "key", None) == "codes"]
+    return sum(x.size for x in (*jax.tree.leaves(model.params), *books))
+
+
+def _flat(indices):
+    return indices.reshape(len(indices), -1)
+
+
+def training_seconds(path: Path) -> float:
+    """What the steps took by the rates in a run's metrics.jsonl; without validation."""
+    seconds, last = 0.0, 0
+    for line in path.read_text(encoding="utf-8").splitlines():
+        entry = json.loads(line)
+        if "steps_per_second" in entry:
+            seconds += (entry["step"] - last) / max(entry["steps_per_second"], 1e-9)
+            last = entry["step"]
+    return seconds

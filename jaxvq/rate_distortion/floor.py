@@ -1,0 +1,152 @@
+"""Chooses the baseline's components and step on validation, and measures it like a tokenizer."""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import jax
+import numpy as np
+
+from jaxvq import metrics
+from jaxvq.evaluators import reconstruction
+from jaxvq.pose.reader import Pose
+from jaxvq.rate_distortion import coding
+from jaxvq.rate_distortion.pca_dpcm import Components, PcaDpcm
+
+SIZES = (4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48)
+STEPS = tuple(2 ** (-half / 2) for half in range(1, 10))
+ROWS = 16  # clips measured together
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """A point of the sweep, measured on validation: bits of the written files and mpjpe/all."""
+
+    size: int
+    step: float
+    bits_per_frame: float
+    error: float
+
+
+def sweep(
+    components: Components,
+    dead_zone: float,
+    train: Sequence[Pose],
+    validation: Sequence[Pose],
+    scale: np.ndarray,
+    most_bits: float,
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> list[Setting]:
+    """The lower convex hull over all sizes and steps, cheapest first.
+
+    The hull is that of the symbols' order-0 cost, which is quick; what is on it is then written.
+    Steps that cost more than `most_bits` a frame are not followed further.
+    """
+    points, frames = [], sum(len(clip.data) for clip in validation)
+    for size in progress(SIZES):
+        for step in STEPS:
+            codec = PcaDpcm(components, size, step, dead_zone)
+            seen, symbols = ([codec.encode(c) for c in clips] for clips in (train, validation))
+            bits = _order_0_bits(seen, symbols, codec.num_codes) / frames
+            poses = [codec.decode(item) for item in symbols]
+            error = distortion(validation, poses, scale)["mpjpe/all"]
+            points.append(Setting(size, step, bits, error))
+            if bits > most_bits:
+                break
+    written = []
+    for point in progress(hull(points)):
+        codec = PcaDpcm(components, point.size, point.step, dead_zone)
+        seen, symbols = ([codec.encode(c) for c in clips] for clips in (train, validation))
+        size = coding.num_bytes(symbols, coding.fit(seen, codec.num_codes))
+        written.append(dataclasses.replace(point, bits_per_frame=8 * size / frames))
+    return hull(written)
+
+
+def _order_0_bits(train, symbols, sizes) -> float:
+    """Bits of symbols by their frequencies in training, column by column."""
+    train, symbols, bits = np.concatenate(train), np.concatenate(symbols), 0.0
+    for column, size in enumerate(sizes):
+        counts = np.bincount(train[:, column], minlength=size) + 0.5
+        bits -= np.log2(counts / counts.sum())[symbols[:, column]].sum()
+    return float(bits)
+
+
+def hull(points: Sequence[Setting]) -> list[Setting]:
+    """Those on the lower convex hull of error over bits, as far as error falls."""
+    kept: list[Setting] = []
+    for point in sorted(points, key=lambda p: (p.bits_per_frame, p.error)):
+        if kept and point.error >= kept[-1].error:
+            continue
+        while len(kept) > 1 and _above(kept[-2], kept[-1], point):
+            kept.pop()
+        kept.append(point)
+    return kept
+
+
+def _above(first: Setting, middle: Setting, last: Setting) -> bool:
+    """Whether `middle` lies on or above the line from first to last."""
+    rise = (last.error - first.error) * (middle.bits_per_frame - first.bits_per_frame)
+    return (middle.error - first.error) * (last.bits_per_frame - first.bits_per_frame) >= rise
+
+
+def choose(settings: Sequence[Setting], bits_per_frame: float) -> Setting:
+    """The most accurate one within this rate; ValueError where there is none."""
+    within = [setting for setting in settings if setting.bits_per_frame <= bits_per_frame]
+    if not within:
+        least = min(setting.bits_per_frame for setting in settings)
+        raise ValueError(f"no floor of {bits_per_frame} bits a frame: the least is {least:.3g}")
+    return min(within, key=lambda setting: setting.error)
+
+
+def measure(codec: PcaDpcm, train: Sequence[Pose], test: Sequence[Pose], scale) -> dict:
+    """The values of evaluators.reconstruction.evaluate, and those of the written files."""
+    started = time.monotonic()
+    symbols = [codec.encode(clip) for clip in test]
+    seconds = time.monotonic() - started
+    values = distortion(test, [codec.decode(item) for item in symbols], scale)
+    sizes, every = codec.num_codes, np.concatenate(symbols)[:, None]
+    counts = metrics.code_counts(every[None], np.ones((1, len(every)), bool), sizes)
+    frames = len(every)
+    values |= {
+        "code_utilization": metrics.utilization(counts, sizes),
+        "perplexity": metrics.perplexity(counts),
+        "bits_per_frame": float(np.log2(sizes).sum()),
+        "entropy_per_frame": float(metrics.entropy(counts).sum()),
+        "parameters": codec.num_parameters,
+        "encode_frames_per_second": frames / seconds,
+        "clips": len(test),
+        "frames": frames,
+    }
+    return values | coding.measure([codec.encode(clip) for clip in train], symbols, test, sizes)
+
+
+def distortion(clips: Sequence[Pose], poses: Sequence[np.ndarray], scale: np.ndarray) -> dict:
+    """evaluators.reconstruction's values of standardised clips and what was decoded of them."""
+    step, sums = _compiled(clips[0].skeleton), None
+    for first in range(0, len(clips), ROWS):
+        batch = _pad(clips[first : first + ROWS], poses[first : first + ROWS])
+        part = jax.tree.map(np.asarray, step(*batch, scale))
+        sums = part if sums is None else jax.tree.map(np.add, sums, part)
+    return reconstruction.distortion_values(sums)
+
+
+@functools.lru_cache(maxsize=1)
+def _compiled(skeleton):
+    def step(predicted, target, visible, kept, scale):
+        return reconstruction.distortion(predicted, target, visible, kept, scale, skeleton.parts)
+
+    return jax.jit(step)
+
+
+def _pad(clips, poses):
+    """predicted, target (ROWS, t, v, c), visible, kept; t a power of two, so that few compile."""
+    longest = 1 << (max(len(clip.data) for clip in clips) - 1).bit_length()
+    shape = (ROWS, longest, *clips[0].data.shape[1:])
+    predicted, target = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    visible, kept = np.zeros(shape[:3], bool), np.zeros(shape[:2], bool)
+    for row, (clip, pose) in enumerate(zip(clips, poses, strict=True)):
+        length = len(pose)
+        predicted[row, :length], target[row, :length] = pose, clip.data
+        visible[row, :length], kept[row, :length] = ~clip.mask, True
+    return predicted, target, visible, kept

@@ -1,0 +1,146 @@
+"""The methods that tools.benchmark_rd compares: one table, a config and what to change in it.
+
+All learned ones have about a million parameters and see the same frames of training: as many steps
+of the same batches. A rate is a name and what it changes.
+"""
+
+import importlib
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Principal components and DPCM; a rate is the most bits a frame that a validation clip may
+    take on average. See pca_dpcm for the dead zone."""
+
+    dead_zone: float
+    rates: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A config of configs/ with changes of its fields, the same ones for all rates.
+
+    warmup: share of the steps in which the learning rate rises.
+    rates: name -> further changes. layers: instead, rates are the first 1, 2, … layers of the
+    quantizer of one training.
+    """
+
+    config: str
+    changes: dict
+    warmup: float = 0.1
+    rates: dict[str, dict] = field(default_factory=dict)
+    layers: int = 0
+
+
+BATCH = {"batch_size": 8, "data.seq_len": 256}
+SMALL = {  # 0.95 million parameters
+    "model.hidden_dim": 128,
+    "model.num_layers": 2,
+    "model.num_heads": 4,
+    "model.ff_dim": 512,
+}
+SMALL_STGCN = {  # 0.93 million parameters
+    "model.hidden_dim": 144,
+    "model.graph_dim": 18,
+    "model.num_layers": 3,
+    "model.decoder_layers": 3,
+    "model.temporal_kernel": 5,
+    "model.dropout": 0.0,
+    "quantizer.num_quantizers": 4,
+    "quantizer.dropout": 0.5,  # what one training for several rates needs
+    "optim.learning_rate": 2e-3,
+}
+CODEBOOKS = {f"{n}x10": {"quantizer.num_codebooks": n} for n in (1, 2, 3, 4)}
+SIGN_VQ = SMALL | {"optim.learning_rate": 3e-4}  # as published
+
+METHODS: dict[str, Floor | Trained] = {
+    "pca_dpcm": Floor(0.5, ("4", "6", "8", "10", "14", "20", "30", "45")),
+    "pca_dpcm_dead_zone": Floor(0.7, ("3", "4", "6", "8", "10", "14", "20", "30", "45")),
+    "sign_vq": Trained(
+        "fsq_pose:sign_vq",
+        SIGN_VQ | {"model.position": "constant"},
+        warmup=1 / 6,
+        rates=CODEBOOKS,
+    ),
+    "sign_vq_positions": Trained("fsq_pose:sign_vq", SIGN_VQ, warmup=1 / 6, rates=CODEBOOKS),
+    "rvq": Trained("stgcn_rvq", SMALL_STGCN, layers=4),
+    "fsq": Trained("fsq_pose", SMALL | {"optim.learning_rate": 1e-3}, rates=CODEBOOKS),
+    "rfsq": Trained("stgcn_rvq", SMALL_STGCN | {"quantizer.type": "rfsq"}, layers=4),
+    # Four streams of one codebook each; a step of tokens stands for so many frames.
+    "parts": Trained(
+        "fsq_pose",
+        SMALL
+        | {
+            "model.parts": "body face hands",
+            "model.hidden_dim": 80,
+            "model.ff_dim": 320,
+            "optim.learning_rate": 1e-3,
+        },
+        rates={f"40/{n}": {"model.patch": n} for n in (8, 4, 2, 1)},
+    ),
+    "best": Trained(
+        "fsq_pose:best",
+        {},
+        rates={
+            bits: {"quantizer.bits_per_frame": float(bits)}
+            for bits in ("3", "5", "7.5", "9.97", "15", "25")
+        },
+    ),
+}
+
+# What the bits of each method are compared with.
+REFERENCES = ("pca_dpcm", "pca_dpcm_dead_zone")
+SINGLE_STREAM = ("rvq", "fsq", "rfsq")
+
+
+def rates(method: str) -> tuple[str, ...]:
+    """Names of a method's rates, the lowest first."""
+    entry = METHODS[method]
+    if isinstance(entry, Floor):
+        return entry.rates
+    return tuple(map(str, range(1, entry.layers + 1))) if entry.layers else tuple(entry.rates)
+
+
+def make_config(method: str, rate: str, *, steps: int, seed: int, data_dir: str):
+    """The config of one training; of a method whose rates are layers, that of all of them.
+
+    Raises:
+      ValueError: the config has no such variant or field.
+    """
+    entry = METHODS[method]
+    name, _, variant = entry.config.partition(":")
+    config = importlib.import_module(f"configs.{name}").get_config(variant)
+    config.update_from_flattened_dict(changes(method, rate, steps=steps, seed=seed))
+    config.data.dir = str(data_dir)
+    return config.lock()
+
+
+def changes(method: str, rate: str, *, steps: int, seed: int) -> dict:
+    """Dotted field -> value, of all that differs from the config of the method."""
+    entry = METHODS[method]
+    often = max(1, steps // 6)
+    schedule = {
+        "total_steps": steps,
+        "seed": seed,
+        "optim.warmup_steps": max(1, round(entry.warmup * steps)),
+        "log_every": max(1, min(20, steps // 3)),
+        "eval_every": often,
+        "eval_batches": 0,
+        "eval_videos": 0,
+        "checkpoint_every": often,
+        "keep_last": 1,
+        "keep_best": 1,
+    }
+    return BATCH | schedule | entry.changes | (entry.rates[rate] if not entry.layers else {})
+
+
+def command(method: str, rate: str, *, steps: int, seed: int, data_dir: str, workdir: str) -> str:
+    """The command line of the same training."""
+    name, colon, variant = METHODS[method].config.partition(":")
+    fields = [
+        f'--config.{key}="{value}"' if isinstance(value, str | tuple) else f"--config.{key}={value}"
+        for key, value in changes(method, rate, steps=steps, seed=seed).items()
+    ]
+    start = f"python -m jaxvq.train --config configs/{name}.py{colon}{variant}"
+    return " ".join([start, *fields, f"--config.data.dir {data_dir} --workdir {workdir}"])

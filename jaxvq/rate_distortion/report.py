@@ -1,0 +1,182 @@
+"""The table of a comparison, from its cells: Markdown to read, JSON to go on with."""
+
+import json
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+
+from jaxvq.rate_distortion import methods
+from jaxvq.rate_distortion.bd_rate import bd_rate
+from jaxvq.rate_distortion.cells import Settings, write_json
+from jaxvq.rate_distortion.methods import METHODS
+
+# Heading, what it means, field of a cell, digits after the point, factor.
+COLUMNS = (
+    ("nominal", "log2 of the codebooks, bits a frame", "bits_per_frame", 2, 1),
+    ("nominal/s", "the same, bits a second", "nominal_bits_per_second", 0, 1),
+    ("entropy", "order-0 entropy of the test tokens, bits a frame", "entropy_per_frame", 2, 1),
+    ("real", "bits a frame of the written files, everything in them", "real_bits_per_frame", 2, 1),
+    ("real/s", "the same, bits a second", "real_bits_per_second", 0, 1),
+    ("all", "mpjpe: mean distance of a point, shoulder widths", "mpjpe/all", 4, 1),
+    ("body", "mpjpe of the body", "mpjpe/body", 4, 1),
+    ("face", "mpjpe of the face", "mpjpe/face", 4, 1),
+    ("hands", "mpjpe of the hands, relative to their wrists", "mpjpe/hands", 4, 1),
+    ("pck .02", "percent of the points within .02 shoulder widths", "pck/0.02", 1, 100),
+    ("pck .05", "within .05", "pck/0.05", 1, 100),
+    ("pck .1", "within .1", "pck/0.1", 1, 100),
+    ("velocity", "error of it, shoulder widths per frame", "velocity_error", 4, 1),
+    ("accel.", "error of it, shoulder widths per frame²", "acceleration_error", 4, 1),
+    ("used %", "codes met in the test split, mean over codebooks", "code_utilization", 1, 1),
+    ("perplexity", "of the codes, mean over codebooks", "perplexity", 1, 1),
+    ("M par.", "million parameters", "parameters", 2, 1e-6),
+    ("train s", "seconds of training or fitting", "training_seconds", 0, 1),
+    ("frames/s", "encoded a second", "encode_frames_per_second", 0, 1),
+)
+RATE, ERROR = "real_bits_per_second", "mpjpe/all"
+
+
+def read_cells(output: Path) -> list[dict]:
+    """All finished cells of a folder, in the order of methods, rates and seeds."""
+    cells = [json.loads(path.read_text()) for path in (output / "cells").glob("*.json")]
+    known = [cell for cell in cells if cell["method"] in METHODS]
+    known = [cell for cell in known if cell["rate"] in methods.rates(cell["method"])]
+    for cell in known:
+        share = cell["bits_per_frame"] / cell["real_bits_per_frame"]
+        cell["nominal_bits_per_second"] = share * cell["real_bits_per_second"]
+    order = list(METHODS)
+    return sorted(
+        known,
+        key=lambda cell: (
+            order.index(cell["method"]),
+            methods.rates(cell["method"]).index(cell["rate"]),
+            cell["seed"],
+        ),
+    )
+
+
+def summarize(cells: list[dict]) -> list[dict]:
+    """One row a (method, rate): mean and std (of the population) of every column over seeds."""
+    groups: dict[tuple[str, str], list[dict]] = {}
+    for cell in cells:
+        groups.setdefault((cell["method"], cell["rate"]), []).append(cell)
+    rows = []
+    for (method, rate), group in groups.items():
+        row = {"method": method, "rate": rate, "seeds": len(group)}
+        for _, _, key, _, _ in COLUMNS:
+            values = [cell[key] for cell in group]
+            row[key] = {"mean": float(np.mean(values)), "std": float(np.std(values))}
+        rows.append(row)
+    return rows
+
+
+def curves(rows: list[dict], error: str = ERROR) -> dict[str, list[tuple[float, float]]]:
+    """Method -> (bits a second, error) of each rate, means over seeds."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        point = (row[RATE]["mean"], row[error]["mean"])
+        found.setdefault(row["method"], []).append(point)
+    return found
+
+
+def savings(rows: list[dict]) -> dict[str, dict[str, float]]:
+    """Reference -> method -> BD-rate in real bits at equal mpjpe/all.
+
+    The references are the floors and, of the learned methods of one stream, the one with the
+    smallest rate: for each method, the one that it saves least against.
+    """
+    found = curves(rows)
+    table = {
+        reference: {m: bd_rate(found[reference], found[m]) for m in found}
+        for reference in methods.REFERENCES
+        if reference in found
+    }
+    single = [name for name in methods.SINGLE_STREAM if name in found]
+    if single:
+        table["best of " + ", ".join(single)] = {
+            method: _least([bd_rate(found[s], points) for s in single])
+            for method, points in found.items()
+        }
+    return table
+
+
+def _least(values: list[float]) -> float:
+    """The largest BD-rate, the least saving, of those that are defined."""
+    known = [value for value in values if not math.isnan(value)]
+    return max(known) if known else math.nan
+
+
+def write(output: Path, settings: Settings) -> str:
+    """Writes table.json, table.md, commands.sh and curves.png; returns the Markdown."""
+    from jaxvq.rate_distortion import drawing
+
+    cells = read_cells(output)
+    rows = summarize(cells)
+    saved = savings(rows)
+    write_json(
+        output / "table.json",
+        {
+            "settings": vars(settings),
+            "rows": rows,
+            "bd_rate": {
+                name: {m: None if math.isnan(v) else v for m, v in column.items()}
+                for name, column in saved.items()
+            },
+            "cells": cells,
+        },
+    )
+    text = markdown(rows, saved, settings)
+    _write(output / "table.md", text)
+    commands = [cell["command"] for cell in cells if "command" in cell]
+    _write(output / "commands.sh", "\n".join(dict.fromkeys(commands)) + "\n")
+    drawing.write_curves(output / "curves.png", rows)
+    return text
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def markdown(rows: list[dict], saved: dict, settings: Settings) -> str:
+    """The table, the savings, and what the columns mean."""
+    frames = methods.BATCH["batch_size"] * methods.BATCH["data.seq_len"]
+    command = f"python -m tools.benchmark_rd --data_dir {settings.data_dir} --steps"
+    lines = [
+        "# Rate and distortion",
+        "",
+        f"Test split of {settings.data_dir}; {settings.steps} steps of {frames} frames; mean ± std "
+        "over seeds. The trainings one by one: commands.sh. All of it:",
+        "",
+        f"    {command} {settings.steps} --output_dir OUT",
+        "",
+        "| method | rate | seeds | " + " | ".join(c[0] for c in COLUMNS) + " |",
+        "|---|---|---:|" + "---:|" * len(COLUMNS),
+    ]
+    for row in rows:
+        numbers = [_number(row[key], digits, by) for _, _, key, digits, by in COLUMNS]
+        lines.append(
+            f"| {row['method']} | {row['rate']} | {row['seeds']} | " + " | ".join(numbers) + " |"
+        )
+    lines += ["", "## Bits saved at equal mpjpe/all", ""]
+    lines += ["BD-rate in real bits, over the errors that both reach; below 0 is fewer bits.", ""]
+    lines += ["| method | " + " | ".join(f"against {name}" for name in saved) + " |"]
+    lines += ["|---|" + "---:|" * len(saved)]
+    for method in dict.fromkeys(row["method"] for row in rows):
+        numbers = " | ".join(_percent(column[method]) for column in saved.values())
+        lines.append(f"| {method} | {numbers} |")
+    lines += ["", "## Columns", ""]
+    lines += [f"- {heading}: {meaning}" for heading, meaning, *_ in COLUMNS]
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: dict, digits: int, factor: float) -> str:
+    mean, std = value["mean"] * factor, value["std"] * factor
+    text = f"{mean:.{digits}f}"
+    return f"{text} ± {std:.{digits}f}" if std and round(std, digits) else text
+
+
+def _percent(value: float) -> str:
+    return "–" if math.isnan(value) else f"{100 * value:+.0f} %"

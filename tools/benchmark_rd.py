@@ -1,0 +1,138 @@
+"""Compares tokenizers by the bits that they write and the error that is left.
+
+    python -m tools.benchmark_rd --data_dir DATA --output_dir OUT [--methods sign_vq,fsq,best]
+
+Every method is trained or fitted on the train split, chooses on validation, and is measured on
+test, at each of its rates and for each seed. Methods and rates: jaxvq/rate_distortion/methods.py.
+OUT gets cells/ (one JSON for each method, rate and seed, as soon as it is done), runs/ (the
+trainings), table.md, table.json, curves.png and commands.sh. The same command goes on where it was
+stopped; finished cells are never computed again. With --jobs N, N trainings run at once, each on
+its share of the cores.
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from tools import command
+
+
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser(
+        "tools.benchmark_rd",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--data_dir", required=True, help="made by tools.build_dataset")
+    parser.add_argument("--output_dir", required=True, help="folder of the comparison")
+    parser.add_argument("--methods", help="some of them, joined by commas (default: all)")
+    parser.add_argument("--rates", help="names of rates, joined by commas (default: all)")
+    parser.add_argument("--steps", type=int, default=600, help="of every training (default 600)")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings a rate (default 3)")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at once (default 1)")
+    args = parser.parse_args(argv)
+    for name in ("steps", "seeds", "jobs"):
+        if getattr(args, name) < 1:
+            raise ValueError(f"--{name} {getattr(args, name)}: expected 1 or more")
+
+    from jaxvq import input_pipeline
+    from jaxvq.rate_distortion import cells, methods, report
+
+    chosen = list(methods.METHODS) if args.methods is None else args.methods.split(",")
+    for name in chosen:
+        if name not in methods.METHODS:
+            raise ValueError(f"--methods {name}: choose from {', '.join(methods.METHODS)}")
+    only = None if args.rates is None else args.rates.split(",")
+    known = {rate for name in chosen for rate in methods.rates(name)}
+    for rate in only or ():
+        if rate not in known:
+            raise ValueError(f"--rates {rate}: choose from {', '.join(sorted(known))}")
+    path = input_pipeline.open_dataset(args.data_dir).path
+    output = Path(args.output_dir)
+    settings = cells.Settings(str(path), args.steps)
+    check_settings(output / "settings.json", settings)
+
+    jobs = cells.missing(output, chosen, args.seeds, only)
+    failed = run_all(jobs, settings, output, args.jobs)
+    print(report.write(output, settings))
+    print(f"{output / 'table.md'}, {output / 'curves.png'}")
+    for job, error in failed:
+        print(f"failed: {job.name}: {error}")
+    return 1 if failed else 0
+
+
+def check_settings(path: Path, settings) -> None:
+    """Keeps the settings of a folder; ValueError where it holds cells of other ones."""
+    from jaxvq.rate_distortion import cells
+
+    now = vars(settings)
+    if not path.exists():
+        cells.write_json(path, now)
+        return
+    before = json.loads(path.read_text())
+    for name, value in now.items():
+        if before.get(name) != value:
+            raise ValueError(
+                f"{path.parent} was made with {name}={before.get(name)}, not {value}: "
+                "give another --output_dir, or the same value"
+            )
+
+
+def run_all(jobs: list, settings, output: Path, at_once: int) -> list:
+    """Runs each job in a process of its own; returns (job, error) of those that failed."""
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+
+    from tqdm import tqdm
+
+    context = multiprocessing.get_context("spawn")
+    places = context.Queue()
+    for cores in split_cores(at_once):
+        places.put(cores)
+    # A process of its own each: what one computed leaves nothing on the device of the next.
+    options = {"mp_context": context, "max_tasks_per_child": 1}
+    failed = []
+    with ProcessPoolExecutor(at_once, initializer=_take_place, initargs=(places,), **options) as p:
+        waiting = {p.submit(_run, job, settings, output): job for job in jobs}
+        with tqdm(total=len(jobs), unit="training") as bar:
+            for done in as_completed(waiting):
+                job, error = waiting[done], done.exception()
+                bar.update()
+                if error is not None:
+                    failed.append((job, f"{type(error).__name__}: {error}"))
+                    bar.write(f"failed: {job.name}: {error}")
+    return failed
+
+
+def split_cores(count: int) -> list[list[int]]:
+    """The cores that this process may use, in `count` shares; empty where that is not known, or
+    where there are fewer cores than shares."""
+    if not hasattr(os, "sched_getaffinity"):
+        return [[]] * count
+    cores = sorted(os.sched_getaffinity(0))
+    return [cores[i::count] for i in range(count)]
+
+
+_places = None
+
+
+def _take_place(places) -> None:
+    global _places
+    _places = places
+
+
+def _run(job, settings, output: Path) -> None:
+    from jaxvq.rate_distortion import cells
+
+    cores = _places.get()
+    try:
+        if cores:
+            os.sched_setaffinity(0, cores)
+        cells.run(job, settings, output)
+    finally:
+        _places.put(cores)
+
+
+if __name__ == "__main__":
+    command.run(main)
