@@ -21,7 +21,8 @@ def test_table(tmp_path, capsys):
     benchmark_loading.main(["--input", str(tmp_path), "--workers", "0", "--repeats", "1",
                             "--json", str(numbers)])  # fmt: skip
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("| Format | Size | cold start | it/s | it/s shuffled | num_workers=")
+    columns = ["Format", "Size", "cold start", "it/s", "it/s shuffled", "first epoch"]
+    assert lines[0].startswith(f"| {' | '.join(columns)} | num_workers=")
     rows = {line.split(" | ")[0].strip("| "): line for line in lines[2:7]}
     assert tuple(rows) == benchmark_loading.FORMATS
     assert all(row.count("|") == lines[0].count("|") for row in rows.values())
@@ -30,6 +31,7 @@ def test_table(tmp_path, capsys):
     stored = json.loads(numbers.read_text())
     assert stored["clips"] == 4 and len(stored["rows"]) == 5
     assert all(row["rate_workers"]["0"] > 0 for row in stored["rows"])
+    assert all(row["rate_first"] > 0 for row in stored["rows"])
     assert stored["rows"][3]["packed_frames"]["0"] > 0
 
 

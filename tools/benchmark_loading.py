@@ -5,10 +5,11 @@
 The first clips of the corpus are written in every format to a temporary directory. All formats give
 the same, a normalised clip and its mask; pose normalises on the way. arrayrecord_compact is what
 tools.build_dataset --compact makes. Cold start: from nothing open to the first clip. it/s: clips a
-second in one process, in order and shuffled; num_workers=…: the same, shuffled, through Grain (0:
-threads). The formats take turns, and numbers are medians or over a while. The files are in the
-system's cache, so this is the work of the processor, not of the disk. Packed frames: what training
-reads, frames a second of packed and standardised batches.
+second in one process, in order and shuffled; first epoch: shuffled, while arrayrecord verifies
+checksums, which it does once; num_workers=…: shuffled, through Grain (0: threads). The formats take
+turns, and numbers are medians or over a while. The files are in the system's cache, so this is the
+work of the processor, not of the disk. Packed frames: what training reads, frames a second of
+packed and standardised batches.
 """
 
 import argparse
@@ -41,7 +42,7 @@ def parse_arguments(argv=None) -> argparse.Namespace:
     add = parser.add_argument
     add("--input", required=True, help="directory or zip of .pose files")
     add("--formats", default=",".join(FORMATS), help="some of them (default: %(default)s)")
-    add("--workers", default="0,2,4", help="numbers of Grain workers (default: %(default)s)")
+    add("--workers", default="0,2,4,8", help="numbers of Grain workers (default: %(default)s)")
     add("--num_clips", type=int, default=200, help="clips to use (default: %(default)s)")
     add("--repeats", type=int, default=3, help="passes of each measurement (default: %(default)s)")
     add("--frames", type=int, default=0, metavar="N",
@@ -71,14 +72,15 @@ def main(argv=None) -> None:
         "load": os.getloadavg()[0],
         "rows": rows,
     }
-    head = ["Format", "Size", "cold start", "it/s", "it/s shuffled"]
+    head = ["Format", "Size", "cold start", "it/s", "it/s shuffled", "first epoch"]
     numbers = [f"num_workers={number}" for number in args.workers]
     packed = [f"packed frames/s, {number}" for number in numbers]
     print_row(head + numbers + packed)
     print_row(["---"] + ["---:"] * (len(head + numbers + packed) - 1))
     for row in rows:
         cells = [row["format"], f"{row['bytes'] / 1e6:.1f} MB", f"{row['cold_start_ms']:.1f} ms"]
-        rates = [row["rate"], row["rate_shuffled"], *row["rate_workers"].values()]
+        rates = [row["rate"], row["rate_shuffled"], row["rate_first"]]
+        rates += row["rate_workers"].values()
         rates += row["packed_frames"].values() or [None] * len(packed)
         print_row(cells + [f"{rate:,.0f}" if rate else "" for rate in rates])
     print(f"\n{result['clips']} clips; {result['cores']} cores, load {result['load']:.1f}")
@@ -120,6 +122,7 @@ def measure(stored: dict, args) -> list[dict]:
             "bytes": size,
             "cold_start_ms": cold,
             **{column: direct_rate(passes) for column, passes in times[name].items()},
+            "rate_first": first_rate(source, args.repeats),
             "rate_workers": {str(n): grain_rate(source, n, args.repeats) for n in args.workers},
             "packed_frames": packed,
         })  # fmt: skip
@@ -153,6 +156,13 @@ def direct_rate(passes: list[np.ndarray]) -> float:
     """Clips a second, from the median over the passes of each clip's time: the times are shorter
     than what a busy machine's other work takes at once, so that most of them are not disturbed."""
     return passes[0].size / float(np.median(passes, axis=0).sum())
+
+
+def first_rate(source, repeats: int) -> float:
+    """Clips a second, shuffled, of sources that have not read any before."""
+    order = np.random.default_rng(0).permutation(len(source))
+    fresh = pickle.dumps(source)
+    return direct_rate([read_times(pickle.loads(fresh), order) for _ in range(repeats)])
 
 
 def grain_rate(source, num_workers: int, repeats: int) -> float:

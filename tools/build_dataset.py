@@ -53,7 +53,7 @@ def parse_arguments(argv=None) -> argparse.Namespace:
         "(default: %(default)s)")  # fmt: skip
     add("--splits_dir", metavar="DIR", help="of hand_prior: what tools.create_hand_splits wrote")
     add("--compact", action="store_true",
-        help="half the size, for slower reads: see docs/data.md")  # fmt: skip
+        help="little more than half the size, rounded to 2^-11: see docs/data.md")  # fmt: skip
     add("--workers", type=int, default=os.cpu_count(), help="processes (default: %(default)s)")
     add("--beam_pipeline_options", metavar="OPTIONS",
         help="build on Apache Beam (pip install 'jaxvq[beam]') with these options, such as "

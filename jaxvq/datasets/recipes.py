@@ -47,7 +47,7 @@ def make_recipe(clips: Iterable, options: "Options") -> dict:
         "split_file": _digest(options.split_file),
         "stats": _digest(options.stats),
         "hand_threshold": options.hand_threshold,
-        "compact": options.compact or None,
+        "compact": "fixed point" if options.compact else None,
     }
 
 
