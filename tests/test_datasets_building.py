@@ -15,7 +15,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from jaxvq import input_pipeline
-from jaxvq.datasets import building, recipes, records, schema, shards, splits
+from jaxvq.datasets import building, compact, recipes, records, schema, shards, splits
 from jaxvq.pose import preprocess, reader, statistics
 from jaxvq.pose.skeleton import HOLISTIC_178, Skeleton
 from tests import clips
@@ -395,6 +395,28 @@ def test_compact_shards_hold_the_same(built, corpus, tmp_path):
     assert (
         folder.parent.name == "holistic_178_compact"
     )  # side by side: another option, another name
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_second_reading_goes_without_the_reader_and_gives_the_same(corpus, tmp_path, packed):
+    folder, _ = building.build("sign_poses", tmp_path, options(corpus, compact=packed))
+    source = input_pipeline.open_dataset(folder).source("train")
+    first = [source[i] for i in range(len(source))]
+    for path, shard in source._opened.items():
+        assert all(shard.verified)
+        source._opened[path] = shard._replace(reader=None)
+    for i, expected in enumerate(first):
+        again = source[i]
+        assert again.keys() == expected.keys()
+        assert (again["id"], again["fps"]) == (expected["id"], expected["fps"])
+        for name in ("data", "mask"):
+            assert again[name].dtype == expected[name].dtype
+            np.testing.assert_array_equal(again[name], expected[name])
+
+
+def test_exact_numbers_are_not_compacted():
+    with pytest.raises(ValueError, match="this corpus keeps its float32 exactly"):
+        compact.compact(schema.features(HOLISTIC_178, np.float32))
 
 
 def test_every_option_that_changes_content_is_in_the_name(corpus, tmp_path):
