@@ -1,8 +1,9 @@
 """Fits the tables: which sources each column hangs on, and all frequencies, from training symbols.
 
-Sources are added one by one, the one that saves most on held-out sequences, while it saves
-something. A table of few counts leans on the table with one source less (as contexts do in PPM),
-how much is chosen in the same way. What is chosen is then counted on all sequences.
+Sources are added one by one, the one that saves most, while it saves something. A table of few
+counts leans on the table with one source less (as contexts do in PPM), how much is chosen in the
+same way. What saves is found by cross-validation: each fifth of the sequences is coded by counts of
+the others. What is chosen is then counted on all sequences.
 """
 
 from collections.abc import Sequence
@@ -14,12 +15,13 @@ from jaxvq.entropy import tables as contexts
 from jaxvq.entropy.coder import TOTAL
 from jaxvq.entropy.tables import ACTIVITY, MAX_SURPRISE, Column, Source, Tables
 
-MAX_SOURCES = 3
+MAX_SOURCES = 4
 MAX_ENTRIES = 1 << 15  # numbers in the tables of one column
 SYMBOL_BUCKETS = 16
 ACTIVITY_BUCKETS = 8
 NEIGHBOURS = 16  # columns on either side that may be sources
 SHORT_LIST = 8  # candidates that are tried again after a source was chosen
+FOLDS = 5
 LEANINGS = (1.0, 4.0, 16.0, 64.0)
 MIN_SAVING = 0.002  # bits a symbol, for one more source
 SPLIT_ABOVE = 32  # symbols of a column, for it to be worth a flag
@@ -70,11 +72,11 @@ def _check(sequences, sizes) -> None:
 @dataclass(frozen=True)
 class _Rows:
     """All sequences, row upon row: symbols of the columns after the split, these shifted by 1 and
-    2 rows, which of them are coded, which rows are held out, and the activity before each."""
+    2 rows, which of them are coded, the fold of each row, and the activity before each."""
 
     recent: tuple[np.ndarray, np.ndarray, np.ndarray]
     coded: np.ndarray
-    held: np.ndarray
+    folds: np.ndarray
     active: np.ndarray
     sizes: list[int]
 
@@ -83,7 +85,7 @@ class _Rows:
 
 
 def _fit_columns(sequences, tables: Tables) -> tuple[list[Column], list[float]]:
-    """Columns for the split of `tables`, and the bits of each on the rows held out."""
+    """Columns for the split of `tables`, and the bits of each, cross-validated."""
     sizes = contexts.split_sizes(tables.sizes, tables.split)
     pairs = [contexts.split_columns(sequence, tables.split) for sequence in sequences]
     coded = np.concatenate([coded for _, coded in pairs])
@@ -95,7 +97,7 @@ def _fit_columns(sequences, tables: Tables) -> tuple[list[Column], list[float]]:
             for back in range(3)
         ),
         coded=coded,
-        held=_held_out([len(sequence) for sequence in sequences]),
+        folds=_folds([len(sequence) for sequence in sequences]),
         active=np.concatenate([contexts.activity(inner, surprises) for inner, _ in pairs]),
         sizes=sizes,
     )
@@ -103,12 +105,11 @@ def _fit_columns(sequences, tables: Tables) -> tuple[list[Column], list[float]]:
     return [column for column, _ in results], [bits for _, bits in results]
 
 
-def _held_out(lengths: list[int]) -> np.ndarray:
-    """bool: every fifth sequence, or of few sequences the last fifth of each."""
-    if len(lengths) >= 5:
-        return np.repeat(np.arange(len(lengths)) % 5 == 4, lengths)
-    parts = [np.arange(length) >= length - length // 5 for length in lengths]
-    return np.concatenate(parts)
+def _folds(lengths: list[int]) -> np.ndarray:
+    """The fold of each row: sequences in turn, or of few sequences the fifths of each."""
+    if len(lengths) >= FOLDS:
+        return np.repeat(np.arange(len(lengths)) % FOLDS, lengths)
+    return np.concatenate([np.arange(length) * FOLDS // max(length, 1) for length in lengths])
 
 
 def _surprise(symbols: np.ndarray, size: int) -> np.ndarray:
@@ -123,34 +124,38 @@ def _surprise(symbols: np.ndarray, size: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Level:
-    """Tables so far: context of each coded row, probabilities (contexts, size) of each table, bits
-    of the held-out rows, and the leaning (counts that the table with one source less is worth)."""
+    """Tables with some sources: context of each coded row and how many there are, probabilities
+    (folds, contexts, size) from the other folds, the bits of each fold by these, and the leaning
+    (counts that the table with one source less is worth)."""
 
     context: np.ndarray
     count: int
     probabilities: np.ndarray
-    bits: float
+    bits: np.ndarray
     leaning: float
 
 
 def _fit_column(rows: _Rows, j: int, surprises) -> tuple[Column, float]:
     here = rows.coded[:, j]
-    symbols, held, size = rows.recent[0][here, j], rows.held[here], rows.sizes[j]
-    level = _first_level(symbols, held, size)
+    symbols, folds, size = rows.recent[0][here, j], rows.folds[here], rows.sizes[j]
+    level = _first_level(symbols, folds, size)
     sources: list[Source] = []
     levels = [level]
-    candidates = _candidates(rows, j) if held.any() and size > 1 else []
+    candidates = _candidates(rows, j) if len(symbols) and size > 1 else []
     while candidates and len(sources) < MAX_SOURCES:
         tried = []
         for back, column in candidates:
             if _num_buckets(column, rows.sizes) * level.count * size > MAX_ENTRIES:
                 continue
             value = rows.value(back, column, j)[here]
-            source = _make_source(back, column, value, symbols, held, rows, size)
-            new = _next_level(level, source, value, symbols, held, size)
-            tried.append((new.bits, len(tried), source, new))
+            source = _make_source(back, column, value, symbols, folds, rows, size)
+            new = _next_level(level, source, value, symbols, folds, size)
+            saving = level.bits - new.bits
+            # Buckets that were fitted on the other folds say nothing true of these.
+            saved = FOLDS * saving[0] if _is_fitted(column, rows.sizes) else saving.sum()
+            tried.append((-saved, len(tried), source, new))
         tried.sort(key=lambda item: item[:2])
-        if not tried or level.bits - tried[0][0] < MIN_SAVING * held.sum():
+        if not tried or -tried[0][0] < MIN_SAVING * len(symbols):
             break
         _, _, source, level = tried[0]
         sources.append(source)
@@ -158,7 +163,7 @@ def _fit_column(rows: _Rows, j: int, surprises) -> tuple[Column, float]:
         candidates = [(s.back, s.column) for _, _, s, _ in tried[1 : SHORT_LIST + 1]]
     probabilities = _refit(levels, symbols, size)
     column = Column(tuple(sources), _whole_numbers(probabilities), surprises[j])
-    return column, level.bits
+    return column, float(level.bits.sum())
 
 
 def _candidates(rows: _Rows, j: int) -> list[tuple[int, int]]:
@@ -174,14 +179,20 @@ def _num_buckets(column: int, sizes) -> int:
     return ACTIVITY_BUCKETS if column == ACTIVITY else min(sizes[column] + 1, SYMBOL_BUCKETS)
 
 
-def _make_source(back, column, value, symbols, held, rows: _Rows, size: int) -> Source:
-    """The value with its buckets, found on the rows that are not held out."""
+def _is_fitted(column: int, sizes) -> bool:
+    """Whether the buckets of a source are found by what follows its values."""
+    return column != ACTIVITY and sizes[column] >= SYMBOL_BUCKETS
+
+
+def _make_source(back, column, value, symbols, folds, rows: _Rows, size: int) -> Source:
+    """The value with its buckets; where these are fitted, on all folds but the first."""
     if column == ACTIVITY:
-        return Source(back, column, _quantiles(value[~held], MAX_SURPRISE * len(rows.sizes) + 1))
+        return Source(back, column, _quantiles(value, MAX_SURPRISE * len(rows.sizes) + 1))
     alphabet = rows.sizes[column]
-    if alphabet < SYMBOL_BUCKETS:
+    if not _is_fitted(column, rows.sizes):
         return Source(back, column, np.arange(alphabet + 1).astype(np.uint16))
-    counts = _count(value[~held] % (alphabet + 1), symbols[~held], alphabet + 1, size)
+    others = folds > 0
+    counts = _count(value[others] % (alphabet + 1), symbols[others], alphabet + 1, size)
     return Source(back, column, _cluster(counts, SYMBOL_BUCKETS))
 
 
@@ -226,29 +237,36 @@ def _count(context: np.ndarray, symbols: np.ndarray, count: int, size: int) -> n
     return flat.reshape(count, size)
 
 
-def _first_level(symbols, held, size: int) -> _Level:
-    counts = np.bincount(symbols[~held], minlength=size)
-    probabilities = ((counts + 0.5) / (counts.sum() + 0.5 * size))[None]
-    bits = -np.log2(probabilities[0, symbols[held]]).sum()
-    return _Level(np.zeros(len(symbols), np.int64), 1, probabilities, float(bits), 0.0)
+def _first_level(symbols, folds, size: int) -> _Level:
+    seen = _count(folds, symbols, FOLDS, size)
+    counts = seen.sum(0) - seen
+    probabilities = (counts + 0.5) / (counts.sum(1, keepdims=True) + 0.5 * size)
+    bits = -(seen * np.log2(probabilities)).sum(1)
+    return _Level(np.zeros(len(symbols), np.int64), 1, probabilities[:, None], bits, 0.0)
 
 
-def _next_level(level: _Level, source: Source, value, symbols, held, size: int) -> _Level:
+def _next_level(level: _Level, source: Source, value, symbols, folds, size: int) -> _Level:
     """The level with one more source."""
     count = level.count * source.count
     context = level.context * source.count + source.buckets[value]
-    counts = _count(context[~held], symbols[~held], count, size)
-    parents = np.repeat(level.probabilities, source.count, axis=0)
-    at, now = context[held], symbols[held]
-    seen, total, parent = counts[at, now], counts.sum(1)[at], parents[at, now]
-    bits = [-np.log2((seen + a * parent) / (total + a)).sum() for a in LEANINGS]
-    best = int(np.argmin(bits))
-    leaning = LEANINGS[best]
-    return _Level(context, count, _lean(counts, parents, leaning), float(bits[best]), leaning)
+    seen = _count(folds * count + context, symbols, FOLDS * count, size)
+    seen = seen.reshape(FOLDS, count, size)
+    counts = seen.sum(0) - seen
+    parents = np.repeat(level.probabilities, source.count, axis=1)
+    # Only what was met costs anything: a small part of large tables.
+    met = np.nonzero(seen)
+    times, total = seen[met], counts.sum(2)[met[:2]]
+    own, parent = counts[met], parents[met]
+    best = min(
+        ((-times * np.log2((own + a * parent) / (total + a)), a) for a in LEANINGS),
+        key=lambda item: item[0].sum(),
+    )
+    bits = np.bincount(met[0], best[0], minlength=FOLDS)
+    return _Level(context, count, _lean(counts, parents, best[1]), bits, best[1])
 
 
 def _lean(counts, parents, leaning: float) -> np.ndarray:
-    return (counts + leaning * parents) / (counts.sum(1, keepdims=True) + leaning)
+    return (counts + leaning * parents) / (counts.sum(-1, keepdims=True) + leaning)
 
 
 def _refit(levels: list[_Level], symbols, size: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Tables that tell how likely each symbol is after those that are known before it.
 
 Symbols are the rows (t, n) of one clip, coded row by row. Column j has its own alphabet and its own
-list of sources: up to three values that were coded earlier, each mapped to a few buckets. The
+list of sources: up to four values that were coded earlier, each mapped to a few buckets. The
 buckets together choose one of the column's frequency tables. A source is a symbol of the same row,
 of one of the two rows before, or the activity: how unlikely the last n symbols were, by a static
 measure, which tells restless stretches from calm ones.
