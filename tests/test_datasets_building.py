@@ -451,7 +451,7 @@ def test_a_damaged_shard_is_named(corpus, tmp_path, compact):
     whole = bytearray(shard.read_bytes())
     source = input_pipeline.open_dataset(folder).source("train")
     broken = whole.copy()
-    broken[9000:9010] = bytes(10)
+    broken[9000:9010] = bytes(byte ^ 255 for byte in whole[9000:9010])
     shard.write_bytes(broken)
     errors = []
     for index in range(len(source)):
