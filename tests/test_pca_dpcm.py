@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from jaxvq import code_tables, token_file
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import HOLISTIC_178
 from jaxvq.pose.statistics import Statistics
@@ -52,10 +53,10 @@ def test_errors_do_not_add_up_over_time(components):
     clip = make_clip(300, seed=5)
     codec = pca_dpcm.PcaDpcm(components, size=3, step=0.1)
     wanted = codec._project(pca_dpcm.hold(clip.data, clip.mask).reshape(300, -1))
-    got = np.cumsum(codec.encode(clip)[:, :3] - codec.limit, axis=0) * codec._delta
+    got = np.cumsum(codec.encode(clip).indices[:, 0, :3] - codec.limit, axis=0) * codec._delta
     assert np.abs(got - wanted).max() <= 0.5 * codec._delta * 1.001
     dead = pca_dpcm.PcaDpcm(components, size=3, step=0.1, dead_zone=0.8)
-    got = np.cumsum(dead.encode(clip)[:, :3] - dead.limit, axis=0) * dead._delta
+    got = np.cumsum(dead.encode(clip).indices[:, 0, :3] - dead.limit, axis=0) * dead._delta
     assert 0.5 * dead._delta < np.abs(got - wanted).max() <= 0.8 * dead._delta * 1.001
 
 
@@ -63,8 +64,10 @@ def test_symbols_are_changes_and_flags_of_hands(components):
     clip = make_clip(30, seed=1)
     codec = pca_dpcm.PcaDpcm(components, size=2, step=0.5)
     assert codec.limit == 6 and codec.num_codes == (13, 13, 2, 2)
-    symbols = codec.encode(clip)
-    assert symbols.shape == (30, 4) and symbols.dtype == np.int32
+    tokens = codec.encode(clip)
+    assert tokens.indices.shape == (30, 1, 4) and tokens.indices.dtype == np.int32
+    assert (tokens.fps, tokens.length) == (25.0, 30)
+    symbols = tokens.indices[:, 0]
     assert symbols[:, 2].max() == 0, "the left hand is always seen"
     np.testing.assert_array_equal(symbols[:, 3], np.arange(30) < 10)
 
@@ -75,9 +78,9 @@ def test_a_jump_beyond_the_largest_change_is_made_up_for(components):
     data = np.broadcast_to(7 * components.deviation[0] * direction, far.data.shape)
     far = Pose(HOLISTIC_178, data.astype(np.float32), np.ones((12, 178), np.float32), 25.0)
     codec = pca_dpcm.PcaDpcm(components, size=2, step=0.25)
-    symbols = codec.encode(far)
-    assert symbols[0, 0] == 2 * codec.limit and symbols[1, 0] == 2 * codec.limit
-    np.testing.assert_allclose(codec.decode(symbols)[4:], far.data[4:], atol=0.3)
+    tokens = codec.encode(far)
+    assert tokens.indices[:2, 0, 0].tolist() == [2 * codec.limit] * 2
+    np.testing.assert_allclose(codec.decode(tokens)[4:], far.data[4:], atol=0.3)
 
 
 def test_what_never_moves_is_its_mean(components):
@@ -101,23 +104,31 @@ def test_hull_keeps_what_no_line_beats():
         floor.choose(settings, 0.5)
 
 
-def test_a_finer_step_costs_more_and_errs_less(components, monkeypatch):
+def test_a_finer_step_costs_more_and_errs_less(components, monkeypatch, tmp_path):
     monkeypatch.setattr(floor, "SIZES", (2, 3))
     monkeypatch.setattr(floor, "STEPS", (0.5, 0.1))
     train = [make_clip(60, seed, noise=0.05) for seed in range(20)]
     test = [make_clip(50, seed, noise=0.05) for seed in (50, 51)]
-    scale = np.full(SHAPE, 0.5, np.float32)
-    found = floor.sweep(components, 0.5, train, test, scale, most_bits=100)
+    scale, path = np.full(SHAPE, 0.5, np.float32), tmp_path / "test.jvq"
+    found = floor.sweep(components, 0.5, train, test, scale, 100, path)
     assert [s.error for s in found] == sorted((s.error for s in found), reverse=True)
     coarse, fine = (
-        floor.measure(pca_dpcm.PcaDpcm(components, s.size, s.step), train, test, scale)
+        floor.measure(pca_dpcm.PcaDpcm(components, s.size, s.step), train, test, scale, path)
         for s in (found[0], found[-1])
     )
-    assert coarse["real_bytes"] < fine["real_bytes"]
+    assert coarse["real_bytes"] < fine["real_bytes"] == path.stat().st_size
+    assert coarse["real_bits_per_frame"] == pytest.approx(found[0].bits_per_frame)
+    assert coarse["real_bits_per_second"] == pytest.approx(8 * coarse["real_bytes"] / 100 * 25)
     assert coarse["mpjpe/all"] == pytest.approx(found[0].error)
     assert fine["mpjpe/all"] < coarse["mpjpe/all"]
-    codec = pca_dpcm.PcaDpcm(components, found[0].size, found[0].step)
-    tables = coding.fit([codec.encode(clip) for clip in train], codec.num_codes)
-    size = coding.num_bytes([codec.encode(clip) for clip in test], tables)
-    assert coarse["real_bytes"] == size
-    assert coarse["real_bits_per_second"] == pytest.approx(8 * size / 100 * 25)
+
+
+def test_the_file_gives_back_the_very_tokens(components, tmp_path):
+    codec = pca_dpcm.PcaDpcm(components, size=3, step=0.1)
+    tokens = [codec.encode(make_clip(40, seed)) for seed in range(6)]
+    train = [item.indices for item in tokens[:5]]
+    coding.measure(tmp_path / "x.jvq", train, tokens[5:], codec)
+    tables = code_tables.fit(train, codec, coding.NO_MODEL)
+    ((name, back),) = token_file.read(tmp_path / "x.jvq", tables)
+    np.testing.assert_array_equal(back.indices, tokens[5].indices)
+    assert (name, back.fps, back.length) == ("0", 25.0, 40)

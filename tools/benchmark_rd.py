@@ -5,9 +5,9 @@
 Every method is trained or fitted on the train split, chooses on validation, and is measured on
 test, at each of its rates and for each seed. Methods and rates: jaxvq/rate_distortion/methods.py.
 OUT gets cells/ (one JSON for each method, rate and seed, as soon as it is done), runs/ (the
-trainings), table.md, table.json, curves.png and commands.sh. The same command goes on where it was
-stopped; finished cells are never computed again. With --jobs N, N trainings run at once, each on
-its share of the cores.
+trainings), table.md, table.json, curves.png and commands.sh; all of the first seed comes first. The
+same command goes on where it was stopped; finished cells are never computed again. With --jobs N, N
+trainings run at once, each on its share of the cores. Give a GPU one job.
 """
 
 import argparse
@@ -86,6 +86,8 @@ def run_all(jobs: list, settings, output: Path, at_once: int) -> list:
 
     from tqdm import tqdm
 
+    from jaxvq.rate_distortion import report
+
     context = multiprocessing.get_context("spawn")
     places = context.Queue()
     for cores in split_cores(at_once):
@@ -102,6 +104,8 @@ def run_all(jobs: list, settings, output: Path, at_once: int) -> list:
                 if error is not None:
                     failed.append((job, f"{type(error).__name__}: {error}"))
                     bar.write(f"failed: {job.name}: {error}")
+                else:
+                    report.write(output, settings)  # so that there is one whenever it is stopped
     return failed
 
 

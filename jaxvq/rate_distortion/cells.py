@@ -30,8 +30,9 @@ class Job:
     @property
     def name(self) -> str:
         """Of its folder in runs/."""
-        rate = self.rates[0] if len(self.rates) == 1 else "all"
-        return cell_name(self.method, rate, self.seed)
+        entry = METHODS[self.method]
+        together = isinstance(entry, Floor) or entry.layers
+        return cell_name(self.method, "all" if together else self.rates[0], self.seed)
 
 
 def cell_name(method: str, rate: str, seed: int) -> str:
@@ -45,18 +46,23 @@ def cell_path(output: Path, method: str, rate: str, seed: int) -> Path:
 
 
 def missing(output: Path, chosen: list[str], seeds: int, only: list[str] | None) -> list[Job]:
-    """The jobs whose cells are not all there; those of a floor do not hang on a seed.
+    """The jobs whose cells are not all there: all of the first seed, then all of the next.
+
+    Those of a floor do not hang on a seed.
 
     only: names of rates to take of each method; None takes all.
     """
     jobs = []
-    for method in chosen:
-        entry = METHODS[method]
-        rates = tuple(r for r in methods.rates(method) if only is None or r in only)
-        for seed in range(1 if isinstance(entry, Floor) else seeds):
-            todo = tuple(r for r in rates if not cell_path(output, method, r, seed).exists())
-            together = isinstance(entry, Floor) or entry.layers
-            jobs += [Job(method, r, seed) for r in ([todo] if together else zip(todo)) if r]
+    for seed in range(seeds):
+        for method in chosen:
+            floor = isinstance(METHODS[method], Floor)
+            if floor and seed:
+                continue
+            rates = [rate for rate in methods.rates(method) if only is None or rate in only]
+            todo = [r for r in rates if not cell_path(output, method, r, seed).exists()]
+            together = floor or METHODS[method].layers
+            groups = [todo] if together else [[rate] for rate in todo]
+            jobs += [Job(method, tuple(group), seed) for group in groups if group]
     return jobs
 
 
@@ -72,6 +78,11 @@ def run(job: Job, settings: Settings, output: Path) -> None:
         path = cell_path(output, job.method, rate, job.seed)
         about = {"method": job.method, "rate": rate, "seed": job.seed}
         write_json(path, about | values)
+
+
+def token_path(folder: Path, rate: str) -> Path:
+    """Where a job keeps the tokens of the test split at a rate."""
+    return folder / f"test-{rate.replace('/', 'per')}.jvq"
 
 
 def write_json(path: Path, content) -> None:
@@ -116,12 +127,14 @@ def _floor(job: Job, settings: Settings, dataset, folder: Path):
         found = [floor.Setting(**values) for values in json.loads(kept.read_text())]
     else:
         most = 1.1 * max(map(float, entry.rates))
-        found = floor.sweep(components, entry.dead_zone, train, validation, scale, most)
+        clips = (train, validation, scale)
+        path = folder / "validation.jvq"
+        found = floor.sweep(components, entry.dead_zone, *clips, most, path)
         write_json(kept, [vars(setting) for setting in found])
     for rate in job.rates:
         setting = floor.choose(found, float(rate))
         codec = pca_dpcm.PcaDpcm(components, setting.size, setting.step, entry.dead_zone)
-        values = floor.measure(codec, train, test, scale)
+        values = floor.measure(codec, train, test, scale, token_path(folder, rate))
         yield rate, values | {"chosen": vars(setting), "training_seconds": seconds}
 
 
@@ -144,7 +157,8 @@ def _trained(job: Job, settings: Settings, dataset, folder: Path):
         tokenizers = models
         if METHODS[job.method].layers:
             tokenizers = [replace(m, task=FirstLayers(m.task, int(rate))) for m in models]
-        values = _measure(tokenizers, clips, dataset.statistics.scale)
+        path = token_path(folder, rate)
+        values = _measure(tokenizers, clips, dataset.statistics.scale, path)
         values["training_seconds"] = training_seconds(folder / "metrics.jsonl")
         command = methods.command(job.method, rate, **options, workdir=folder)
         yield rate, values | {"command": command}
@@ -159,8 +173,12 @@ def _log_to(path: Path) -> None:
     log.handlers = [handler]
 
 
-def _measure(tokenizers: list, clips: dict, scale) -> dict:
-    """Values on test of the tokenizer that is best on validation."""
+def _measure(tokenizers: list, clips: dict, scale, path: Path) -> dict:
+    """Values on test of the tokenizer that is best on validation, and of the file that it writes.
+
+    The error on validation of clips as wholes; that on test is as tools.evaluate has it.
+    """
+    from jaxvq import code_tables, inference
     from jaxvq.evaluators import reconstruction
     from jaxvq.rate_distortion import coding, floor
 
@@ -171,12 +189,15 @@ def _measure(tokenizers: list, clips: dict, scale) -> dict:
     ]
     best = tokenizers[errors.index(min(errors))]
     values = reconstruction.evaluate(best, iter(test)).values
-    symbols = [_flat(x) for x in best.encode_clips(test)]
+    best.encode_clips(test)  # compiles
     started = time.monotonic()
-    best.encode_clips(test)  # once more, now that all is compiled
+    tokens = [
+        inference.Tokens(indices, clip.fps, len(clip.data))
+        for indices, clip in zip(best.encode_clips(test), test, strict=True)
+    ]
     values["encode_frames_per_second"] = values["frames"] / (time.monotonic() - started)
-    train = [_flat(x) for x in best.encode_clips(clips["train"])]
-    values |= coding.measure(train, symbols, test, best.task.num_codes)
+    train = best.encode_clips(clips["train"])
+    values |= coding.measure(path, train, tokens, best.task, code_tables.fingerprint(best.model))
     values["parameters"] = count_parameters(best.model)
     return values | {"chosen": {"step": best.model.step, "error": min(errors)}}
 
@@ -188,10 +209,6 @@ def count_parameters(model) -> int:
     state = jax.tree_util.tree_leaves_with_path(model.state)
     books = [x for path, x in state if getattr(path[-1], "key", None) == "codes"]
     return sum(x.size for x in (*jax.tree.leaves(model.params), *books))
-
-
-def _flat(indices):
-    return indices.reshape(len(indices), -1)
 
 
 def training_seconds(path: Path) -> float:

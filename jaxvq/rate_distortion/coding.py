@@ -1,34 +1,40 @@
-"""The bytes that tokens take: tables fitted on training clips, then each clip in its own file."""
+"""The bytes that tokens take: tables fitted on training clips, test clips in one `.jvq` file."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
-from jaxvq import entropy
+from jaxvq import code_tables, token_file
+from jaxvq.inference import Tokens
 
-CLIP_OVERHEAD = 4  # bytes a clip beside its coded tokens: length, frame rate, a mark of the model
-
-
-def fit(symbols: Sequence[np.ndarray], sizes: Sequence[int]) -> entropy.Tables:
-    """Tables for symbols int (t, n) like those of these clips; see jaxvq.entropy."""
-    return entropy.fit(symbols, sizes)
+NO_MODEL = "00" * 32  # in the place of a fingerprint
 
 
-def num_bytes(symbols: Sequence[np.ndarray], tables: entropy.Tables) -> int:
-    """Bytes of all clips, each one in a file of its own."""
-    return sum(len(entropy.encode(clip, tables)) + CLIP_OVERHEAD for clip in symbols)
+def measure(
+    path: Path,
+    train: Sequence[np.ndarray],
+    test: Sequence[Tokens],
+    task,
+    fingerprint: str = NO_MODEL,
+) -> dict[str, float]:
+    """Writes the test clips, and tells what they take.
 
+    Args:
+      train: indices int (t', s, q) of the clips to fit tables on.
+      task: whatever has num_codes, digits, token_shape and downsample, as tasks have.
 
-def measure(train, test, clips, sizes) -> dict[str, float]:
-    """What the symbols of the test clips take, by tables of the training clips' symbols.
-
-    Returns real_bytes; real_bits_per_frame and real_bits_per_second, over all clips.
+    Returns:
+      real_bytes: the size of the file, everything in it; real_bits_per_frame and
+      real_bits_per_second, over all clips.
     """
-    size = num_bytes(test, fit(train, sizes))
-    frames = sum(len(clip.data) for clip in clips)
-    seconds = sum(len(clip.data) / clip.fps for clip in clips)
+    tables = code_tables.fit(train, task, fingerprint)
+    with token_file.Writer(path, tables) as file:
+        for number, tokens in enumerate(test):
+            file.write(str(number), tokens)
+    size = path.stat().st_size
     return {
         "real_bytes": size,
-        "real_bits_per_frame": 8 * size / frames,
-        "real_bits_per_second": 8 * size / seconds,
+        "real_bits_per_frame": 8 * size / sum(tokens.length for tokens in test),
+        "real_bits_per_second": 8 * size / sum(tokens.length / tokens.fps for tokens in test),
     }

@@ -30,6 +30,11 @@ class FirstLayers:
         return self.task.num_codes[: self.layers]
 
     @property
+    def digits(self) -> tuple[tuple[int, ...], ...]:
+        """Alphabets that each codebook's indices are made of."""
+        return self.task.digits[: self.layers]
+
+    @property
     def token_shape(self) -> tuple[int, int]:
         """(1, layers)."""
         return 1, self.layers

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -36,20 +37,22 @@ def sweep(
     validation: Sequence[Pose],
     scale: np.ndarray,
     most_bits: float,
+    path: Path,
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> list[Setting]:
     """The lower convex hull over all sizes and steps, cheapest first.
 
     The hull is that of the symbols' order-0 cost, which is quick; what is on it is then written.
-    Steps that cost more than `most_bits` a frame are not followed further.
+    Steps that cost more than `most_bits` a frame are not followed further. path: of the file that
+    is written again and again.
     """
     points, frames = [], sum(len(clip.data) for clip in validation)
     for size in progress(SIZES):
         for step in STEPS:
             codec = PcaDpcm(components, size, step, dead_zone)
-            seen, symbols = ([codec.encode(c) for c in clips] for clips in (train, validation))
-            bits = _order_0_bits(seen, symbols, codec.num_codes) / frames
-            poses = [codec.decode(item) for item in symbols]
+            seen, tokens = ([codec.encode(c) for c in clips] for clips in (train, validation))
+            bits = _order_0_bits(seen, tokens, codec.num_codes) / frames
+            poses = [codec.decode(item) for item in tokens]
             error = distortion(validation, poses, scale)["mpjpe/all"]
             points.append(Setting(size, step, bits, error))
             if bits > most_bits:
@@ -57,15 +60,17 @@ def sweep(
     written = []
     for point in progress(hull(points)):
         codec = PcaDpcm(components, point.size, point.step, dead_zone)
-        seen, symbols = ([codec.encode(c) for c in clips] for clips in (train, validation))
-        size = coding.num_bytes(symbols, coding.fit(seen, codec.num_codes))
-        written.append(dataclasses.replace(point, bits_per_frame=8 * size / frames))
+        seen = [codec.encode(clip).indices for clip in train]
+        tokens = [codec.encode(clip) for clip in validation]
+        bits = coding.measure(path, seen, tokens, codec)["real_bits_per_frame"]
+        written.append(dataclasses.replace(point, bits_per_frame=bits))
     return hull(written)
 
 
-def _order_0_bits(train, symbols, sizes) -> float:
-    """Bits of symbols by their frequencies in training, column by column."""
-    train, symbols, bits = np.concatenate(train), np.concatenate(symbols), 0.0
+def _order_0_bits(train, tokens, sizes) -> float:
+    """Bits of tokens by their frequencies in training, symbol by symbol."""
+    train, symbols = (np.concatenate([x.indices[:, 0] for x in clips]) for clips in (train, tokens))
+    bits = 0.0
     for column, size in enumerate(sizes):
         counts = np.bincount(train[:, column], minlength=size) + 0.5
         bits -= np.log2(counts / counts.sum())[symbols[:, column]].sum()
@@ -99,13 +104,13 @@ def choose(settings: Sequence[Setting], bits_per_frame: float) -> Setting:
     return min(within, key=lambda setting: setting.error)
 
 
-def measure(codec: PcaDpcm, train: Sequence[Pose], test: Sequence[Pose], scale) -> dict:
-    """The values of evaluators.reconstruction.evaluate, and those of the written files."""
+def measure(codec: PcaDpcm, train: Sequence[Pose], test: Sequence[Pose], scale, path) -> dict:
+    """The values of evaluators.reconstruction.evaluate, and those of the file written to path."""
     started = time.monotonic()
-    symbols = [codec.encode(clip) for clip in test]
+    tokens = [codec.encode(clip) for clip in test]
     seconds = time.monotonic() - started
-    values = distortion(test, [codec.decode(item) for item in symbols], scale)
-    sizes, every = codec.num_codes, np.concatenate(symbols)[:, None]
+    values = distortion(test, [codec.decode(item) for item in tokens], scale)
+    sizes, every = codec.num_codes, np.concatenate([item.indices for item in tokens])
     counts = metrics.code_counts(every[None], np.ones((1, len(every)), bool), sizes)
     frames = len(every)
     values |= {
@@ -118,7 +123,7 @@ def measure(codec: PcaDpcm, train: Sequence[Pose], test: Sequence[Pose], scale) 
         "clips": len(test),
         "frames": frames,
     }
-    return values | coding.measure([codec.encode(clip) for clip in train], symbols, test, sizes)
+    return values | coding.measure(path, [codec.encode(c).indices for c in train], tokens, codec)
 
 
 def distortion(clips: Sequence[Pose], poses: Sequence[np.ndarray], scale: np.ndarray) -> dict:

@@ -40,9 +40,9 @@ SMALL = {  # 0.95 million parameters
     "model.num_heads": 4,
     "model.ff_dim": 512,
 }
-SMALL_STGCN = {  # 0.93 million parameters
-    "model.hidden_dim": 144,
-    "model.graph_dim": 18,
+SMALL_STGCN = {  # 0.94 million parameters
+    "model.hidden_dim": 184,
+    "model.graph_dim": 8,
     "model.num_layers": 3,
     "model.decoder_layers": 3,
     "model.temporal_kernel": 5,
@@ -65,26 +65,31 @@ METHODS: dict[str, Floor | Trained] = {
     ),
     "sign_vq_positions": Trained("fsq_pose:sign_vq", SIGN_VQ, warmup=1 / 6, rates=CODEBOOKS),
     "rvq": Trained("stgcn_rvq", SMALL_STGCN, layers=4),
-    "fsq": Trained("fsq_pose", SMALL | {"optim.learning_rate": 1e-3}, rates=CODEBOOKS),
+    "fsq": Trained("fsq_pose:frames", SMALL | {"optim.learning_rate": 1e-3}, rates=CODEBOOKS),
     "rfsq": Trained("stgcn_rvq", SMALL_STGCN | {"quantizer.type": "rfsq"}, layers=4),
-    # Four streams of one codebook each; a step of tokens stands for so many frames.
+    # Four streams of one codebook each, 40 bits a step, and a step is so many frames.
     "parts": Trained(
-        "fsq_pose",
-        SMALL
-        | {
-            "model.parts": "body face hands",
-            "model.hidden_dim": 80,
-            "model.ff_dim": 320,
-            "optim.learning_rate": 1e-3,
-        },
-        rates={f"40/{n}": {"model.patch": n} for n in (8, 4, 2, 1)},
-    ),
-    "best": Trained(
-        "fsq_pose:best",
-        {},
+        "fsq_pose:frames",
+        SMALL | {"model.parts": "body face hands", "optim.learning_rate": 1e-3},
         rates={
-            bits: {"quantizer.bits_per_frame": float(bits)}
-            for bits in ("3", "5", "7.5", "9.97", "15", "25")
+            f"40/{patch}": {"model.patch": patch, "model.hidden_dim": d, "model.ff_dim": 4 * d}
+            for patch, d in ((8, 56), (4, 64), (2, 72), (1, 80))
+        },
+    ),
+    # The default: 0.95 million parameters as well, most of them between poses and features.
+    "best": Trained(
+        "fsq_pose",
+        {
+            "model.hidden_dim": 32,
+            "model.num_layers": 2,
+            "model.num_heads": 4,
+            "model.ff_dim": 128,
+            "model.window": 2,
+            "optim.learning_rate": 2e-3,
+        },
+        rates={
+            bits: {"quantizer.bits_per_frame": float(bits), "quantizer.num_codebooks": books}
+            for bits, books in (("3", 1), ("5", 2), ("7.5", 2), ("9.97", 4), ("15", 4), ("25", 8))
         },
     ),
 }

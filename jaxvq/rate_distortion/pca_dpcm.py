@@ -14,6 +14,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from jaxvq.inference import Tokens
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Statistics
@@ -88,10 +89,22 @@ class PcaDpcm:
     step: float
     dead_zone: float = 0.5
 
+    downsample = 1
+
     @property
     def num_codes(self) -> tuple[int, ...]:
         """Sizes of the alphabets: k of changes, then a flag for each hand."""
         return (2 * self.limit + 1,) * self.size + (2,) * len(self._hands)
+
+    @property
+    def digits(self) -> tuple[tuple[int, ...], ...]:
+        """Each symbol is its own only digit."""
+        return tuple((size,) for size in self.num_codes)
+
+    @property
+    def token_shape(self) -> tuple[int, int]:
+        """(s, q): one stream of all symbols."""
+        return 1, len(self.num_codes)
 
     @property
     def limit(self) -> int:
@@ -103,8 +116,8 @@ class PcaDpcm:
         """Numbers that encoder and decoder share, but for tables."""
         return (self.size + 2) * len(self.components.center)
 
-    def encode(self, pose: Pose) -> np.ndarray:
-        """Symbols int32 (t, k + hands) of a standardised clip: changes, moved up by `limit` to
+    def encode(self, pose: Pose) -> Tokens:
+        """Symbols int32 (t, 1, k + hands) of a standardised clip: changes, moved up by `limit` to
         be 0 or more, and 1 for each hand of which no point is seen."""
         frames = hold(pose.data, pose.mask).reshape(len(pose.data), -1)
         wanted = self._project(frames) / self._delta
@@ -117,17 +130,18 @@ class PcaDpcm:
             symbols[frame] = change
             at += symbols[frame]
         missing = [pose.mask[:, hand].all(1) for hand in self._hands]
-        return np.column_stack([symbols + self.limit, *missing]).astype(np.int32)
+        indices = np.column_stack([symbols + self.limit, *missing]).astype(np.int32)
+        return Tokens(indices[:, None], pose.fps, len(indices))
 
-    def decode(self, symbols: np.ndarray) -> np.ndarray:
-        """Standardised poses float32 (t, v, c), every point of them, of the symbols of one clip."""
-        changes = symbols[:, : self.size].astype(np.int64) - self.limit
+    def decode(self, tokens: Tokens) -> np.ndarray:
+        """Standardised poses float32 (t, v, c) of one clip, every point of them."""
+        changes = tokens.indices[:, 0, : self.size].astype(np.int64) - self.limit
         values = np.cumsum(changes, axis=0).astype(np.float32) * self._delta
         parts, skeleton = self.components, self.components.skeleton
         frames = values @ parts.basis[:, : self.size].T + parts.center
         scale = np.where(parts.weight > 0, parts.weight, 1)
         frames = np.where(parts.weight > 0, frames / scale, 0)
-        return frames.reshape(len(symbols), skeleton.num_points, skeleton.num_dims)
+        return frames.reshape(len(frames), skeleton.num_points, skeleton.num_dims)
 
     @property
     def _delta(self) -> np.float32:
