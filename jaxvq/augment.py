@@ -1,10 +1,87 @@
-"""Changes of training batches that leave them valid poses."""
+"""Changes of training batches that leave them valid signing.
+
+What is done to a clip as a whole (mirror, speed, turn, tilt, size) changes what is to be
+reconstructed as well; what is done to single points (noise, hidden hands and joints) only what the
+encoder sees, so that it learns to fill them in. All of it is drawn from the step's key: a run that
+goes on draws what it would have drawn.
+"""
+
+import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxvq.models.graphs import mirror_points
+from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Statistics
+
+STRETCH = 16  # frames that a hand is hidden for
+
+
+@dataclasses.dataclass(frozen=True)
+class Augment:
+    """The fields of config.augment; 0 leaves out what it names.
+
+    mirror: share of the rows that are mirrored. Off where the hand that signs matters.
+    speed: clips are played 2**-speed to 2**speed times as fast; what is past their end is padding.
+    turn: degrees, standard deviation of a rotation in the picture's plane (about z).
+    tilt: the same about the vertical (y): z of one camera is rough, so keep it small.
+    scale: standard deviation of the logarithm of the size.
+    noise: standard deviation in shoulder widths, of every coordinate by itself.
+    hidden_hands: share of the stretches of 16 frames in which a hand is not seen.
+    hidden_points: share of all points that are not seen.
+    """
+
+    mirror: float = 0.0
+    speed: float = 0.0
+    turn: float = 0.0
+    tilt: float = 0.0
+    scale: float = 0.0
+    noise: float = 0.0
+    hidden_hands: float = 0.0
+    hidden_points: float = 0.0
+
+    def __post_init__(self):
+        for name in ("mirror", "hidden_hands", "hidden_points"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"augment.{name}={getattr(self, name)}: a share is from 0 to 1")
+        for name in ("speed", "turn", "tilt", "scale", "noise"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"augment.{name}={getattr(self, name)}: must be 0 or more")
+
+
+def apply(
+    options: Augment, rng: jax.Array, batch: dict, skeleton: Skeleton, statistics: Statistics
+) -> tuple[dict, dict]:
+    """(what the encoder sees, what is to be reconstructed) of a batch, both of its shapes.
+
+    Args:
+      options: Augment(**config.augment).
+      rng: a key of the step.
+      batch: pose (b, t, v, c), standardised, hands relative to their wrists, x and y 0 midway
+        between the shoulders; visible bool (b, t, v); segment and position int32 (b, t).
+    """
+    names = ("mirror", "speed", "space", "noise", "hide")
+    keys = dict(zip(names, jax.random.split(rng, len(names)), strict=True))
+    if options.mirror:
+        rows = jax.random.uniform(keys["mirror"], (len(batch["segment"]),)) < options.mirror
+        batch = flip(batch, rows, mirror_points(skeleton), statistics)
+    if options.speed:
+        drawn = jax.random.uniform(keys["speed"], batch["segment"].shape, minval=-1, maxval=1)
+        batch = play(batch, jnp.exp2(options.speed * _each_clip(drawn, batch["segment"])))
+    if options.turn or options.tilt or options.scale:
+        batch = _move(options, keys["space"], batch, statistics)
+    target = batch
+    if options.noise:
+        std = jnp.asarray(statistics.std)[None, None]
+        noise = options.noise / std * jax.random.normal(keys["noise"], batch["pose"].shape)
+        batch = batch | {"pose": batch["pose"] + noise}
+    hidden = _hidden(options, keys["hide"], batch["visible"].shape, skeleton)
+    seen = batch["visible"] & ~hidden
+    batch = batch | {"visible": seen, "pose": jnp.where(seen[..., None], batch["pose"], 0)}
+    return batch, target
 
 
 def flip(batch: dict, rows: jax.Array, mirror: np.ndarray, statistics: Statistics) -> dict:
@@ -26,3 +103,86 @@ def flip(batch: dict, rows: jax.Array, mirror: np.ndarray, statistics: Statistic
         "pose": jnp.where(rows[:, None, None, None], pose, batch["pose"]),
         "visible": jnp.where(rows[:, None, None], visible, batch["visible"]),
     }
+
+
+def play(batch: dict, speed: jax.Array) -> dict:
+    """Plays each clip of a batch faster or slower, from its first frame in the row on.
+
+    speed: (b, t), frames to go on by in a frame; the same for all frames of a clip. Between frames
+    points are interpolated where both show them. Frames after the end of a clip become padding
+    (segment 0), and of a slower clip the end is not shown.
+    """
+    segment = batch["segment"]
+    frame = jnp.broadcast_to(jnp.arange(segment.shape[1])[None], segment.shape)
+    new = jnp.pad(segment[:, 1:] != segment[:, :-1], ((0, 0), (1, 0)), constant_values=True)
+    first = jax.lax.cummax(jnp.where(new, frame, 0), axis=1)
+    source = first + (frame - first) * speed
+    before = jnp.minimum(jnp.floor(source).astype(jnp.int32), segment.shape[1] - 1)
+    part = source - jnp.floor(source)
+    after = jnp.minimum(before + (part > 0), segment.shape[1] - 1)
+    ends = [jnp.take_along_axis(segment, at, 1) == segment for at in (before, after)]
+    # A source beyond the end of the row was cut to its last frame.
+    inside = ends[0] & ends[1] & (source <= segment.shape[1] - 1)
+    left, right = (
+        [jnp.take_along_axis(x, at.reshape(*at.shape, *[1] * (x.ndim - 2)), 1) for x in arrays]
+        for at, arrays in ((before, _shown(batch)), (after, _shown(batch)))
+    )
+    part = part[..., None, None].astype(left[0].dtype)
+    visible = left[1] & right[1] & inside[..., None]
+    pose = jnp.where(visible[..., None], left[0] * (1 - part) + right[0] * part, 0)
+    return batch | {"pose": pose, "visible": visible, "segment": jnp.where(inside, segment, 0)}
+
+
+def _shown(batch):
+    return batch["pose"], batch["visible"]
+
+
+def _each_clip(drawn, segment):
+    """(b, t): of drawn numbers (b, t), the one of the clip that each frame is of."""
+    return jnp.take_along_axis(drawn, jnp.maximum(segment - 1, 0), 1)
+
+
+def _move(options: Augment, rng, batch: dict, statistics: Statistics) -> dict:
+    """Turns, tilts and scales each clip about the middle between the shoulders."""
+    segment, dims = batch["segment"], batch["pose"].shape[-1]
+    sizes = (math.radians(options.turn), math.radians(options.tilt) * (dims > 2), options.scale)
+    drawn = jax.random.normal(rng, (3, *segment.shape))
+    turn, tilt, size = (
+        amount * _each_clip(x, segment) for x, amount in zip(drawn, sizes, strict=True)
+    )
+    return transform(batch, turn, tilt, jnp.exp(size), statistics)
+
+
+def transform(batch: dict, turn, tilt, scale, statistics: Statistics) -> dict:
+    """Rotates poses by `turn` about z, then by `tilt` about y, in radians, and scales them.
+
+    turn, tilt, scale: (b, t). Hands are relative to their wrists, and so turn about these as the
+    whole body turns. Poses of two coordinates are not tilted.
+    """
+    mean, std = (jnp.asarray(x)[None, None] for x in (statistics.mean, statistics.std))
+    points = batch["pose"] * std + mean
+    x, y, *z = (points[..., i] for i in range(points.shape[-1]))
+    cos, sin = jnp.cos(turn)[..., None], jnp.sin(turn)[..., None]
+    x, y = x * cos - y * sin, x * sin + y * cos
+    if z:
+        cos, sin = jnp.cos(tilt)[..., None], jnp.sin(tilt)[..., None]
+        x, z = x * cos + z[0] * sin, [z[0] * cos - x * sin]
+    moved = jnp.stack([x, y, *z], -1) * scale[..., None, None]
+    pose = jnp.where(batch["visible"][..., None], (moved - mean) / std, 0)
+    return batch | {"pose": pose}
+
+
+def _hidden(options: Augment, rng, shape, skeleton: Skeleton):
+    """bool (b, t, v): what the encoder does not see although it is there."""
+    rows, frames, _ = shape
+    points, hands, start = jax.random.split(rng, 3)
+    hidden = jax.random.uniform(points, shape) < options.hidden_points
+    for part, name in enumerate(name for name in skeleton.parts if name.endswith("_hand")):
+        first = jax.random.randint(jax.random.fold_in(start, part), (rows, 1), 0, STRETCH)
+        stretch = (jnp.arange(frames)[None] + first) // STRETCH
+        drawn = jax.random.uniform(jax.random.fold_in(hands, part), (rows, frames // STRETCH + 2))
+        gone = jnp.take_along_axis(drawn, stretch, 1) < options.hidden_hands
+        member = np.zeros(shape[-1], bool)
+        member[skeleton.parts[name]] = True
+        hidden = hidden | (gone[..., None] & member[None, None])
+    return hidden

@@ -56,7 +56,7 @@ SIGN_VQ = SMALL | {"optim.learning_rate": 3e-4}  # as published
 
 METHODS: dict[str, Floor | Trained] = {
     "pca_dpcm": Floor(0.5, ("4", "6", "8", "10", "14", "20", "30", "45")),
-    "pca_dpcm_dead_zone": Floor(0.7, ("3", "4", "6", "8", "10", "14", "20", "30", "45")),
+    "pca_dpcm_dead_zone": Floor(0.7, ("3", "4", "6", "8", "12", "17", "25", "36")),
     "sign_vq": Trained(
         "fsq_pose:sign_vq",
         SIGN_VQ | {"model.position": "constant"},

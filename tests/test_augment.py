@@ -1,0 +1,142 @@
+"""Augmentation against values worked out by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxvq import augment
+from jaxvq.augment import Augment
+from jaxvq.pose.skeleton import HOLISTIC_178
+from jaxvq.pose.statistics import Statistics
+
+MEAN = np.tile(np.float32([0.5, -1.0, 2.0]), (178, 1))
+STATISTICS = Statistics(MEAN, np.full((178, 3), 2.0))
+
+
+def make_batch(seed=0, rows=2, frames=48):
+    """Two clips and padding a row; a tenth of the points is missing."""
+    rng = np.random.default_rng(seed)
+    segment = np.repeat([[1] * 20 + [2] * 20 + [0] * (frames - 40)], rows, 0).astype(np.int32)
+    visible = (rng.random((rows, frames, 178)) < 0.9) & (segment > 0)[..., None]
+    pose = np.where(visible[..., None], rng.normal(size=(rows, frames, 178, 3)), 0)
+    position = np.concatenate([np.arange(20), np.arange(20), np.zeros(frames - 40)])
+    return {
+        "pose": jnp.asarray(pose, jnp.float32),
+        "visible": jnp.asarray(visible),
+        "segment": jnp.asarray(segment),
+        "position": jnp.asarray(np.repeat(position[None], rows, 0), jnp.int32),
+    }
+
+
+def apply(options, seed=0, batch=None):
+    step = jax.jit(lambda rng, batch: augment.apply(options, rng, batch, HOLISTIC_178, STATISTICS))
+    return step(jax.random.key(seed), make_batch() if batch is None else batch)
+
+
+def points(batch):
+    return np.asarray(batch["pose"]) * 2 + MEAN
+
+
+def test_nothing_asked_is_nothing_done():
+    batch = make_batch()
+    for result in apply(Augment(), batch=batch):
+        jax.tree.map(np.testing.assert_array_equal, result, batch)
+
+
+def test_a_quarter_turn_and_a_quarter_tilt_by_hand():
+    point = np.float32([1, 2, 3])
+    batch = {"pose": jnp.asarray((point - MEAN[0]) / 2)[None, None, None].repeat(178, 2),
+             "visible": jnp.ones((1, 1, 178), bool)}  # fmt: skip
+    right, none, one = jnp.full((1, 1), np.pi / 2), jnp.zeros((1, 1)), jnp.ones((1, 1))
+    turned = points(augment.transform(batch, right, none, one, STATISTICS))
+    np.testing.assert_allclose(turned[0, 0, 7], [-2, 1, 3], atol=1e-5)
+    tilted = points(augment.transform(batch, none, right, one, STATISTICS))
+    np.testing.assert_allclose(tilted[0, 0, 7], [3, 2, -1], atol=1e-5)
+    larger = points(augment.transform(batch, none, none, 1.5 * one, STATISTICS))
+    np.testing.assert_allclose(larger[0, 0, 7], [1.5, 3, 4.5], atol=1e-5)
+
+
+def test_clips_are_turned_as_a_whole_and_each_in_its_own_way():
+    batch = make_batch()
+    seen, target = apply(Augment(turn=10, tilt=5), batch=batch)
+    jax.tree.map(np.testing.assert_array_equal, seen, target)
+    visible = np.asarray(batch["visible"])
+    before, after = points(batch), points(target)
+    lengths = [np.linalg.norm(x, axis=-1)[visible] for x in (before, after)]
+    np.testing.assert_allclose(*lengths, rtol=1e-4)
+    assert not np.asarray(target["pose"])[~visible].any()
+    turns = []
+    for frames in (slice(0, 20), slice(20, 40)):
+        at = visible[0, frames]
+        turn, *_ = np.linalg.lstsq(before[0, frames][at], after[0, frames][at], rcond=None)
+        np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-4)
+        turns.append(turn)
+    assert np.abs(turns[0] - turns[1]).max() > 0.01
+
+
+def test_double_and_half_speed_by_hand():
+    # Two clips of four and three frames and one frame of padding; one point at 10, 11, 12 …
+    pose = jnp.arange(10.0, 18.0).reshape(1, 8, 1, 1)
+    segment = jnp.array([[1, 1, 1, 1, 2, 2, 2, 0]])
+    visible = (segment > 0)[..., None]
+    batch = {"pose": jnp.where(visible[..., None], pose, 0), "visible": visible, "segment": segment}
+    fast = augment.play(batch, jnp.full((1, 8), 2.0))
+    assert fast["segment"].tolist() == [[1, 1, 0, 0, 2, 2, 0, 0]]
+    assert fast["pose"].ravel().tolist() == [10, 12, 0, 0, 14, 16, 0, 0]
+    slow = augment.play(batch, jnp.full((1, 8), 0.5))
+    assert slow["segment"].tolist() == segment.tolist()
+    assert slow["pose"].ravel().tolist() == [10, 10.5, 11, 11.5, 14, 14.5, 15, 0]
+    # A point that is hidden in one of two frames cannot be seen in between.
+    hidden = batch | {"visible": batch["visible"].at[0, 1].set(False)}
+    assert augment.play(hidden, jnp.full((1, 8), 0.5))["visible"].ravel().tolist() == [
+        True, False, False, False, True, True, True, False
+    ]  # fmt: skip
+
+
+def test_speed_one_changes_nothing():
+    batch = make_batch()
+    result = augment.play(batch, jnp.ones((2, 48)))
+    jax.tree.map(np.testing.assert_array_equal, result, batch)
+
+
+def test_noise_and_hiding_leave_the_target_alone():
+    batch = make_batch(rows=8)
+    seen, target = apply(Augment(noise=0.04, hidden_hands=0.3, hidden_points=0.1), batch=batch)
+    jax.tree.map(np.testing.assert_array_equal, target, batch)
+    shown, there = np.asarray(seen["visible"]), np.asarray(batch["visible"])
+    assert not (shown & ~there).any()
+    assert not np.asarray(seen["pose"])[~shown].any()
+    assert (points(seen) - points(batch))[shown].std() == pytest.approx(0.04, rel=0.05)
+    face = HOLISTIC_178.parts["face"]
+    assert shown[..., face].sum() / there[..., face].sum() == pytest.approx(0.9, abs=0.01)
+    hand = HOLISTIC_178.parts["left_hand"]
+    gone = ~shown[:, :40, hand].any(-1)
+    assert 0.1 < gone.mean() < 0.5
+    changes = (gone[:, 1:] != gone[:, :-1]).sum(1)
+    assert changes.max() <= 4, "hands are gone for stretches, not for frames"
+
+
+def test_mirrored_rows_are_flips_of_the_right_hand_onto_the_left():
+    batch = make_batch()
+    _, target = apply(Augment(mirror=1.0), batch=batch)
+    left, right = (HOLISTIC_178.parts[name] for name in ("left_hand", "right_hand"))
+    expected = points(batch)[:, :, right] * [-1, 1, 1]
+    at = np.asarray(batch["visible"])[:, :, right]
+    np.testing.assert_allclose(points(target)[:, :, left][at], expected[at], atol=1e-5)
+
+
+def test_the_same_key_draws_the_same():
+    options = Augment(mirror=0.5, speed=0.3, turn=5, tilt=5, scale=0.1, noise=0.01,
+                      hidden_hands=0.1, hidden_points=0.02)  # fmt: skip
+    first, again, other = apply(options, 1), apply(options, 1), apply(options, 2)
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    assert not np.array_equal(first[0]["pose"], other[0]["pose"])
+    assert all(np.isfinite(x["pose"]).all() for x in first)
+
+
+def test_values_that_make_no_sense_are_refused():
+    with pytest.raises(ValueError, match=r"augment.mirror=1.5: a share is from 0 to 1"):
+        Augment(mirror=1.5)
+    with pytest.raises(ValueError, match=r"augment.noise=-1: must be 0 or more"):
+        Augment(noise=-1)
