@@ -16,7 +16,7 @@ from jaxvq.rate_distortion.methods import METHODS
 COLUMNS = (
     ("nominal", "log2 of the codebooks, bits a frame", "bits_per_frame", 2, 1),
     ("nominal/s", "the same, bits a second", "nominal_bits_per_second", 0, 1),
-    ("entropy", "order-0 entropy of the test tokens, bits a frame", "entropy_per_frame", 2, 1),
+    ("entropy", "order-0, bits a frame; too low for few tokens", "entropy_per_frame", 2, 1),
     (
         "real",
         "bits a frame of the test split as a .jvq file",
