@@ -4,17 +4,19 @@
     python -m jaxvq.train --config configs/fsq_pose.py --config.data.dir DATA --workdir RUN
 
 Variants, after a colon:
-  (none)      pre-norm blocks, rotary positions, the visibility of every point as input; one
-              codebook of 1000 codes a frame (9.97 bits).
+  (none)      four streams (body, face, both hands with one network), each a linear code of patches
+              of 16 frames, fitted to the data, and a transformer that learns what this cannot do.
+              160 bits a patch, 9.97 a frame, are dealt to the streams by what they save.
+  :live       the same for a camera: patches of 4 frames, and no step looks ahead (jaxvq/live.py).
+  :frames     one codebook of 1000 codes for each frame, all points together.
   :sign_vq    sign-vq's published recipe: post-norm blocks of 512 x 8 layers, four codebooks, its
               optimizer, schedule and hand weights. Only the positions are those of the frames.
-  :runlocal   seconds on a laptop's CPU; what `make demo` and the tests run.
+  :runlocal   seconds on a laptop's CPU; what `make demo` and the tests run (as :frames).
 
-Measured: 300 steps of a small model on 421 clips of real signing (19,582 frames), on 2 cores,
-then the 63 test clips (`tools.evaluate`; shoulder widths; mean pose: all .0926, hands .209):
+Results: docs/rate_distortion.md.
 
-    --config configs/fsq_pose.py:runlocal --config.total_steps 300 --config.batch_size 8
-    --config.data.seq_len 256 --config.model.hidden_dim 128 --config.model.num_layers 2
+`loss.hand_weight` matters where one stream holds all points. :frames, 300 steps as above but
+batches of 8 x 256, hidden_dim 128, 2 layers:
 
     loss.hand_weight   all     body   face   hands   pck/0.05   codes in use
     2                  .0494   .177   .0191  .151    .788       44 %
@@ -24,7 +26,7 @@ then the 63 test clips (`tools.evaluate`; shoulder widths; mean pose: all .0926,
 
 from ml_collections import ConfigDict
 
-VARIANTS = ("", "best", "sign_vq", "runlocal")
+VARIANTS = ("", "live", "frames", "sign_vq", "runlocal")
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -54,6 +56,16 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data.max_frames = 0  # nor longer ones, unless this is 0
     config.data.min_hands = 0.0  # nor those that show a hand in less than this share of a clip
     config.data.skip_damaged = False  # go on without records that cannot be read
+
+    config.augment = ConfigDict()  # of training clips; 0 leaves each out, see jaxvq/augment.py
+    config.augment.mirror = 0.0
+    config.augment.speed = 0.0
+    config.augment.turn = 0.0
+    config.augment.tilt = 0.0
+    config.augment.scale = 0.0
+    config.augment.noise = 0.0
+    config.augment.hidden_hands = 0.0
+    config.augment.hidden_points = 0.0
 
     config.model = ConfigDict()
     config.model.hidden_dim = 512
@@ -108,28 +120,28 @@ def get_config(arg: str = "") -> ConfigDict:
 
     if arg == "sign_vq":
         _sign_vq(config)
-    elif arg == "best":
-        _best(config)
     elif arg == "runlocal":
         _runlocal(config)
+    elif arg == "live":
+        _live(config)
+    elif arg != "frames":
+        _linear(config)
     return config
 
 
-def _best(config: ConfigDict) -> None:
-    config.model.update(
-        hidden_dim=128, num_layers=2, ff_dim=512, num_heads=4, parts="body face hands", patch=16
-    )
-    config.model.update(transform=True, window=2)
-    config.quantizer.bits_per_frame = 9.97
-    config.quantizer.num_codebooks = 4
+def _linear(config: ConfigDict) -> None:
+    config.batch_size = 64
+    config.model.update(hidden_dim=256, num_layers=4, ff_dim=1024, dropout=0.0)
+    config.model.update(parts="body face hands", patch=16, transform=True, window=4)
+    config.quantizer.update(num_codebooks=4, bits_per_frame=9.97)
     config.loss.update(type="distance", hand_weight=1.0)
-    config.batch_size = 8
-    config.data.seq_len = 256
-    config.total_steps = 300
-    config.log_every = 20
-    config.eval_every = 100
-    config.eval_videos = 0
-    config.optim.update(learning_rate=5e-4, warmup_steps=30, weight_decay=0.0)
+    config.optim.update(learning_rate=1e-3, weight_decay=0.0)
+
+
+def _live(config: ConfigDict) -> None:
+    _linear(config)
+    config.model.update(patch=4, window=8, causal=True)
+    config.quantizer.num_codebooks = 1
 
 
 def _sign_vq(config: ConfigDict) -> None:

@@ -52,6 +52,18 @@ class Augment:
                 raise ValueError(f"augment.{name}={getattr(self, name)}: must be 0 or more")
 
 
+def from_config(config, skeleton: Skeleton, statistics: Statistics):
+    """(rng, batch) -> `apply` with the fields `config.augment`; None where all of them are 0.
+
+    Raises:
+      ValueError: a field out of its range.
+    """
+    options = Augment(**config.get("augment", {}))
+    if options == Augment():
+        return None
+    return lambda rng, batch: apply(options, rng, batch, skeleton, statistics)
+
+
 def apply(
     options: Augment, rng: jax.Array, batch: dict, skeleton: Skeleton, statistics: Statistics
 ) -> tuple[dict, dict]:

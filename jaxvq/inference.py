@@ -234,9 +234,9 @@ class PoseTokenizer:
                 part = slice(window.start, window.end)
                 rows.append((window, clip.data[part], clip.mask[part]))
                 if len(rows) == _rows_per_batch(frames):
-                    yield _make_windows(pending.pop(frames), frames)
+                    yield _make_windows(pending.pop(frames), frames, self.task.context > 0)
         for frames, rows in sorted(pending.items()):
-            yield _make_windows(rows, frames)
+            yield _make_windows(rows, frames, self.task.context > 0)
 
     def _cut(self, clip: int, length: int) -> Iterator[Window]:
         if length <= self.window:
@@ -328,8 +328,12 @@ def _rows_per_batch(frames: int) -> int:
     return max(1, 1 << (FRAMES_PER_BATCH // frames).bit_length() - 1)
 
 
-def _make_windows(rows: list, frames: int) -> Windows:
-    """Pads rows of (window, data, mask) to `frames` frames and a power of two of rows."""
+def _make_windows(rows: list, frames: int, overlap: bool) -> Windows:
+    """Pads rows of (window, data, mask) to `frames` frames and a power of two of rows.
+
+    overlap: count positions from the start of the clip. Only differences of them matter to a model
+    with context, but from other numbers they would come with other rounding errors.
+    """
     count = 1 << (len(rows) - 1).bit_length()
     points, dims = rows[0][1].shape[1:]
     pose = np.zeros((count, frames, points, dims), np.float32)
@@ -339,7 +343,10 @@ def _make_windows(rows: list, frames: int) -> Windows:
         pose[row, : len(data)] = data
         visible[row, : len(data)] = ~mask
         segment[row, : len(data)] = 1
-    position = np.broadcast_to(np.arange(frames, dtype=np.int32), (count, frames)) * segment
+    starts = np.zeros((count, 1), np.int32)
+    if overlap:
+        starts[: len(rows), 0] = [window.start for window, _, _ in rows]
+    position = (np.arange(frames, dtype=np.int32) + starts) * segment
     batch = {"pose": pose, "visible": visible, "segment": segment, "position": position}
     return Windows(batch, [window for window, _, _ in rows])
 

@@ -6,8 +6,9 @@
             ...
     live.finish()                            # what the last, incomplete step gives
 
-The tokens are those that `encode` gives for the whole, where the placement is the same, and memory
-does not grow. A causal model (model.causal) gives a step as soon as its frames are in: it is late
+The tokens are those that `encode` gives for the whole, where the placement is the same (but for the
+rare feature half way between two levels, which the last bit of a sum decides), and memory does not
+grow. A causal model (model.causal) gives a step as soon as its frames are in: it is late
 by downsample - 1 frames. One that looks ahead waits for `task.context` frames more.
 """
 
@@ -34,7 +35,7 @@ class LiveEncoder:
         model = tokenizer.model.config.model
         if model.get("num_layers", 0) and not tokenizer.task.context:
             raise ValueError(
-                "this model attends to whole clips and cannot encode them piece by piece: train one "
+                "this model attends to whole clips and cannot encode them in pieces: train one "
                 "with model.window above 0, and model.causal for no delay"
             )
         self._tokenizer, self._placement = tokenizer, placement
@@ -48,6 +49,7 @@ class LiveEncoder:
         self._pose = np.zeros((0, skeleton.num_points, skeleton.num_dims), np.float32)
         self._visible = np.zeros((0, skeleton.num_points), bool)
         self._past = 0  # of the frames that are held, how many were encoded before
+        self._start = 0  # number of the first of them
 
     @property
     def latency(self) -> int:
@@ -103,7 +105,8 @@ class LiveEncoder:
             "pose": np.pad(self._pose[:frames], [(0, pad), (0, 0), (0, 0)])[None],
             "visible": np.pad(self._visible[:frames], [(0, pad), (0, 0)])[None],
             "segment": (np.arange(self._size, dtype=np.int32) < frames).astype(np.int32)[None],
-            "position": np.arange(self._size, dtype=np.int32)[None],
+            # As `encode` counts them, for the same rounding errors.
+            "position": np.arange(self._size, dtype=np.int32)[None] + self._start,
         }
         tokens = np.asarray(self._tokenizer.encode_batch(batch))[0]
         first = self._past // self._step
@@ -113,6 +116,7 @@ class LiveEncoder:
         drop -= drop % self._step
         self._pose, self._visible = self._pose[drop:], self._visible[drop:]
         self._past -= drop
+        self._start += drop
         return tokens
 
     def _joined(self, tokens: list[np.ndarray]) -> np.ndarray:

@@ -47,17 +47,23 @@ def init_train_state(task, optimizer, rng, batch, *, ema: bool) -> TrainState:
     )
 
 
-def make_train_step(task, optimizer, *, seed: int, ema_decay: float = 0.0, accumulate: int = 1):
+def make_train_step(
+    task, optimizer, *, seed: int, ema_decay: float = 0.0, accumulate: int = 1, augment=None
+):
     """Returns `step(state, batch) -> (state, metrics)`, mapped over all devices.
 
     `batch` holds this host's rows as arrays (local devices, rows per device, …), see `shard`.
     The metrics are sums over the global batch. The state's buffers are donated. With accumulate=k a
     device computes its rows in k parts, one after the other, and the step is that of the whole.
+    augment: (rng, batch) -> (what the encoder sees, what it is to make of it), or None.
     """
 
     def step(state: TrainState, batch):
         rng = jax.random.fold_in(jax.random.key(seed), state.step)
         rng = jax.random.fold_in(rng, jax.lax.axis_index(AXIS))
+        if augment is not None:
+            shown, batch = augment(jax.random.fold_in(rng, accumulate), batch)
+            batch = batch | {f"shown_{name}": shown[name] for name in ("pose", "visible")}
 
         if accumulate == 1:
             loss = functools.partial(

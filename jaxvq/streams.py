@@ -45,16 +45,20 @@ class Group:
 
     def take(self, batch: dict) -> dict:
         """The group's points of a batch, its members below each other as rows."""
-        poses, seen = [], []
-        for points, gain, offset in self.members:
-            visible = batch["visible"][:, :, points]
-            pose = batch["pose"][:, :, points] * gain[None, None] + offset[None, None]
-            poses.append(jnp.where(visible[..., None], pose, 0))
-            seen.append(visible)
-        count = len(self.members)
-        rest = {name: x for name, x in batch.items() if name not in ("pose", "visible")}
-        rest = jax.tree.map(lambda x: jnp.concatenate([x] * count), rest)
-        return rest | {"pose": jnp.concatenate(poses), "visible": jnp.concatenate(seen)}
+        count, taken = len(self.members), {}
+        for kind in ("", "shown_"):  # see pose_autoencoder.shown
+            if f"{kind}pose" in batch:
+                parts = [self._member(batch, kind, *member) for member in self.members]
+                poses, visible = zip(*parts, strict=True)
+                taken[f"{kind}pose"] = jnp.concatenate(poses)
+                taken[f"{kind}visible"] = jnp.concatenate(visible)
+        rest = {name: x for name, x in batch.items() if name not in taken}
+        return taken | jax.tree.map(lambda x: jnp.concatenate([x] * count), rest)
+
+    def _member(self, batch, kind, points, gain, offset):
+        visible = batch[f"{kind}visible"][:, :, points]
+        pose = batch[f"{kind}pose"][:, :, points] * gain[None, None] + offset[None, None]
+        return jnp.where(visible[..., None], pose, 0), visible
 
     def give(self, pose) -> list[jax.Array]:
         """Poses (members · b, t, n, c) of the network -> those (b, t, n, c) of each member."""

@@ -54,7 +54,7 @@ def train(config, workdir) -> dict[str, float]:
     import jax
     import numpy as np
 
-    from jaxvq import checkpoint, fitting, input_pipeline, metrics, optim, parallel
+    from jaxvq import augment, checkpoint, fitting, input_pipeline, metrics, optim, parallel
     from jaxvq.evaluators import video
     from jaxvq.metric_writer import MetricWriter
     from jaxvq.tasks import make_task
@@ -110,6 +110,7 @@ def train(config, workdir) -> dict[str, float]:
         seed=config.seed,
         ema_decay=config.optim.ema_decay,
         accumulate=config.accumulate,
+        augment=augment.from_config(config, dataset.skeleton, dataset.statistics),
     )
     eval_step = parallel.make_eval_step(task)
     batches = dataset.train_batches(

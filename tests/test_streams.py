@@ -191,6 +191,7 @@ def test_training_starts_from_the_linear_code_and_goes_on_where_it_stopped(data_
     from jaxvq.train import train
 
     config = linear_config(data_dir, eval_videos=0)
+    config.augment.update(noise=0.01, speed=0.2, hidden_hands=0.3)
     whole = train(config, tmp_path / "whole")
     config.total_steps = 6
     train(config, tmp_path / "parts")
@@ -202,3 +203,21 @@ def test_training_starts_from_the_linear_code_and_goes_on_where_it_stopped(data_
     levels = tokenizer.model.config.quantizer.levels
     assert len(levels) == 3 and all(len(books) == 2 for books in levels)
     assert tokenizer.bits_per_frame <= 16
+
+
+def test_what_augmentation_hides_is_still_to_be_made(linear, batch, dataset):
+    """The encoder sees nothing, the loss counts all that is there."""
+    from jaxvq import augment
+
+    task, params, state = linear
+    options = augment.Augment(hidden_points=1.0)
+    shown, target = augment.apply(
+        options, jax.random.key(0), batch, dataset.skeleton, dataset.statistics
+    )
+    assert not np.asarray(shown["visible"]).any()
+    hidden = target | {f"shown_{name}": shown[name] for name in ("pose", "visible")}
+    loss = jax.jit(lambda batch: task.loss(params, state, batch, None, train=False)[1][1])
+    before, after = loss(batch), loss(hidden)
+    assert before["mpjpe"][1] == after["mpjpe"][1] == batch["visible"].sum()
+    assert after["mpjpe"][0] > 1.5 * before["mpjpe"][0]
+    assert (np.asarray(after["code_counts"]) > 0).sum() == len(task.num_codes)

@@ -165,7 +165,7 @@ def test_schedules_against_their_formulas():
     assert float(schedule(9_999)) == pytest.approx(3e-4)
     assert float(schedule(40_000)) == pytest.approx(1.5e-4)  # sqrt(10000 / 40000)
     assert float(schedule(5_000_000)) == pytest.approx(3e-5)  # never below a tenth
-    cosine = optim.make_schedule(get_config("").optim, 11_000)
+    cosine = optim.make_schedule(get_config("frames").optim, 11_000)
     assert float(cosine(6_000)) == pytest.approx(3e-4 * (0.05 + 0.95 / 2))
     assert float(cosine(11_000)) == pytest.approx(3e-4 * 0.05)
 

@@ -279,9 +279,11 @@ class Build:
         """Moves the bar: from a thread, because this process waits for whole runs."""
         while True:
             ended = self._ended.wait(0.2)
-            self.bar.update(self.progress.done - self.bar.n)
-            if self.progress.skipped:
-                self.bar.set_postfix(skipped=self.progress.skipped)
+            more, skipped = self.progress.done - self.bar.n, self.progress.skipped
+            if more and skipped:
+                self.bar.set_postfix(skipped=skipped, refresh=False)
+            if more:
+                self.bar.update(more)
             if ended:
                 return
 

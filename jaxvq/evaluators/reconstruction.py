@@ -151,6 +151,7 @@ def distortion_values(sums: dict) -> dict[str, float]:
 def _decode_layers(task, variables, indices, batch):
     """Poses from the first layer of the tokens, the first two, …; nothing for other tokens."""
     if task.refines:
-        for layers in range(1, len(task.num_codes) + 1):
-            shown = jnp.arange(len(task.num_codes)) < layers
+        count = task.token_shape[1]
+        for layers in range(1, count + 1):
+            shown = jnp.arange(count) < layers
             yield task.decode(*variables, jnp.where(shown[None, None, None], indices, -1), batch)

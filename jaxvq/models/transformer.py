@@ -301,10 +301,10 @@ class Attention(nn.Module):
         return nn.Dense(d, dtype=self.dtype, name="out")(mixed)
 
 
-def _near(steps: int, window: int, causal: bool) -> np.ndarray:
+def _near(steps: int, window: int, causal: bool) -> jax.Array:
     """bool (1, t', t'): which step (second) may see which (third)."""
-    ahead = np.arange(steps)[None, :] - np.arange(steps)[:, None]
-    near = np.abs(ahead) <= window if window else np.ones_like(ahead, bool)
+    ahead = jnp.arange(steps)[None, :] - jnp.arange(steps)[:, None]
+    near = jnp.abs(ahead) <= (window or steps)
     return (near & (ahead <= 0) if causal else near)[None]
 
 

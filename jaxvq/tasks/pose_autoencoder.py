@@ -192,7 +192,12 @@ class PoseAutoencoder:
 
 
 def _inputs(batch):
-    return batch["pose"], batch["visible"], batch["segment"], batch["position"]
+    return *shown(batch), batch["segment"], batch["position"]
+
+
+def shown(batch):
+    """pose and visible as the encoder gets them: augmentation may hide some of what there is."""
+    return tuple(batch.get(f"shown_{name}", batch[name]) for name in ("pose", "visible"))
 
 
 def _first_frames(batch):

@@ -11,7 +11,7 @@ from jaxvq.models.graphs import Graph, make_graph
 from jaxvq.models.stgcn import PoseStgcn
 from jaxvq.pose.statistics import Statistics
 from jaxvq.quantizers import bottleneck
-from jaxvq.tasks.pose_autoencoder import DTYPES
+from jaxvq.tasks.pose_autoencoder import DTYPES, shown
 
 TERMS = ("reconstruction", "quantization", "velocity", "acceleration", "bone", "perceptual")
 
@@ -186,7 +186,7 @@ class PoseTokenizer:
         return self._decode(params, quantized.codes, batch)
 
     def _encode(self, params, batch, train=False, rngs=None):
-        inputs = (batch[name] for name in ("pose", "visible", "segment"))
+        inputs = (*shown(batch), batch["segment"])
         return self.model.apply({"params": params}, *inputs, train, rngs=rngs, method="encode")
 
     def _decode(self, params, codes, batch, train=False, rngs=None):
@@ -210,7 +210,7 @@ class PoseTokenizer:
         if wanted["perceptual"]:
             # How alike both look to the encoder, which must not change to make them so.
             frozen = jax.lax.stop_gradient(params)
-            seen = self._encode(frozen, batch | {"pose": predicted})
+            seen = self._encode(frozen, batch | {"shown_pose": predicted})
             errors["perceptual"] = jnp.square(seen - jax.lax.stop_gradient(latents)).mean(-1)
         return errors
 
