@@ -20,7 +20,7 @@ from jaxvq.models import patches
 # Steps of a uniform quantizer, in standard deviations between its outermost values, to choose from.
 _LOADINGS = np.linspace(0.6, 5.1, 31)
 # Levels a coefficient may get: odd, so that 0 is one of them.
-LEVELS = (1, 3, 5, 7, 9, 11, 13, 15, 19, 23, 27, 31)
+LEVELS = (1, 3, 5, 7, 9, 11, 13, 15, 19, 23, 27, 31, 39, 47, 63, 79, 95, 127)
 
 
 class Coefficients(NamedTuple):

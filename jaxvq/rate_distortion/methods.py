@@ -89,7 +89,7 @@ METHODS: dict[str, Floor | Trained] = {
         },
         rates={
             bits: {"quantizer.bits_per_frame": float(bits), "quantizer.num_codebooks": books}
-            for bits, books in (("3", 1), ("5", 2), ("7.5", 2), ("9.97", 4), ("15", 4), ("25", 8))
+            for bits, books in (("1.5", 1), ("3", 1), ("5", 2), ("9.97", 4), ("15", 4), ("25", 8))
         },
     ),
 }
