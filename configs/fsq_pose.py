@@ -17,8 +17,8 @@ Measured on 63 unseen clips of real signing, trained on 421 (docs/rate_distortio
 widths):
 
                                         bits/frame   all     body   face    hands
-    this, 0.96M parameters, 300 steps   9.96         .0185   .066   .0070   .057
-    sign-vq's recipe, 0.93M, the same   9.97         .0696   .185   .0526   .114
+    this, 0.96M parameters, 300 steps   9.96         .0185   .066   .0071   .057
+    sign-vq's recipe, 0.93M, the same   9.97         .0672   .183   .0496   .114
     the mean pose                       0            .0926                  .209
 
 `loss.hand_weight` matters where one stream holds all points. :frames, 300 steps as above but
