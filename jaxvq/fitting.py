@@ -11,8 +11,6 @@ from jaxvq.models import transform
 
 # Principal components of a frame to choose from; no part of the body needs as many.
 COMPONENTS = 48
-
-
 # Frames of training that a linear code is fitted to.
 FRAMES = 20_000
 

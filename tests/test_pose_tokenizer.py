@@ -23,7 +23,7 @@ STATISTICS = Statistics(RNG.normal(size=(V, C)), RNG.uniform(0.2, 1, (V, C)))
 
 def tiny_config(**changes):
     config = get_config("runlocal")
-    config.data.seq_len, config.data.flip = FRAMES, 0.0
+    config.data.seq_len, config.augment.mirror = FRAMES, 0.0
     config.model.update(hidden_dim=16)
     config.quantizer.update(codebook_size=16, code_dim=4)
     config.loss.perceptual = 0.1

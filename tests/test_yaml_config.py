@@ -42,14 +42,14 @@ codebook_size: [512, 256]
 num_quantizers: 2
 grad_clip: 1
 model.graph_dim: 32
-data: {flip: 0}
+augment: {mirror: 0}
 """)  # fmt: skip
     assert config.total_steps == 500 and config.optim.warmup_steps == 0
     assert config.optim.optimizer == "sgd" and config.optim.schedule == "warmup_cosine"
     assert config.dtype == "bfloat16" and config.accumulate == 4
     assert config.quantizer.codebook_size == (512, 256)
     assert config.optim.clip_norm == 1.0 and isinstance(config.optim.clip_norm, float)
-    assert config.model.graph_dim == 32 and config.data.flip == 0.0
+    assert config.model.graph_dim == 32 and config.augment.mirror == 0.0
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxvq import augment, losses, metrics
+from jaxvq import losses, metrics
 from jaxvq.models.graphs import Graph, make_graph
 from jaxvq.models.stgcn import PoseStgcn
 from jaxvq.pose.statistics import Statistics
@@ -51,7 +51,6 @@ def make(config, skeleton, statistics) -> "PoseTokenizer":
         term_weights={name: config.loss[name] for name in TERMS},
         quantizer_dropout=config.quantizer.dropout,
         commitment=config.quantizer.commitment,
-        flip=config.data.flip,
     )
 
 
@@ -63,7 +62,6 @@ class PoseTokenizer:
     Fields:
       term_weights: weight of each of TERMS in the loss; a term of weight 0 is not computed.
       commitment: what the commitment counts inside the term "quantization".
-      flip: share of the training rows that are mirrored.
     """
 
     model: PoseStgcn
@@ -75,7 +73,6 @@ class PoseTokenizer:
     term_weights: dict[str, float]
     quantizer_dropout: float
     commitment: float
-    flip: float
 
     @property
     def downsample(self) -> int:
@@ -125,11 +122,8 @@ class PoseTokenizer:
         """
         keys, active = None, None
         if train:
-            dropout, flipping, layers = jax.random.split(rng, 3)
+            dropout, layers = jax.random.split(rng)
             keys, rows = {"dropout": dropout}, len(batch["segment"])
-            if self.flip:
-                chosen = jax.random.uniform(flipping, (rows,)) < self.flip
-                batch = augment.flip(batch, chosen, self.graph.mirror, self.statistics)
             if self.quantizer_dropout and self.quantizer.refines:
                 count, share = len(self.num_codes), self.quantizer_dropout
                 active = bottleneck.draw_active(layers, rows, count, share)
