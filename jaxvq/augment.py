@@ -103,7 +103,7 @@ def flip(batch: dict, rows: jax.Array, mirror: np.ndarray, statistics: Statistic
       batch: pose (b, t, v, c), standardised, of poses whose x is 0 midway between the shoulders;
         visible bool (b, t, v); and others, which stay.
       rows: bool (b,), which rows to mirror.
-      mirror: int (v,), see Graph.mirror.
+      mirror: int (v,), the point that each becomes, see graphs.mirror_points.
     """
     mean, std = (jnp.asarray(x)[None, None] for x in (statistics.mean, statistics.std))
     sign = np.ones(mean.shape[-1], np.float32)

@@ -32,14 +32,12 @@ _FACE_68_MIRROR = (
 class Graph:
     """edges: int (e, 2), all connections, each once; the graph is connected.
     bones: int (n, 2), those inside one component: pairs whose distance is a length of the body.
-    mirror: int (v,), the point that each becomes when left and right are swapped.
     adjacency: float32 (3, v, v); adjacency[k, i, j] is the weight of point j's message to point i;
       all messages to a point add up to 1.
     """
 
     edges: np.ndarray
     bones: np.ndarray
-    mirror: np.ndarray
     adjacency: np.ndarray
 
 
@@ -49,7 +47,7 @@ def make_graph(skeleton: Skeleton) -> Graph:
     bones = np.array(sorted({(min(e), max(e)) for e in skeleton.limbs if e[0] != e[1]}), np.int64)
     bones = bones.reshape(-1, 2)
     edges = _connect(skeleton, bones)
-    return Graph(edges, bones, mirror_points(skeleton), _adjacency(skeleton, edges))
+    return Graph(edges, bones, _adjacency(skeleton, edges))
 
 
 def _root(skeleton: Skeleton) -> tuple[int, ...]:
