@@ -54,12 +54,6 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data.max_frames = 0  # nor longer ones, unless this is 0
     config.data.min_hands = 0.0  # nor those that show a hand in less than this share of a clip
     config.data.skip_damaged = False  # go on without records that cannot be read
-    config.data.mixture = ()  # ((DIR, WEIGHT), …): so many frames of DIR for each of data.dir
-    config.data.fps = 0.0  # to resample all clips to; 0 leaves each at its own
-    config.data.min_frames = 0  # shorter clips are not trained on
-    config.data.max_frames = 0  # nor longer ones, unless this is 0
-    config.data.min_hands = 0.0  # nor those that show a hand in less than this share of a clip
-    config.data.skip_damaged = False  # go on without records that cannot be read
 
     config.augment = ConfigDict()  # of training clips; 0 leaves each out, see jaxvq/augment.py
     config.augment.mirror = 0.5

@@ -28,7 +28,10 @@ def open_filesystem(url: str) -> tuple:
 
 
 def list_files(url: str) -> dict[str, str]:
-    """Path below `url` -> a line that changes when the file does; ValueError if there is none."""
+    """Path below `url` -> a line that changes when the file does; "" where `url` is that file.
+
+    Raises ValueError where there is none.
+    """
     filesystem, root = open_filesystem(url)
     try:
         found = filesystem.find(root, detail=True)
@@ -80,8 +83,17 @@ def fetch(url: str) -> Path:
 
     In $JAXVQ_CACHE, or ~/.cache/jaxvq.
     """
-    stamps = list_files(url)
-    key = hashlib.sha256(repr((str(url), sorted(stamps.items()))).encode()).hexdigest()[:20]
+    return _fetch(str(url), list_files(url))
+
+
+def fetch_file(url: str) -> Path:
+    """The same of a single file."""
+    folder, _, name = str(url).rpartition("/")
+    return _fetch(folder, {name: list_files(url)[""]}) / name
+
+
+def _fetch(url: str, stamps: dict[str, str]) -> Path:
+    key = hashlib.sha256(repr((url, sorted(stamps.items()))).encode()).hexdigest()[:20]
     cache = Path(os.environ.get("JAXVQ_CACHE", Path.home() / ".cache" / "jaxvq"))
     folder, temporary = cache / key, cache / f"{key}.{os.getpid()}"
     if not folder.exists():

@@ -1,6 +1,7 @@
 """Datasets from and to addresses, on fsspec's file system in memory."""
 
 import json
+import zipfile
 
 import fsspec
 import pytest
@@ -54,6 +55,23 @@ def test_from_an_address_to_an_address(corpus, tmp_path, memory, capsys):
     assert sum(map(len, again.lengths.values())) == 11 and again.path != dataset.path
 
 
+def test_a_zip_at_an_address(corpus, memory, tmp_path):
+    archive = tmp_path / "in.zip"
+    with zipfile.ZipFile(archive, "w") as content:
+        for path in corpus.rglob("*.pose"):
+            content.write(path, path.relative_to(corpus))
+    memory.put(str(archive), "/bucket/in.zip")
+    url = "memory://bucket/in.zip"
+    there, here = files.list_poses(url), files.list_poses(archive)
+    assert [c.key for c in there] == [c.key for c in here] and len(here) == 12
+    assert there[3].read() == here[3].read()
+    assert files.list_poses(url) == there  # copied once
+    with zipfile.ZipFile(archive, "a") as content:
+        content.write(corpus / "clip_0.pose", "another.pose")
+    memory.put(str(archive), "/bucket/in.zip")
+    assert len(files.list_poses(url)) == 13
+
+
 def test_an_upload_that_is_cut_off_is_no_dataset(corpus, tmp_path, memory, monkeypatch):
     put, count = type(memory).put_file, [0]
 
@@ -84,7 +102,10 @@ def test_a_file_that_is_gone_is_skipped(corpus, memory, tmp_path):
 def test_wrong_addresses(memory):
     with pytest.raises(ValueError, match="no such file or directory: memory://bucket/nothing"):
         files.list_poses("memory://bucket/nothing")
-    with pytest.raises(ValueError, match="copy it to a local disk first"):
+    with pytest.raises(ValueError, match="no such file or directory: memory://bucket/x.zip"):
         files.list_poses("memory://bucket/x.zip")
+    memory.pipe("/bucket/y.zip", b"no zip")
+    with pytest.raises(ValueError, match="y.zip: not a zip file"):
+        files.list_poses("memory://bucket/y.zip")
     with pytest.raises(ValueError, match="nosuch://a: "):
         files.list_poses("nosuch://a")

@@ -42,7 +42,8 @@ class PoseFile:
 def list_poses(source: str | Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[PoseFile]:
     """All clips of a directory (with its subdirectories) or zip file, or the one file; by key.
 
-    A directory may be an address that fsspec knows, such as gs://bucket/folder.
+    Both may be addresses that fsspec knows, such as gs://bucket/folder. A zip is copied to the
+    local disk first (`remote.fetch_file`).
 
     Raises ValueError if nothing is there, or nothing in it ends with one of `suffixes`.
     """
@@ -82,12 +83,10 @@ def _in_directory(path: Path, suffixes: tuple[str, ...]) -> list[PoseFile]:
 
 
 def _at_address(url: str, suffixes: tuple[str, ...]) -> list[PoseFile]:
-    if url.lower().endswith(".zip"):
-        raise ValueError(
-            f"{url}: a zip is read in many small pieces; copy it to a local disk first"
-        )
     url = url.rstrip("/")
     stamps = remote.list_files(url)
+    if "" in stamps and url.lower().endswith(".zip"):  # read in too many small pieces from afar
+        return _in_zip(remote.fetch_file(url), suffixes)
     keys = _wanted(stamps, suffixes)
     return [PoseFile(key, f"{url}/{key}", stamp=stamps[key]) for key in keys]
 
