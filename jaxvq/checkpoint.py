@@ -5,7 +5,7 @@
     RUN/checkpoints/<step>/
         model    {"params", "state"}: the weights to use (averaged if EMA is on)
         train    what only training needs: the optimizer, and the raw weights if EMA is on
-        meta     JSON: step, config, skeleton, statistics, fingerprint of the data
+        meta     JSON: step, config, skeleton, statistics, frame rate and fingerprint of the data
 
 Each of the three loads alone, so a notebook reads `model` and `meta` and nothing of the optimizer.
 A model without training state (an imported one) is the same folder without `train`. The
@@ -35,7 +35,8 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Model:
-    """What inference and evaluation need; arrays are numpy."""
+    """What inference and evaluation need; arrays are numpy. fps: of all poses that it was trained
+    on, and takes; 0 where each had its own."""
 
     config: ConfigDict
     skeleton: Skeleton
@@ -44,15 +45,17 @@ class Model:
     state: Any
     step: int
     path: Path
+    fps: float = 0.0
 
 
-def make_meta(config, skeleton, statistics, *, fingerprint: str = "") -> dict:
+def make_meta(config, skeleton, statistics, *, fps: float = 0.0, fingerprint: str = "") -> dict:
     """The part of `meta` that stays the same for a whole run."""
     return {
         "format": FORMAT,
         "config": config_to_json(config),
         "skeleton": skeleton.to_json(),
         "statistics": statistics_to_json(statistics, skeleton),
+        "fps": fps,
         "data_fingerprint": fingerprint,
     }
 
@@ -183,6 +186,7 @@ def load_model(path, step: int | None = None) -> Model:
         state=model.get("state", {}),
         step=int(meta["step"]),
         path=step_directory,
+        fps=float(meta.get("fps", meta["config"].get("data", {}).get("fps", 0.0))),
     )
 
 

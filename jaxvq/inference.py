@@ -155,12 +155,11 @@ class PoseTokenizer:
     def standardize(self, pose: Pose) -> tuple[Pose, preprocess.Placement]:
         """A recorded pose as the model sees it, and its place for `preprocess.restore`.
 
-        A model that was trained with `config.data.fps` sees every pose at that frame rate.
+        A model that was trained on poses of one frame rate sees every pose at that rate.
         """
         normalised, placement = preprocess.preprocess(pose, self.model.skeleton)
-        fps = self.model.config.data.get("fps", 0.0)
-        if fps:
-            normalised = resample(normalised, fps)
+        if self.model.fps:
+            normalised = resample(normalised, self.model.fps)
         data = self.model.statistics.standardize(normalised.data, normalised.mask)
         return normalised.replace(data=data), placement
 

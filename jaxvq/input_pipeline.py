@@ -10,6 +10,7 @@ import gc
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,6 +59,17 @@ class Dataset:
         shards = records.find_shards(self.path, split, len(self.split_lengths(split)))
         source = RecordSource(shards, self.skeleton)
         return ResampledSource(source, self.fps) if self.fps else source
+
+    @property
+    def rate(self) -> float:
+        """Frames a second of all clips, as they are read now or were built; 0 where they differ."""
+        rates = {other.rate for other, _ in self.mixed} | {self.fps or self._built_rate()}
+        return rates.pop() if len(rates) == 1 else 0.0
+
+    def _built_rate(self) -> float:
+        config = json.loads((self.path / "dataset_info.json").read_text())["configName"]
+        found = re.search(r"_fps_([0-9.]+)", config)
+        return float(found[1]) if found else 0.0
 
     def split_lengths(self, split: str) -> np.ndarray:
         """int32 (clips,); ValueError for an unknown split."""

@@ -60,9 +60,9 @@ class LiveEncoder:
         """Adds frames; returns the tokens int32 (steps, s, q) that are now certain, often none.
 
         Raises:
-          ValueError: a pose without the model's points, or of another frame rate than data.fps.
+          ValueError: a pose without the model's points, or of another frame rate than the model's.
         """
-        rate = self._tokenizer.model.config.data.get("fps", 0.0)
+        rate = self._tokenizer.model.fps
         if rate and pose.fps != rate:
             raise ValueError(f"frames at {pose.fps:g} a second: this model takes {rate:g} a second")
         self._take(pose)

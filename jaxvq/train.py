@@ -83,9 +83,8 @@ def train(config, workdir) -> dict[str, float]:
     checkpointer = checkpoint.Checkpointer(
         workdir / checkpoint.CHECKPOINTS, keep_last=config.keep_last, keep_best=config.keep_best
     )
-    meta = checkpoint.make_meta(
-        config, dataset.skeleton, dataset.statistics, fingerprint=dataset.fingerprint
-    )
+    data = {"fps": dataset.rate, "fingerprint": dataset.fingerprint}
+    meta = checkpoint.make_meta(config, dataset.skeleton, dataset.statistics, **data)
     start = checkpointer.latest_step() or 0
     if start:
         checkpoint.check_same_data(workdir, start, dataset.fingerprint)

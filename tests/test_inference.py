@@ -106,9 +106,7 @@ def test_only_masked_keeps_seen_points_bit_for_bit(tokenizer, poses):
 
 
 def test_a_model_of_one_frame_rate_sees_every_pose_at_it(tokenizer, poses):
-    config = tokenizer.model.config.copy_and_resolve_references()
-    config.data.fps = 12.5
-    other = replace(tokenizer, model=replace(tokenizer.model, config=config))
+    other = replace(tokenizer, model=replace(tokenizer.model, fps=12.5))
     for pose in poses[:2]:
         normalised = resample(preprocess.preprocess(pose, tokenizer.model.skeleton)[0], 12.5)
         assert pose.fps != 12.5 and len(normalised.data) != len(pose.data)

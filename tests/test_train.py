@@ -172,9 +172,13 @@ def test_continues_on_another_number_of_devices(data_dir, tmp_path):
     assert "continuing" in output and steps(tmp_path)[-1] == 12
 
 
-def test_bfloat16_trains(data_dir, tmp_path):
-    values = train(tiny_config(data_dir, dtype="bfloat16", eval_videos=0), tmp_path)
+def test_bfloat16_trains_and_the_model_knows_its_frame_rate(data_dir, tmp_path):
+    config = tiny_config(data_dir, dtype="bfloat16", eval_videos=0)
+    with config.unlocked():
+        config.data.fps = 20.0
+    values = train(config, tmp_path)
     assert np.isfinite(values["loss"])
+    assert checkpoint.load_model(tmp_path).fps == 20
 
 
 @pytest.mark.parametrize(
