@@ -3,7 +3,7 @@
     python -m tools.demo --output runs/demo
 
 Makes synthetic signing clips as real `.pose` files, builds the dataset, trains
-configs/fsq_pose.py:runlocal, evaluates it, writes the codes of the clips and decodes them. Each
+configs/fsq_pose.py:small, evaluates it, writes the codes of the clips and decodes them. Each
 step is the command a researcher would type; it is printed before it runs.
 """
 
@@ -25,7 +25,7 @@ def main(argv=None) -> int:
     )
     parser.add_argument("--output", default="runs/demo", help="folder; emptied first")
     parser.add_argument("--num_clips", type=int, default=120)
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=200)
     args = parser.parse_args(argv)
     output, started = Path(args.output), time.monotonic()
     if output.exists() and not (output / "corpus").exists() and any(output.iterdir()):
@@ -38,7 +38,7 @@ def main(argv=None) -> int:
     _run(
         "jaxvq.train",
         "--config",
-        "configs/fsq_pose.py:runlocal",
+        "configs/fsq_pose.py:small",
         "--config.data.dir",
         data,
         "--config.total_steps",

@@ -24,6 +24,7 @@ from jaxvq.models.graphs import PARTITIONS, Graph
 
 STRIDES = (1, 2, 4, 8)
 GROUPS = 8  # of features, that share the weights of a convolution over points or frames
+BLOCK = 32  # frames that a convolution over time computes as one product
 
 
 class PoseStgcn(nn.Module):
@@ -69,12 +70,16 @@ class PoseStgcn(nn.Module):
         self.halve = [nn.Dense(self.graph_dim, dtype=self.dtype) for _ in range(halvings)]
         self.gather_points = nn.Dense(self.hidden_dim, dtype=self.dtype)
         self.encoder_block = temporal_block(**common)
+        self.latent_norm = nn.LayerNorm(dtype=jnp.float32)
         self.to_latent = nn.Dense(self.latent_dim, dtype=jnp.float32)
         self.from_latent = nn.Dense(self.hidden_dim, dtype=self.dtype)
         self.decoder_blocks = [temporal_block(**common) for _ in range(self.decoder_layers)]
         self.double = [nn.Dense(2 * self.hidden_dim, dtype=self.dtype) for _ in range(halvings)]
         self.final_norm = nn.LayerNorm(dtype=self.dtype)
-        self.to_points = nn.Dense(self.num_points * self.num_dims, dtype=jnp.float32)
+        # Poses start at the mean: a random output teaches the encoder to be ignored.
+        self.to_points = nn.Dense(
+            self.num_points * self.num_dims, kernel_init=nn.initializers.zeros, dtype=jnp.float32
+        )
 
     def _check_fields(self):
         if self.temporal_stride not in STRIDES:
@@ -120,7 +125,7 @@ class PoseStgcn(nn.Module):
                 x = self.halve[i](x)
         x = self.gather_points(x.reshape(*x.shape[:2], -1))
         x = self.encoder_block(x, segment, train)
-        return self.to_latent(x.astype(jnp.float32))
+        return self.to_latent(self.latent_norm(x.astype(jnp.float32)))
 
     def decode(self, latents, segment, train=False):
         """Poses float32 (b, t, v, c), standardised, from (quantized) latents; segment (b, t)."""
@@ -210,8 +215,9 @@ class TemporalConv(nn.Module):
     """A convolution over time of x (b, t, …, d) that never leaves a segment (b, t).
 
     The taps are shared by groups of features (Wu et al. 2019, https://arxiv.org/abs/1901.10430). It
-    is computed as a product with a banded matrix (t, t): an ordinary convolution could not tell the
-    next clip in the row from the clip's own frames, and this is the faster way besides.
+    is computed as products of blocks of frames with banded matrices: an ordinary convolution could
+    not tell the next clip in the row from the clip's own frames, and this is the faster way
+    besides.
     """
 
     kernel: int
@@ -222,13 +228,28 @@ class TemporalConv(nn.Module):
         b, t, d = x.shape[0], x.shape[1], x.shape[-1]
         groups, radius = math.gcd(GROUPS, d), self.kernel // 2
         taps = self.param("taps", nn.initializers.normal(self.kernel**-0.5), (self.kernel, groups))
-        offset = jnp.arange(t)[None, :] - jnp.arange(t)[:, None]
-        near = (jnp.abs(offset) <= radius)[..., None]
-        band = jnp.where(near, taps[jnp.clip(offset + radius, 0, self.kernel - 1)], 0)
-        same = (segment[:, :, None] == segment[:, None, :]) & (segment > 0)[:, None, :]
-        matrices = (band[None] * same[..., None]).astype(self.dtype)
-        grouped = x.reshape(b, t, -1, groups, d // groups)
-        return jnp.einsum("btsg,bsvge->btvge", matrices, grouped).reshape(x.shape)
+        block = max(BLOCK, radius)
+        tap = np.arange(block + 2 * radius)[None, :] - np.arange(block)[:, None]
+        near = ((tap >= 0) & (tap < self.kernel))[..., None]
+        band = jnp.where(near, taps[np.clip(tap, 0, self.kernel - 1)], 0)
+        seen = _with_neighbours(segment, block, radius)
+        own = seen[:, :, radius : radius + block]
+        same = (own[..., None] == seen[:, :, None, :]) & (seen > 0)[:, :, None, :]
+        matrices = (band * same[..., None]).astype(self.dtype)
+        grouped = _with_neighbours(x.reshape(b, t, -1, groups, d // groups), block, radius)
+        out = jnp.einsum("bntsg,bnsvge->bntvge", matrices, grouped)
+        return out.reshape(b, -1, *x.shape[2:])[:, :t]
+
+
+def _with_neighbours(x: jax.Array, block: int, radius: int) -> jax.Array:
+    """Blocks of frames of x (b, t, …), each between `radius` frames of those before and after it,
+    or 0 beyond the ends: (b, ceil(t / block), radius + block + radius, …)."""
+    count = (x.shape[1] + block - 1) // block  # in the form that a symbolic t allows
+    ends = block, (count + 1) * block - x.shape[1]
+    x = jnp.pad(x, [(0, 0), ends] + [(0, 0)] * (x.ndim - 2))
+    x = x.reshape(x.shape[0], count + 2, block, *x.shape[2:])
+    before, after = x[:, :-2, block - radius :], x[:, 2:, :radius]
+    return jnp.concatenate([before, x[:, 1:-1], after], 2)
 
 
 def _merge_frames(x: jax.Array, segment: jax.Array) -> tuple[jax.Array, jax.Array]:

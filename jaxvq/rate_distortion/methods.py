@@ -76,17 +76,10 @@ METHODS: dict[str, Floor | Trained] = {
             for patch, d in ((8, 56), (4, 64), (2, 72), (1, 80))
         },
     ),
-    # The default: 0.95 million parameters as well, most of them between poses and features.
+    # 0.95 million parameters as well, most of them between poses and features.
     "best": Trained(
-        "fsq_pose",
-        {
-            "model.hidden_dim": 32,
-            "model.num_layers": 2,
-            "model.num_heads": 4,
-            "model.ff_dim": 128,
-            "model.window": 2,
-            "optim.learning_rate": 2e-3,
-        },
+        "fsq_pose:small",
+        {},
         rates={
             bits: {"quantizer.bits_per_frame": float(bits), "quantizer.num_codebooks": books}
             for bits, books in (("1.5", 1), ("3", 1), ("5", 2), ("9.97", 4), ("15", 4), ("25", 8))
