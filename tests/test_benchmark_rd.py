@@ -111,8 +111,8 @@ def test_means_and_deviations_are_over_seeds():
     made = [cell | {"method": "fsq", "rate": "1x10", "mpjpe/all": error} for error in (0.1, 0.3)]
     (row,) = report.summarize(made)
     assert row["seeds"] == 2
-    assert row["mpjpe/all"] == {"mean": pytest.approx(0.2), "std": pytest.approx(0.1)}
-    assert report._number(row["mpjpe/all"], 4, 1) == "0.2000 ± 0.1000"
+    assert row["mpjpe/all"] == {"mean": pytest.approx(0.2), "std": pytest.approx(0.02**0.5)}
+    assert report._number(row["mpjpe/all"], 4, 1) == "0.2000 ± 0.1414"
 
 
 def test_savings_are_against_the_floor_and_the_best_single_stream():

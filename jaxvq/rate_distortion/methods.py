@@ -65,7 +65,7 @@ METHODS: dict[str, Floor | Trained] = {
     ),
     "sign_vq_positions": Trained("fsq_pose:sign_vq", SIGN_VQ, warmup=1 / 6, rates=CODEBOOKS),
     "rvq": Trained("stgcn_rvq", SMALL_STGCN, layers=4),
-    "fsq": Trained("fsq_pose:frames", SMALL | {"optim.learning_rate": 1e-3}, rates=CODEBOOKS),
+    "fsq": Trained("fsq_pose:frames", SMALL | {"optim.learning_rate": 2e-3}, rates=CODEBOOKS),
     "rfsq": Trained("stgcn_rvq", SMALL_STGCN | {"quantizer.type": "rfsq"}, layers=4),
     # Four streams of one codebook each, 40 bits a step, and a step is so many frames.
     "parts": Trained(

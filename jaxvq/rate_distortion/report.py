@@ -63,7 +63,7 @@ def read_cells(output: Path) -> list[dict]:
 
 
 def summarize(cells: list[dict]) -> list[dict]:
-    """One row a (method, rate): mean and std (of the population) of every column over seeds."""
+    """One row a (method, rate): mean and sample std (0 of one) of every column over seeds."""
     groups: dict[tuple[str, str], list[dict]] = {}
     for cell in cells:
         groups.setdefault((cell["method"], cell["rate"]), []).append(cell)
@@ -72,7 +72,8 @@ def summarize(cells: list[dict]) -> list[dict]:
         row = {"method": method, "rate": rate, "seeds": len(group)}
         for _, _, key, _, _ in COLUMNS:
             values = [cell[key] for cell in group]
-            row[key] = {"mean": float(np.mean(values)), "std": float(np.std(values))}
+            std = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+            row[key] = {"mean": float(np.mean(values)), "std": std}
         rows.append(row)
     return rows
 
