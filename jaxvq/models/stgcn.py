@@ -36,6 +36,7 @@ class PoseStgcn(nn.Module):
     decoder_layers: temporal blocks of the decoder.
     temporal_kernel: frames that a convolution over time sees, odd.
     temporal_stride: frames a latent stands for: 1, 2, 4 or 8.
+    norm_latent: normalise the features that the latent is made of: keeps FSQ's bound from saturating.
     dropout: in all blocks. remat: compute the blocks again in the backward pass, to save memory.
     dtype: compute dtype; parameters, latents and output are float32.
     """
@@ -50,6 +51,7 @@ class PoseStgcn(nn.Module):
     decoder_layers: int = 4
     temporal_kernel: int = 9
     temporal_stride: int = 1
+    norm_latent: bool = False
     dropout: float = 0.1
     remat: bool = False
     dtype: jnp.dtype = jnp.float32
@@ -70,7 +72,8 @@ class PoseStgcn(nn.Module):
         self.halve = [nn.Dense(self.graph_dim, dtype=self.dtype) for _ in range(halvings)]
         self.gather_points = nn.Dense(self.hidden_dim, dtype=self.dtype)
         self.encoder_block = temporal_block(**common)
-        self.latent_norm = nn.LayerNorm(dtype=jnp.float32)
+        if self.norm_latent:
+            self.latent_norm = nn.LayerNorm(dtype=jnp.float32)
         self.to_latent = nn.Dense(self.latent_dim, dtype=jnp.float32)
         self.from_latent = nn.Dense(self.hidden_dim, dtype=self.dtype)
         self.decoder_blocks = [temporal_block(**common) for _ in range(self.decoder_layers)]
@@ -125,7 +128,8 @@ class PoseStgcn(nn.Module):
                 x = self.halve[i](x)
         x = self.gather_points(x.reshape(*x.shape[:2], -1))
         x = self.encoder_block(x, segment, train)
-        return self.to_latent(self.latent_norm(x.astype(jnp.float32)))
+        x = x.astype(jnp.float32)
+        return self.to_latent(self.latent_norm(x) if self.norm_latent else x)
 
     def decode(self, latents, segment, train=False):
         """Poses float32 (b, t, v, c), standardised, from (quantized) latents; segment (b, t)."""

@@ -38,6 +38,7 @@ def make(config, skeleton, statistics) -> "PoseTokenizer":
         num_dims=skeleton.num_dims,
         graph=graph,
         latent_dim=quantizer.latent_dim,
+        norm_latent=config.quantizer.type != "rvq",
         dtype=DTYPES[config.dtype],
         **{name: value for name, value in config.model.items() if name != "parts"},
     )
