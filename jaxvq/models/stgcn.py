@@ -36,7 +36,7 @@ class PoseStgcn(nn.Module):
     decoder_layers: temporal blocks of the decoder.
     temporal_kernel: frames that a convolution over time sees, odd.
     temporal_stride: frames a latent stands for: 1, 2, 4 or 8.
-    norm_latent: normalise the features that the latent is made of: keeps FSQ's bound from saturating.
+    norm_latent: normalise what the latent is made of, so that FSQ's bound does not saturate.
     dropout: in all blocks. remat: compute the blocks again in the backward pass, to save memory.
     dtype: compute dtype; parameters, latents and output are float32.
     """
