@@ -7,6 +7,7 @@ ArrayRecord, like most programs, wants real files. gs:// needs the package gcsfs
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 LAST = "dataset_info.json"  # without it a folder is no dataset: it goes up last
@@ -57,10 +58,20 @@ def read_bytes(url: str) -> bytes:
 def download(url: str, folder: Path, names: list[str]) -> None:
     """Copies files below `url` to the same places below `folder`."""
     filesystem, root = open_filesystem(url)
-    for name in names:
+    for name, progress in _with_progress(names):
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        filesystem.get_file(f"{root}/{name}", str(target))
+        filesystem.get_file(f"{root}/{name}", str(target), callback=progress)
+
+
+def _with_progress(names: list[str]) -> Iterator[tuple[str, object]]:
+    """(name, fsspec's callback for copying it); bars for what takes more than two seconds."""
+    from fsspec.callbacks import TqdmCallback
+    from tqdm import tqdm
+
+    for name in tqdm(names, unit="file", delay=2):
+        bytes_of_it = {"unit": "B", "unit_scale": True, "desc": name, "leave": False, "delay": 2}
+        yield name, TqdmCallback(tqdm_kwargs=bytes_of_it)
 
 
 def upload(folder: Path, url: str) -> None:
@@ -71,8 +82,8 @@ def upload(folder: Path, url: str) -> None:
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     names.sort(key=lambda name: name == LAST)
     filesystem.makedirs(root, exist_ok=True)
-    for name in names:
-        filesystem.put_file(str(folder / name), f"{root}/{name}")
+    for name, progress in _with_progress(names):
+        filesystem.put_file(str(folder / name), f"{root}/{name}", callback=progress)
     before = [path[len(root) :].lstrip("/") for path in filesystem.find(root)]
     for name in set(before) - set(names):
         filesystem.rm_file(f"{root}/{name}")
