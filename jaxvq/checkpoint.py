@@ -214,6 +214,11 @@ def find_checkpoint(path, step: int | None = None) -> Path:
     root = path / CHECKPOINTS if (path / CHECKPOINTS).is_dir() else path
     steps = sorted(int(p.name) for p in root.iterdir() if p.name.isdigit()) if root.is_dir() else []
     if not steps:
+        # As deep as input_pipeline looks for a dataset.
+        if any(any(path.glob("*/" * depth + "dataset_info.json")) for depth in range(4)):
+            raise ValueError(
+                f"{path} is a dataset, not a model; give the --workdir of a training run"
+            )
         raise ValueError(f"no checkpoint in {path}; give the --workdir of a training run")
     if step is not None and step not in steps:
         raise ValueError(f"no checkpoint of step {step} in {path}; there are {steps}")

@@ -85,8 +85,8 @@ class Dataset:
             return stored[f"{split}_{name}"]
 
     def resampled(self, fps: float) -> "Dataset":
-        """The same clips at another frame rate; 0 changes nothing."""
-        if not fps:
+        """The same clips at another frame rate; 0, or that of the build, changes nothing."""
+        if fps in (0, self._built_rate()):
             return self
         lengths = {
             split: records.resampled_lengths(stored, self.table(split, "fps"), fps)
@@ -168,6 +168,11 @@ def _find(root: Path) -> Path:
     infos = (path.parent for pattern in patterns for path in root.glob(pattern))
     found = sorted(p for p in infos if not p.name.startswith("incomplete."))
     if not found:
+        if (root / "config.json").is_file() and (root / "checkpoints").is_dir():
+            raise ValueError(
+                f"{root} is a training run, not a dataset; give the --data_dir that "
+                "tools.build_dataset wrote to"
+            )
         raise ValueError(
             f"{root}: no built dataset; make one with python -m tools.build_dataset "
             f"--corpus sign_poses --input DIR_OR_ZIP --data_dir {root}"

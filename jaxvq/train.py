@@ -11,10 +11,14 @@ are found).
 """
 
 import argparse
+import contextlib
+import datetime
 import importlib.util
+import itertools
 import logging
 import os
 import re
+import shlex
 import signal
 import sys
 import time
@@ -47,7 +51,7 @@ def train(config, workdir) -> dict[str, float]:
       config: ConfigDict, see configs/.
       workdir: folder for checkpoints and metrics.
     Returns:
-      The last validation metrics (name → value), {} when nothing was validated.
+      The last validation metrics (name → value), {} when nothing was validated or left to do.
     Raises:
       ValueError: one line about a config, dataset or checkpoint that does not fit.
     """
@@ -61,6 +65,9 @@ def train(config, workdir) -> dict[str, float]:
 
     workdir = Path(workdir)
     hosts, host = jax.process_count(), jax.process_index()
+    for name in ("total_steps", "log_every", "eval_every", "checkpoint_every"):
+        if config[name] < 1:
+            raise ValueError(f"{name}={config[name]}: expected 1 step or more")
     parts = jax.device_count() * config.accumulate
     if config.batch_size < 1 or config.accumulate < 1 or config.batch_size % parts:
         raise ValueError(
@@ -71,6 +78,8 @@ def train(config, workdir) -> dict[str, float]:
         raise ValueError("no dataset: give --config.data.dir DATA, made by tools.build_dataset")
     dataset = input_pipeline.open_for_training(config.data)
     checkpoint.check_same_config(workdir, config)
+    if config.model.get("transform", False):
+        log.info("fitting the linear code to %d frames", fitting.FRAMES)
     given, (config, example) = config, fitting.start(config, dataset, workdir)
     task = make_task(config, dataset.skeleton, dataset.statistics)
     optimizer, schedule = optim.make_optimizer(config.optim, config.total_steps)
@@ -88,20 +97,20 @@ def train(config, workdir) -> dict[str, float]:
     start = checkpointer.latest_step() or 0
     if start:
         checkpoint.check_same_data(workdir, start, dataset.fingerprint)
+        if start >= config.total_steps:
+            checkpointer.close()
+            there = f"already at step {start} of {config.total_steps}: nothing to do"
+            log.info("%s in %s; %s", there, workdir, _next(dataset, workdir))
+            return {}
         state = checkpointer.restore(state, start)
         log.info("continuing %s at step %d", workdir, start)
     if host == 0:
         checkpoint.write_config(workdir, given)
     state = parallel.replicate(state)
-    parameters = sum(x.size for x in jax.tree.leaves(state.params))
-    log.info(
-        "%s: %.2fM parameters, %d devices on %d hosts, %d clips to train on",
-        config.task,
-        parameters / 1e6,
-        jax.device_count(),
-        hosts,
-        len(dataset.lengths["train"]),
-    )
+    size, clips = sum(x.size for x in jax.tree.leaves(state.params)), dataset.lengths["train"]
+    counts = size / 1e6, jax.device_count(), hosts, len(clips)
+    about = "%s: %.2fM parameters, %d devices on %d hosts, %d clips to train on"
+    log.info(about, config.task, *counts)
 
     train_step = parallel.make_train_step(
         task,
@@ -123,26 +132,23 @@ def train(config, workdir) -> dict[str, float]:
         num_workers=config.data.num_workers,
         align=task.downsample,
     )
-    writer = (
-        MetricWriter(
-            workdir,
-            resume_step=start,
-            tensorboard=config.tensorboard,
-            wandb=config.wandb,
-            config=config.to_dict(),
-        )
-        if host == 0
-        else None
-    )
+    writer = None
+    if host == 0:
+        others = {"tensorboard": config.tensorboard, "wandb": config.wandb}
+        writer = MetricWriter(workdir, resume_step=start, config=config.to_dict(), **others)
 
     stop = _StopRequest()
-    clock = _Clock(start, config.total_steps)
+    clock = _Clock(config.total_steps)
+    log.info("compiling the training step")
     sums, validation = None, {}
     for step, batch in enumerate(batches, start + 1):
         state, step_sums = train_step(state, parallel.shard(batch))
         # One step may be in flight while the host adds up the one before; more would pile up.
         jax.block_until_ready(sums)
         sums = step_sums if sums is None else jax.tree.map(np.add, sums, step_sums)
+        if step == start + 1:
+            jax.block_until_ready(sums)
+            clock.begin(step)
 
         last = step == config.total_steps
         stopping = stop.requested(step)
@@ -158,13 +164,12 @@ def train(config, workdir) -> dict[str, float]:
                 )
             codes = values.get("train_code_utilization")  # models without codes have none
             log.info(
-                "step %d/%d  loss %.5f%s  %.2f steps/s  ETA %s",
+                "step %d/%d  loss %.5f%s%s",
                 step,
                 config.total_steps,
                 values["train_loss"],
                 "" if codes is None else f"  codes {codes:.1f}%",
-                values["steps_per_second"],
-                clock.eta(step),
+                clock.line(step),
             )
             if writer:
                 writer.write(step, values)
@@ -177,12 +182,9 @@ def train(config, workdir) -> dict[str, float]:
                     log.info("step %d  validation: %s", step, _line(validation))
                 if writer:
                     writer.write(step, {f"validation_{k}": v for k, v in validation.items()})
-                    writer.write_videos(
-                        step,
-                        video.write_validation_videos(
-                            task, state, dataset, config, workdir / "validation" / f"{step:08d}"
-                        ),
-                    )
+                    folder = workdir / "validation" / f"{step:08d}"
+                    videos = video.write_validation_videos(task, state, dataset, config, folder)
+                    writer.write_videos(step, videos)
         if step % config.checkpoint_every == 0 or last or stopping:
             best = {"validation_loss": validation["loss"]} if evaluated and validation else None
             checkpointer.save(state, meta, best)
@@ -192,13 +194,22 @@ def train(config, workdir) -> dict[str, float]:
     checkpointer.close()  # waits until everything is written
     if writer:
         writer.close()
+    if last:
+        log.info("done: step %d of %s; %s", step, workdir, _next(dataset, workdir))
     return validation
+
+
+def _next(dataset, workdir) -> str:
+    """What to do with a finished run."""
+    from jaxvq.hands.skeleton import HAND_ROTATIONS
+
+    tool = "sample_hands" if dataset.skeleton == HAND_ROTATIONS else "evaluate"
+    run = shlex.quote(str(workdir))
+    return f"measure it: python -m tools.{tool} --checkpoint {run} --output_dir {run}/test"
 
 
 def evaluate(eval_step, state, dataset, config, num_codes) -> dict[str, float]:
     """Metrics over the validation split with the weights to publish; {} for an empty split."""
-    import itertools
-
     import jax
     import numpy as np
 
@@ -245,32 +256,35 @@ class _StopRequest:
 
 
 class _Clock:
-    """Steps a second since the last log line, without the time spent in evaluation."""
+    """Steps a second since the last log line, without evaluation and the step that compiles."""
 
-    def __init__(self, start: int, total: int):
-        self._step, self._total, self._rate = start, total, 0.0
-        self._time = time.monotonic()
+    def __init__(self, total: int):
+        self._total, self._rate = total, 0.0
+
+    def begin(self, step: int) -> None:
+        """Counts from the end of this step on."""
+        self._step, self._time = step, time.monotonic()
 
     def rates(self, step: int) -> dict[str, float]:
+        """{} before there is a step to count."""
         now = time.monotonic()
+        if step == self._step:
+            return {}
         self._rate = (step - self._step) / max(now - self._time, 1e-9)
         self._step, self._time = step, now
         return {"steps_per_second": self._rate}
 
-    def eta(self, step: int) -> str:
-        seconds = int((self._total - step) / max(self._rate, 1e-9))
-        return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+    def line(self, step: int) -> str:
+        if not self._rate:
+            return ""
+        left = datetime.timedelta(seconds=int((self._total - step) / self._rate))
+        return f"  {self._rate:.2f} steps/s  ETA {left}"
 
+    @contextlib.contextmanager
     def paused(self):
-        import contextlib
-
-        @contextlib.contextmanager
-        def pause():
-            before = time.monotonic()
-            yield
-            self._time += time.monotonic() - before
-
-        return pause()
+        before = time.monotonic()
+        yield
+        self._time += time.monotonic() - before
 
 
 def _line(values: dict[str, float]) -> str:

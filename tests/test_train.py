@@ -15,7 +15,7 @@ import pytest
 from conftest import REPOSITORY, tiny_config
 
 from jaxvq import checkpoint
-from jaxvq.train import train
+from jaxvq.train import _Clock, train
 
 
 def lines(workdir) -> list[dict]:
@@ -86,10 +86,64 @@ def test_a_run_leaves_metrics_checkpoints_and_videos(run_dir):
     assert json.loads((run_dir / "config.json").read_text())["task"] == "pose_autoencoder"
 
 
-def test_a_finished_run_is_left_as_it_is(run_dir, data_dir):
+def test_a_finished_run_is_left_as_it_is(run_dir, data_dir, caplog):
     before = (run_dir / "metrics.jsonl").read_text()
-    train(tiny_config(data_dir), run_dir)
+    with caplog.at_level("INFO", "jaxvq"):
+        assert train(tiny_config(data_dir), run_dir) == {}
     assert (run_dir / "metrics.jsonl").read_text() == before
+    (line,) = caplog.messages
+    assert line.startswith(f"already at step 12 of 12: nothing to do in {run_dir}; measure it: ")
+
+
+def test_the_lines_of_a_run(data_dir, tmp_path, caplog):
+    """What is silent for long is announced, and the end says what comes next."""
+    workdir = tmp_path / "my run"
+    config = tiny_config(data_dir, total_steps=3, log_every=1, eval_every=3, eval_videos=0)
+    with caplog.at_level("INFO", "jaxvq"):
+        train(config, workdir)
+    text = caplog.messages
+    assert "devices on 1 hosts" in text[0] and text[1] == "compiling the training step"
+    assert not any("linear code" in line for line in text)  # this model has none
+    # The step that compiles counts neither in the speed nor in the time that is left.
+    assert text[2].startswith("step 1/3") and "steps/s" not in text[2]
+    assert "steps/s  ETA 0:00:" in text[3]
+    speeds = [line.get("steps_per_second") for line in lines(workdir) if "train_loss" in line]
+    assert speeds[0] is None and min(speeds[1:]) > 0
+    assert text[-1] == (
+        f"done: step 3 of {workdir}; measure it: python -m tools.evaluate "
+        f"--checkpoint '{workdir}' --output_dir '{workdir}'/test"
+    )
+
+
+def test_fitting_a_linear_code_is_announced(data_dir, tmp_path, caplog, monkeypatch):
+    from configs.fsq_pose import get_config
+    from jaxvq import fitting
+
+    def stop(*_):
+        raise ValueError("far enough")
+
+    monkeypatch.setattr(fitting, "start", stop)
+    config = get_config("small")
+    config.data.dir = str(data_dir)
+    with caplog.at_level("INFO", "jaxvq"), pytest.raises(ValueError, match="far enough"):
+        train(config, tmp_path)
+    assert caplog.messages == ["fitting the linear code to 20000 frames"]
+
+
+def test_the_speed_is_that_of_the_steps_after_the_first(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("jaxvq.train.time.monotonic", lambda: now[0])
+    clock = _Clock(3611)
+    now[0] += 50  # compiles
+    clock.begin(1)
+    assert clock.rates(1) == {} and clock.line(1) == ""
+    now[0] += 5
+    assert clock.rates(11) == {"steps_per_second": 2}
+    assert clock.line(11) == "  2.00 steps/s  ETA 0:30:00"
+    with clock.paused():
+        now[0] += 1000
+    now[0] += 10
+    assert clock.rates(21) == {"steps_per_second": 1}
 
 
 def test_killed_and_continued_equals_uninterrupted_bit_for_bit(data_dir, tmp_path):
@@ -185,14 +239,27 @@ def test_bfloat16_trains_and_the_model_knows_its_frame_rate(data_dir, tmp_path):
     "fields, message",
     [
         (dict(batch_size=6), "batch_size=6 does not divide over 4 devices"),
+        (dict(total_steps=0), "total_steps=0: expected 1 step or more"),
+        (dict(log_every=0), "log_every=0: expected 1 step or more"),
         (dict(task="nope"), "choose from .*pose_autoencoder"),
         (dict(dtype="float12"), "float32, bfloat16"),
     ],
 )
 def test_values_that_do_not_fit_are_one_line(data_dir, tmp_path, fields, message):
     with pytest.raises(ValueError, match=message) as error:
-        train(tiny_config(data_dir, **fields), tmp_path)
-    assert "\n" not in str(error.value)
+        train(tiny_config(data_dir, **fields), tmp_path / "run")
+    assert "\n" not in str(error.value) and not (tmp_path / "run").exists()
+
+
+def test_a_run_and_a_dataset_are_told_apart(run_dir, data_dir, tmp_path):
+    with pytest.raises(ValueError, match=f"{run_dir} is a training run, not a dataset; give "):
+        train(tiny_config(run_dir), tmp_path / "run")
+    built = next(path.parent for path in data_dir.rglob("dataset_info.json"))
+    for folder in (data_dir, built):
+        with pytest.raises(ValueError, match=f"{folder} is a dataset, not a model; give "):
+            checkpoint.load_model(folder)
+    with pytest.raises(ValueError, match="no checkpoint in "):
+        checkpoint.load_model(tmp_path)
 
 
 def test_a_workdir_of_another_config_is_refused(run_dir, data_dir):
