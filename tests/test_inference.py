@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -299,3 +300,76 @@ def test_sign_vq_codes_through_the_command(shared, tmp_path):
             assert len(a) == len(b)
             equal, total = equal + sum(x == y for x, y in zip(a, b, strict=True)), total + len(a)
         assert equal >= 0.995 * total, f"{name}: {equal} of {total} codes are equal"
+
+
+def test_reconstruct_poses_wants_one_file_and_says_what_it_filled_in(
+    run_dir, corpus, tokenizer, tmp_path, capsys
+):
+    model = ["--model", str(run_dir), "--output", str(tmp_path / "y.pose")]
+    with pytest.raises(ValueError, match=f"--input {corpus} is a folder; give one .pose file"):
+        reconstruct_poses.main([*model, "--input", str(corpus)])
+    path = sorted(corpus.glob("*.pose"))[2]
+    reconstruct_poses.main([*model, "--input", str(path)])
+    assert "filled in" not in capsys.readouterr().out
+    reconstruct_poses.main([*model, "--input", str(path), "--only-masked"])
+    mask = preprocess.select_points(read_pose(path), tokenizer.model.skeleton).mask
+    assert mask.any()
+    expected = f"filled in {mask.sum()} of {mask.size} points ({100 * mask.mean():.1f} %)"
+    assert expected in capsys.readouterr().out
+
+
+def test_poses_to_codes_makes_the_folder_of_its_output(run_dir, corpus, tmp_path, capsys):
+    clip = sorted(corpus.glob("*.pose"))[2]
+    arguments = ["--model", str(run_dir), "--data", str(clip), "--output"]
+    output = tmp_path / "new" / "folder" / "codes.csv"
+    poses_to_codes.main([*arguments, str(output)])
+    assert list(output.parent.iterdir()) == [output]
+    assert capsys.readouterr().out == f"{output}: 1 clips\n"
+    whole = output.read_text()
+    output.write_text("of yesterday")
+    poses_to_codes.main([*arguments, str(output)])  # replaces
+    assert output.read_text() == whole
+    for name in ("codes.txt", "codes"):
+        with pytest.raises(ValueError, match=f"{name}: expected a name that ends in .csv or .jvq"):
+            poses_to_codes.main([*arguments, str(tmp_path / "other" / name)])
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_compact_file_is_reported_with_its_size(run_dir, corpus, tmp_path, capsys):
+    from jaxvq import code_tables
+    from tools import fit_code_tables
+
+    model = tmp_path / "run"
+    model.symlink_to(run_dir)
+    fit_code_tables.main(["--checkpoint", str(model)])
+    clip = sorted(corpus.glob("*.pose"))[2]
+    output = tmp_path / "new" / "codes.jvq"
+    capsys.readouterr()
+    try:
+        poses_to_codes.main(["--model", str(model), "--data", str(clip), "--output", str(output)])
+    finally:
+        code_tables.path_for(inference.load(model).model).unlink()  # the run is for all tests
+    size, frames = output.stat().st_size, len(read_pose(clip).data)
+    bits = 8 * size / frames
+    expected = f"{output}: 1 clips, {frames} frames, {size} bytes, {bits:.2f} bits a frame\n"
+    assert capsys.readouterr().out == expected
+
+
+def test_a_csv_that_fails_to_close_leaves_nothing(tmp_path):
+    path = tmp_path / "codes.csv"
+    path.write_text("before")
+    tokens = inference.Tokens(np.zeros((2, 1, 1), np.int32), 25.0, 2)
+
+    class Full:
+        """A file on a full disk: what is buffered cannot be written when it is closed."""
+
+        def close(self):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"), poses_to_codes._CsvWriter(path) as file:
+        file.write("a", tokens)
+        (temporary,) = set(tmp_path.iterdir()) - {path}
+        assert str(os.getpid()) in temporary.name
+        file._file.close()
+        file._file = Full()
+    assert list(tmp_path.iterdir()) == [path] and path.read_text() == "before"

@@ -3,10 +3,11 @@
     poses_to_codes --model RUN --data DIR|ZIP|FILE --output codes.csv
     poses_to_codes --model RUN --data DIR|ZIP|FILE --output codes.jvq
 
-In a CSV the codes of a clip are integers separated by spaces, frame by frame; with several
-codebooks each frame has one integer a codebook. A `.jvq` holds the same in the fewest bytes; it
-needs the tables that tools.fit_code_tables writes beside the model. A file that cannot be read is
-reported and left out.
+In a CSV the codes of a clip are integers separated by spaces, step by step, in a step stream by
+stream, and in a stream codebook by codebook; a step is as many frames as the model takes together.
+A `.jvq` holds the same in the fewest bytes; it needs the tables that tools.fit_code_tables writes
+beside the model. A file that cannot be read is reported and left out. An --output that exists is
+replaced when the new one is complete.
 """
 
 import argparse
@@ -26,7 +27,7 @@ def main(argv=None) -> int:
     )
     parser.add_argument("--model", required=True, help="a run or model folder")
     parser.add_argument("--data", required=True, help="folder, zip or one file of .pose")
-    parser.add_argument("--output", required=True, help="the .csv or .jvq to write")
+    parser.add_argument("--output", required=True, help="the .csv or .jvq to write or replace")
     args = parser.parse_args(argv)
 
     from tqdm import tqdm
@@ -36,8 +37,12 @@ def main(argv=None) -> int:
 
     files = list_poses(args.data, suffixes=(".pose",))
     tokenizer = inference.load(args.model)
-    output, written = Path(args.output), 0
-    compact = output.suffix.lower() == token_file.SUFFIX
+    output, written, frames = Path(args.output), 0, 0
+    suffix = output.suffix.lower()
+    if suffix not in (".csv", token_file.SUFFIX):
+        raise ValueError(f"--output {output}: expected a name that ends in .csv or .jvq")
+    compact = suffix == token_file.SUFFIX
+    output.parent.mkdir(parents=True, exist_ok=True)
     open_file = token_file.Writer(output, tokenizer.code_tables) if compact else _CsvWriter(output)
     with open_file as file:
         for names, clips in _groups(tqdm(files, unit="clip"), tokenizer):
@@ -45,19 +50,26 @@ def main(argv=None) -> int:
                 names, clips, tokenizer.encode_clips(clips), strict=True
             ):
                 file.write(name, inference.Tokens(indices, clip.fps, len(clip.data)))
+                frames += len(clip.data)
             written += len(names)
         if not written:
             raise ValueError(f"none of the {len(files)} files of {args.data} could be encoded")
     left_out = f", {len(files) - written} left out" if written < len(files) else ""
-    print(f"{output}: {written} clips{left_out}")
+    print(f"{output}: {written} clips{left_out}" + _size(output, frames) * compact)
     return 0
+
+
+def _size(path: Path, frames: int) -> str:
+    size = path.stat().st_size
+    return f", {frames} frames, {size} bytes, {8 * size / max(frames, 1):.2f} bits a frame"
 
 
 class _CsvWriter:
     """As token_file.Writer, for a CSV."""
 
     def __init__(self, path: Path):
-        self._path, self._temporary = path, Path(f"{path}.tmp")
+        # Two programs that write the same file do not mix their lines.
+        self._path, self._temporary = path, Path(f"{path}.{os.getpid()}.tmp")
 
     def __enter__(self) -> "_CsvWriter":
         self._file = self._temporary.open("w", newline="", encoding="utf-8")
@@ -70,10 +82,11 @@ class _CsvWriter:
         self._rows.writerow([name, tokens.fps, tokens.length, codes])
 
     def __exit__(self, kind, error, traceback) -> None:
-        self._file.close()
-        if kind is None:
-            os.replace(self._temporary, self._path)
-        else:
+        try:
+            self._file.close()  # writes what is left, which fails on a full disk
+            if kind is None:
+                os.replace(self._temporary, self._path)
+        finally:
             self._temporary.unlink(missing_ok=True)
 
 

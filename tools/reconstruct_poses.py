@@ -22,10 +22,13 @@ def main(argv=None) -> int:
     parser.add_argument("--output", required=True, help="the .pose file to write")
     parser.add_argument("--only-masked", action="store_true", help="change missing points only")
     args = parser.parse_args(argv)
+    if Path(args.input).is_dir():
+        raise ValueError(f"--input {args.input} is a folder; give one .pose file")
     if not Path(args.input).is_file():
         raise ValueError(f"--input {args.input}: no such file")
 
     from jaxvq import inference
+    from jaxvq.pose import preprocess
     from jaxvq.pose.reader import read_pose
     from jaxvq.pose.writer import write_pose
 
@@ -35,6 +38,12 @@ def main(argv=None) -> int:
     Path(args.output).parent.mkdir(parents=True, exist_ok=True)
     write_pose(args.output, result)
     print(f"{args.output}: {len(result.data)} frames of {result.skeleton.num_points} points")
+    if args.only_masked:
+        missing = preprocess.select_points(pose, result.skeleton).mask
+        print(
+            f"filled in {missing.sum()} of {missing.size} points ({100 * missing.mean():.1f} %), "
+            "over all frames"
+        )
     return 0
 
 
