@@ -373,3 +373,14 @@ def test_a_csv_that_fails_to_close_leaves_nothing(tmp_path):
         file._file.close()
         file._file = Full()
     assert list(tmp_path.iterdir()) == [path] and path.read_text() == "before"
+
+
+def test_the_page_of_an_evaluation_explains_every_number_and_links_the_animations(
+    run_dir, tmp_path
+):
+    evaluate.main(["--checkpoint", str(run_dir), "--output_dir", str(tmp_path), "--visualize",
+                   "--num_videos", "1"])  # fmt: skip
+    text = (tmp_path / "index.html").read_text()
+    assert "<td>mpjpe/body</td>" in text and "<td></td>" not in text
+    assert 'href="animation_test_0.html"' in text
+    assert (tmp_path / "animation_test_0.html").is_file()

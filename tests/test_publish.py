@@ -107,6 +107,9 @@ def test_a_model_brings_what_it_needs_and_nothing_of_its_machine(model, run_dir)
     assert validation["split"] == "validation" and validation["step"] == 12
     assert f"| {validation['mpjpe']:.4g} |" in card and "For tests only." in card
     assert "1000" in card  # the size of the codebook
+    assert "| mpjpe | mean distance of a point, in shoulder widths |" in card
+    assert "| loss | the error that training lowers; " in card
+    assert "|  |" not in card  # no measure without a meaning
 
 
 def test_a_model_runs_without_our_code(model, run_dir, corpus):
@@ -130,7 +133,7 @@ def test_metrics_of_the_evaluation(run_dir, terms, tmp_path):
     publish = ["--checkpoint", str(run_dir), "--license", str(terms), "--metrics", str(metrics)]
     publish_model.main([*publish, "--output", str(tmp_path / "out")])
     card = (tmp_path / "out/README.md").read_text()
-    assert "| mpjpe/hands | hands, relative to their wrist | 0.25 |" in card
+    assert "| mpjpe/hands | hands, relative to their wrist, in shoulder widths | 0.25 |" in card
     assert "/there" not in (tmp_path / "out/metrics.json").read_text()
     metrics.write_text(json.dumps({"step": 6, "split": "test"}))
     with pytest.raises(ValueError, match="measured step 6, but the model is that of step 12"):

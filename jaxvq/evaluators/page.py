@@ -3,6 +3,7 @@
 import base64
 import html
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 STYLE = """
@@ -15,33 +16,71 @@ figure { margin: 1.5rem 0; } img { max-width: 100%; border: 1px solid #ddd; }
 code { background: #f4f4f4; padding: .1rem .3rem; }
 """
 
+LOSS_TERM = "a term of the loss, as the config weights it"
 MEANING = {
+    "loss": "the error that training lowers; comparable within one config only",
+    "mpjpe": "mean distance of a point, in shoulder widths",
     "mpjpe/all": "mean distance of a point, in shoulder widths",
-    "mpjpe/hands": "hands, relative to their wrist",
-    "mpjpe_layers/1": "with the first layer of the tokens only",
-    "mse": "mean square of a coordinate's error, in shoulder widths",
+    "mpjpe/hands": "hands, relative to their wrist, in shoulder widths",
+    "mse": "mean square of a coordinate's error, in shoulder widths²",
     "mae": "mean size of a coordinate's error, in shoulder widths",
-    "rmse": "root of mse",
-    "mse_standardized": "mean square of a coordinate's error, in standard deviations",
+    "rmse": "root of mse, in shoulder widths",
+    "mse_standardized": "mean square of a coordinate's error, in standard deviations²",
     "compression": "bits of float32 coordinates over bits of tokens",
-    "mpjpe_mean_pose/all": "the same if every frame were the mean pose",
-    "pck/0.05": "share of points closer than 0.05 shoulder widths",
     "velocity_error": "mean distance of the points' velocities, in shoulder widths per frame",
     "acceleration_error": "of their accelerations, in shoulder widths per frame²",
-    "entropy_per_frame": "order-0 entropy of these tokens, in bits",
+    "bits_per_frame": "log2 of the codebooks' sizes, in bits a frame",
+    "bits_per_second": "the same at the clips' own frame rates",
+    "entropy_per_frame": "order-0 entropy of these tokens, in bits a frame",
     "code_utilization": "percent of the codes in use",
     "perplexity": "effective number of codes",
+    "clips": "clips measured",
+    "frames": "frames of these",
+    "reconstruction": LOSS_TERM,
+    "quantization": LOSS_TERM,
+    "velocity": LOSS_TERM,
+    "acceleration": LOSS_TERM,
+    "bone": LOSS_TERM,
+    "perceptual": LOSS_TERM,
 }
+
+
+def meaning(key: str, codebooks: Sequence[str] = ()) -> str:
+    """What a metric says and its unit, in a few words; "" for one that is not known.
+
+    codebooks: names of the codebooks that "perplexity/1" … number, see
+    reconstruction.codebook_names.
+    """
+    family, _, last = key.rpartition("/")
+    if key in MEANING:
+        return MEANING[key]
+    if family in ("code_utilization", "perplexity") and last.isdigit():
+        number = int(last)
+        name = codebooks[number - 1] if number <= len(codebooks) else f"codebook {number}"
+        return f"{name}: {MEANING[family]}"
+    if family == "mpjpe_layers":
+        return f"mpjpe/all from the first {last} layer(s) of the tokens, in shoulder widths"
+    known = {
+        "mpjpe": f"points of the {last}, in shoulder widths",
+        "mpjpe_mean_pose": f"mpjpe/{last} if every frame were the mean pose, in shoulder widths",
+        "pck": f"share (0 to 1) of points closer than {last} shoulder widths",
+    }
+    return known.get(family, "")
 
 
 KINDS = {".gif": "image/gif", ".png": "image/png", ".svg": "image/svg+xml"}
 
 
-def write_report(path, *, metrics: dict[str, float], about: dict) -> None:
-    """The numbers as Markdown, under what they are about (checkpoint, step, data_dir, split)."""
+def write_report(
+    path, *, metrics: dict[str, float], about: dict, codebooks: Sequence[str] = ()
+) -> None:
+    """The numbers as Markdown, under what they are about (checkpoint, step, data_dir, split).
+
+    codebooks: as `meaning` takes them.
+    """
     lines = [f"# {about['split']} of {about['data_dir']}", ""]
     lines += [f"{about['checkpoint']}, step {about['step']}", "", "| | | |", "|---|---|---:|"]
-    lines += [f"| {key} | {MEANING.get(key, '')} | {v:.5g} |" for key, v in metrics.items()]
+    lines += [f"| {key} | {meaning(key, codebooks)} | {v:.5g} |" for key, v in metrics.items()]
     temporary = Path(f"{path}.tmp")
     temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
     os.replace(temporary, path)
@@ -55,10 +94,15 @@ def write_page(
     videos: list[Path],
     captions: list[str],
     pictures: list[Path] = (),
+    codebooks: Sequence[str] = (),
 ) -> None:
-    """Writes the page; GIFs and pictures are embedded, so it can be sent as one file."""
+    """Writes the page; GIFs and pictures are embedded, so it can be sent as one file.
+
+    A picture `sequence_X.png` has a link to the `animation_X.html` that lies beside it. codebooks:
+    as `meaning` takes them.
+    """
     rows = "\n".join(
-        f"<tr><td>{html.escape(key)}</td><td>{html.escape(MEANING.get(key, ''))}</td>"
+        f"<tr><td>{html.escape(key)}</td><td>{html.escape(meaning(key, codebooks))}</td>"
         f"<td>{value:.4g}</td></tr>"
         for key, value in metrics.items()
     )
@@ -70,7 +114,8 @@ def write_page(
     )
     figures += "".join(
         f'\n<figure><img alt="{p.stem}" src="data:{KINDS[p.suffix]};base64,'
-        f'{base64.b64encode(p.read_bytes()).decode()}"><figcaption>{p.stem}</figcaption></figure>'
+        f'{base64.b64encode(p.read_bytes()).decode()}"><figcaption>{p.stem}{_player(p)}</figcaption>'
+        "</figure>"
         for p in pictures
     )
     page = f"""<!DOCTYPE html>
@@ -85,3 +130,11 @@ def write_page(
     temporary = Path(f"{path}.tmp")
     temporary.write_text(page, encoding="utf-8")
     os.replace(temporary, path)
+
+
+def _player(picture: Path) -> str:
+    """A link to the page that plays what a picture shows, "" where there is none."""
+    name = picture.stem.replace("sequence_", "animation_", 1) + ".html"
+    if name.startswith("animation_") and picture.with_name(name).is_file():
+        return f' <a href="{html.escape(name)}">play and turn it</a>'
+    return ""

@@ -2,6 +2,7 @@
 
 import html
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,10 +52,13 @@ def write_point_errors(
     _write_svg(path, SIZE, SIZE + 26, lines)
 
 
-def write_code_usage(path, counts: np.ndarray, sizes: tuple[int, ...]) -> None:
+def write_code_usage(
+    path, counts: np.ndarray, sizes: tuple[int, ...], codebooks: Sequence[str] = ()
+) -> None:
     """How often each code was used, the most frequent first, a line a codebook, as SVG.
 
-    counts: int (books, k); both axes are logarithmic, so an even use is a flat line.
+    counts: int (books, k); both axes are logarithmic, so an even use is a flat line. codebooks:
+    their names, see reconstruction.codebook_names.
     """
     width, height, left, bottom = SIZE, 280, 60, 30
     highest = max(float(counts.max()), 2.0)
@@ -68,11 +72,12 @@ def write_code_usage(path, counts: np.ndarray, sizes: tuple[int, ...]) -> None:
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
         color = _color(book / max(len(sizes) - 1, 1))
         share = 100 * len(used) / size
+        name = html.escape(codebooks[book]) if codebooks else f"codebook {book + 1}"
         lines.append(
             f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="2">'
-            f"<title>codebook {book + 1}: {share:.1f} % of {size} codes used</title></polyline>"
+            f"<title>{name}: {share:.1f} % of {size} codes used</title></polyline>"
             f'<text x="{left + 10}" y="{height - bottom - 12 * (len(sizes) - book)}" '
-            f'font-size="11" fill="{color}">codebook {book + 1}: {share:.1f} % used</text>'
+            f'font-size="11" fill="{color}">{name}: {share:.1f} % used</text>'
         )
     lines += [
         f'<path d="M{left} 10V{height - bottom}H{width - 10}" fill="none" stroke="#888"/>',

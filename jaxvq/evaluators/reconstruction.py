@@ -15,6 +15,7 @@ import numpy as np
 from jaxvq import metrics
 from jaxvq.inference import PoseTokenizer
 from jaxvq.pose.reader import Pose
+from jaxvq.pose.skeleton import Skeleton
 
 PCK_THRESHOLDS = (0.02, 0.05, 0.1)  # shoulder widths
 
@@ -22,11 +23,12 @@ PCK_THRESHOLDS = (0.02, 0.05, 0.1)  # shoulder widths
 class Evaluation(NamedTuple):
     """values: name -> number, see `evaluate`. point_errors: float (v,), mean distance of each point
     in shoulder widths, NaN where it was never seen. code_counts: int (s·q, k), how often each code
-    was used."""
+    was used. codebooks: `codebook_names`."""
 
     values: dict[str, float]
     point_errors: np.ndarray
     code_counts: np.ndarray
+    codebooks: tuple[str, ...] = ()
 
 
 def evaluate(tokenizer: PoseTokenizer, clips: Iterator[Pose]) -> Evaluation:
@@ -66,11 +68,11 @@ def evaluate(tokenizer: PoseTokenizer, clips: Iterator[Pose]) -> Evaluation:
         sums = part if sums is None else jax.tree.map(np.add, sums, part)
     if sums is None:
         raise ValueError("the split holds no clips")
-    values = distortion_values(sums)
+    values, skeleton = distortion_values(sums), tokenizer.model.skeleton
     for part, pair in sums["mpjpe_mean_pose"].items():
         values[f"mpjpe_mean_pose/{part}"] = metrics.mean(pair)
     values |= {f"mpjpe_layers/{n}": metrics.mean(p) for n, p in enumerate(sums["layers"], 1)}
-    counts, sizes = sums["code_counts"], tokenizer.task.num_codes
+    task, counts, sizes = tokenizer.task, sums["code_counts"], tokenizer.task.num_codes
     values["code_utilization"] = metrics.utilization(counts, sizes)
     values["perplexity"] = metrics.perplexity(counts)
     if len(sizes) > 1:
@@ -79,12 +81,30 @@ def evaluate(tokenizer: PoseTokenizer, clips: Iterator[Pose]) -> Evaluation:
             values[f"perplexity/{n + 1}"] = metrics.perplexity(counts[n : n + 1])
     values["bits_per_frame"] = tokenizer.bits_per_frame
     values["bits_per_second"] = tokenizer.bits_per_frame * frames / seconds
-    values["entropy_per_frame"] = float(metrics.entropy(counts).sum()) / tokenizer.task.downsample
-    skeleton = tokenizer.model.skeleton
+    values["entropy_per_frame"] = float(metrics.entropy(counts).sum()) / task.downsample
     values["compression"] = skeleton.num_points * skeleton.num_dims * 32 / tokenizer.bits_per_frame
     total, seen = sums["points"]
     errors = np.where(seen > 0, total / np.maximum(seen, 1), np.nan)
-    return Evaluation(values | {"clips": count, "frames": frames}, errors, counts)
+    values |= {"clips": count, "frames": frames}
+    return Evaluation(values, errors, counts, codebook_names(task, skeleton))
+
+
+def codebook_names(task, skeleton: Skeleton) -> tuple[str, ...]:
+    """What to call each codebook of `task.num_codes`: "face 2/4" is the second of four that code
+    the face; "codebook 2/4" where a task does not tell parts of the body apart."""
+    count = task.token_shape[1]
+    streams = ["codebook"]
+    if hasattr(task, "groups"):
+        members = [set(member.points.tolist()) for g in task.groups for member in g.members]
+        streams = [
+            "+".join(name for name, part in skeleton.parts.items() if points.issuperset(part))
+            for points in members
+        ]
+    return tuple(
+        f"{stream} {book}/{count}".replace("_", " ")
+        for stream in streams
+        for book in range(1, count + 1)
+    )
 
 
 def make_step(tokenizer: PoseTokenizer) -> Callable:

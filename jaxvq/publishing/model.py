@@ -8,7 +8,8 @@ import jax
 import numpy as np
 
 from jaxvq import checkpoint, code_tables, inference, published
-from jaxvq.evaluators.page import MEANING
+from jaxvq.evaluators import reconstruction
+from jaxvq.evaluators.page import meaning
 from jaxvq.pose.statistics import save_statistics
 from jaxvq.pose.writer import write_header
 from jaxvq.publishing import cards, folder
@@ -116,8 +117,9 @@ def read_metrics(run: str, path: Path | None, step: int) -> dict:
 def card(tokenizer, measured: dict, name: str, version: str, license_text: str) -> str:
     """README.md of a model, with the front matter that hubs read."""
     config, skeleton = tokenizer.model.config, tokenizer.model.skeleton
+    names = reconstruction.codebook_names(tokenizer.task, skeleton)
     rows = [
-        f"| {key} | {MEANING.get(key, '')} | {value:.4g} |"
+        f"| {key} | {meaning(key, names)} | {value:.4g} |"
         for key, value in measured.items()
         if key not in ("split", "step") and isinstance(value, int | float)
     ]
