@@ -73,6 +73,10 @@ class CodeTables:
         digits = np.where(known, symbols, self.rest)
         return join_digits(digits, self.digits).reshape(steps, *self.token_shape)
 
+    def check(self, indices: np.ndarray) -> None:
+        """The errors of `encode`, and nothing else."""
+        self._prepare(indices)
+
     def cost(self, indices: np.ndarray) -> float:
         """Bits by the tables of indices int (t', s, q)."""
         resting, symbols = self._prepare(indices)
@@ -246,12 +250,16 @@ def load(model: checkpoint.Model) -> CodeTables:
       ValueError: there are none, they are damaged, or of another checkpoint; names the command.
     """
     path = path_for(model)
-    command = f"python -m tools.fit_code_tables --checkpoint {path.parent} --data_dir DATA"
+    newest = checkpoint.find_checkpoint(path.parent) == Path(model.path).resolve()
+    which = path.parent if newest else model.path
+    command = f"python -m tools.fit_code_tables --checkpoint {which} --data_dir DATA"
     if not path.is_file():
         raise ValueError(f"{path.parent} has no {FILE}, which compact token files need; {command}")
     tables = read(path)
     if tables.fingerprint != fingerprint(model):
-        raise ValueError(f"{path} belongs to another checkpoint than step {model.step}; {command}")
+        raise ValueError(
+            f"{path} belongs to another checkpoint than step {model.step}; {command} replaces it"
+        )
     return tables
 
 

@@ -1,6 +1,7 @@
 """What a config leaves to the data: how many levels of FSQ each feature of a linear code gets."""
 
 import itertools
+import math
 
 import jax
 import numpy as np
@@ -66,7 +67,8 @@ def fit(config, skeleton, statistics, batch):
     Args:
       batch: thousands of frames of training, as a task's `init` takes them.
     Raises:
-      ValueError: too few bits for `quantizer.num_codebooks` codebooks a stream.
+      ValueError: too few or too many bits for `quantizer.num_codebooks` codebooks a stream, or a
+        part of the body that no frame shows.
     """
     bits = config.quantizer.get("bits_per_frame", 0.0)
     if not bits:
@@ -74,12 +76,17 @@ def fit(config, skeleton, statistics, batch):
     names = config.model.get("parts", "")
     groups = streams.split(names, skeleton, statistics) if names else None
     patch, kinds = config.model.patch, []
-    for part, scale, members in _parts(batch, groups, statistics):
+    for name, part, scale, members in _parts(batch, groups, statistics):
         poses, seen = jax.jit(transform.seen_patches, static_argnums=1)(part, patch)
         v, c = scale.shape
         fitted = jax.jit(transform.coefficients, static_argnums=2)
         values = np.asarray(fitted(poses, scale, min(COMPONENTS, v * c)).values)
         seen = np.asarray(seen)
+        if not seen.any():
+            raise ValueError(
+                f"no frame of training shows {name}, so there is nothing to fit model.transform "
+                "to: choose model.parts that join it with others, or other data"
+            )
         # Square error is summed over p·v points, distance is wanted a frame: sqrt(p·v) / p.
         weight = seen.mean() * np.sqrt(v / patch)
         kinds.append((values[seen], float(weight), members))
@@ -89,6 +96,11 @@ def fit(config, skeleton, statistics, batch):
         raise ValueError(
             f"quantizer.bits_per_frame={bits} is too little for {config.quantizer.num_codebooks} "
             "codebooks a stream: lower quantizer.num_codebooks"
+        )
+    if max(math.prod(book) for part in books for book in part) >= 2**31:
+        raise ValueError(
+            f"quantizer.bits_per_frame={bits} is too much for {config.quantizer.num_codebooks} "
+            "codebooks a stream, whose codes int32 has to number: raise quantizer.num_codebooks"
         )
     return _with_levels(config, books if names else books[0])
 
@@ -100,9 +112,9 @@ def _with_levels(config, levels):
 
 
 def _parts(batch, groups, statistics):
-    """(batch of its points, their scale, streams that share it) for each group."""
+    """(name, batch of its points, their scale, streams that share it) for each group."""
     if groups is None:
-        yield batch, statistics.scale, 1
+        yield "a pose", batch, statistics.scale, 1
     else:
         for group in groups:
-            yield group.take(batch), group.statistics.scale, len(group.members)
+            yield group.name, group.take(batch), group.statistics.scale, len(group.members)

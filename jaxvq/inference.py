@@ -45,7 +45,7 @@ class Tokens:
     length: int
 
     def flat(self) -> list[int]:
-        """The integers frame by frame, as they stand in a CSV."""
+        """The integers step by step, and in a step stream by stream, as they stand in a CSV."""
         return self.indices.reshape(-1).tolist()
 
 
@@ -118,27 +118,39 @@ class PoseTokenizer:
         return tokens[0] if isinstance(poses, Pose) else tokens
 
     def decode(self, tokens: Tokens | Sequence[Tokens]):
-        """Poses with every point seen, on sign-vq's canvas of 500 x 500, at the tokens' fps."""
+        """Poses on sign-vq's canvas of 500 x 500, at the tokens' fps.
+
+        Every point is seen, but for hands and faces that the tokens say are not there; only models
+        with a linear code (model.transform) tell.
+        """
         several = [tokens] if isinstance(tokens, Tokens) else list(tokens)
-        poses = [
-            pose_for_canvas(preprocess.unshift_hands(self.unstandardize(data, item.fps)))
-            for data, item in zip(self.decode_tokens(several), several, strict=True)
-        ]
+        poses = []
+        for data, item in zip(self.decode_tokens(several), several, strict=True):
+            pose = self._without_absent(self.unstandardize(data, item.fps), item.indices)
+            poses.append(pose_for_canvas(preprocess.unshift_hands(pose)))
         return poses[0] if isinstance(tokens, Tokens) else poses
 
     def reconstruct(self, poses: Pose | Sequence[Pose], *, only_masked: bool = False):
         """What is left of poses after encoding and decoding, in the place and size they had.
 
-        With only_masked the points that were seen keep their very bits, and the missing ones are
-        filled in; a missing hand is put onto the wrist that was seen.
+        What is not there stays so, as in `decode`. With only_masked the points that were seen keep
+        their very bits, and the missing ones are filled in, by the mean where nothing is known; a
+        missing hand is put onto the wrist that was seen.
         """
-        several = _listed(poses)
-        clips, placements = zip(*(self.standardize(pose) for pose in several), strict=True)
-        results = []
-        for data, clip, place, pose in zip(
-            self.reconstruct_clips(clips), clips, placements, several, strict=True
+        several, results = _listed(poses), []
+        clips, placements = [], []
+        for pose in several:
+            clip, placement = self.standardize(pose)
+            clips.append(clip)
+            placements.append(placement)
+        codes = [None] * len(clips) if only_masked else self.encode_clips(clips)
+        for data, indices, clip, place, pose in zip(
+            self.reconstruct_clips(clips), codes, clips, placements, several, strict=True
         ):
-            normalised = _at_rate_of(pose, self.unstandardize(data, clip.fps))
+            whole = self.unstandardize(data, clip.fps)
+            if not only_masked:
+                whole = self._without_absent(whole, indices)
+            normalised = _at_rate_of(pose, whole)
             if only_masked:
                 normalised = self._keep_seen(normalised, pose)
             result = preprocess.restore(normalised, place).replace(canvas=pose.canvas)
@@ -146,6 +158,12 @@ class PoseTokenizer:
                 result = _copy_seen(preprocess.select_points(pose, self.model.skeleton), result)
             results.append(result)
         return results[0] if isinstance(poses, Pose) else results
+
+    def _without_absent(self, pose: Pose, indices: np.ndarray) -> Pose:
+        """The pose with confidence 0 where its tokens say that nothing is there."""
+        absent = np.repeat(self.task.absent(indices), self.task.downsample, axis=0)
+        absent = absent[: len(pose.data)]
+        return pose.replace(confidence=np.where(absent, np.float32(0), pose.confidence))
 
     def _keep_seen(self, normalised: Pose, pose: Pose) -> Pose:
         seen, _ = preprocess.preprocess(pose, self.model.skeleton)

@@ -7,9 +7,10 @@
     live.finish()                            # what the last, incomplete step gives
 
 The tokens are those that `encode` gives for the whole, where the placement is the same (but for the
-rare feature half way between two levels, which the last bit of a sum decides), and memory does not
-grow. A causal model (model.causal) gives a step as soon as its frames are in: it is late
-by downsample - 1 frames. One that looks ahead waits for `task.context` frames more.
+rare feature half way between two levels, which the last bit of a sum decides). Memory does not grow
+once both shoulders were seen; frames before that are held. A causal model (model.causal) gives a
+step as soon as its frames are in: it is late by downsample - 1 frames. One that looks ahead waits
+for `task.encoder_context` frames more, and computes as many at once, see `LiveEncoder.latency`.
 """
 
 import numpy as np
@@ -25,10 +26,11 @@ class LiveEncoder:
     Args:
       tokenizer: a model that attends to a window (model.window), or to nothing else at all.
       placement: where the signer is, from `preprocess.find_placement`; without it, that of the
-        first frames that show both shoulders, for all that follow. (A clip as a whole is placed by
-        the mean over all of its frames, which nobody knows before its end.)
+        first frame that shows both shoulders, for all that follow. A clip as a whole is placed by
+        the mean over all of its frames, which nobody knows before its end; where the signer moves
+        or turns, other tokens come of that, so give a placement where one is known.
     Raises:
-      ValueError: a model that has to see the whole clip.
+      ValueError: a model that has to see the whole clip, or counts frames from its start.
     """
 
     def __init__(self, tokenizer: PoseTokenizer, placement: preprocess.Placement | None = None):
@@ -36,10 +38,11 @@ class LiveEncoder:
         if model.get("num_layers", 0) and not tokenizer.task.context:
             raise ValueError(
                 "this model attends to whole clips and cannot encode them in pieces: train one "
-                "with model.window above 0, and model.causal for no delay"
+                "with model.window above 0, model.position not sinusoidal, and model.causal for no "
+                "delay"
             )
-        self._tokenizer, self._placement = tokenizer, placement
-        self._step, self._context = tokenizer.task.downsample, tokenizer.task.context
+        self._tokenizer, self._placement, self._ended = tokenizer, placement, False
+        self._step, self._context = tokenizer.task.downsample, tokenizer.task.encoder_context
         self._ahead = 0 if model.get("causal", False) else self._context
         # Frames in one computation: one step where it must come at once, more where it may not.
         self._block = self._step if not self._ahead else max(self._context, self._step)
@@ -60,8 +63,11 @@ class LiveEncoder:
         """Adds frames; returns the tokens int32 (steps, s, q) that are now certain, often none.
 
         Raises:
-          ValueError: a pose without the model's points, or of another frame rate than the model's.
+          ValueError: a pose without the model's points, of another frame rate than the model's, or
+            with points far outside of the picture; its frames are left out. Or after `finish`.
         """
+        if self._ended:
+            raise ValueError("this recording was finished: make another LiveEncoder")
         rate = self._tokenizer.model.fps
         if rate and pose.fps != rate:
             raise ValueError(f"frames at {pose.fps:g} a second: this model takes {rate:g} a second")
@@ -77,6 +83,7 @@ class LiveEncoder:
         Raises:
           ValueError: no frame showed both shoulders.
         """
+        self._ended = True
         if self._waiting:
             preprocess.find_placement(self._waiting[-1])  # says what is wrong
         tokens = []
@@ -85,20 +92,25 @@ class LiveEncoder:
         return self._joined(tokens)
 
     def _take(self, pose: Pose) -> None:
-        tokenizer = self._tokenizer
-        pose = preprocess.correct_wrists(preprocess.select_points(pose, tokenizer.model.skeleton))
-        self._waiting.append(pose)
-        if self._placement is None:
+        model = self._tokenizer.model
+        pose = preprocess.correct_wrists(preprocess.select_points(pose, model.skeleton))
+        placement = self._placement
+        if placement is None:
             right, left = pose.skeleton.shoulders
-            if not (~pose.mask[:, right] & ~pose.mask[:, left]).any():
+            both = np.flatnonzero(~pose.mask[:, right] & ~pose.mask[:, left])
+            if not both.size:
+                self._waiting.append(pose)
                 return
-            self._placement = preprocess.find_placement(pose)
-        for part in self._waiting:
-            part = preprocess.shift_hands(preprocess.place(part, self._placement))
-            data = tokenizer.model.statistics.standardize(part.data, part.mask)
-            self._pose = np.concatenate([self._pose, data])
-            self._visible = np.concatenate([self._visible, ~part.mask])
-        self._waiting = []
+            # Of one frame, so that tokens do not hang on how many came with it.
+            frame = slice(both[0], both[0] + 1)
+            first = pose.replace(data=pose.data[frame], confidence=pose.confidence[frame])
+            placement = preprocess.find_placement(first)
+        parts, self._waiting = [*self._waiting, pose], []
+        parts = [preprocess.shift_hands(preprocess.place(part, placement)) for part in parts]
+        data = [model.statistics.standardize(part.data, part.mask) for part in parts]
+        self._placement = placement
+        self._pose = np.concatenate([self._pose, *data])
+        self._visible = np.concatenate([self._visible, *(~part.mask for part in parts)])
 
     def _encode(self, count: int) -> np.ndarray:
         """Tokens (steps, s, q) of the next `count` frames, and forgets what no later one needs."""

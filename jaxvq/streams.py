@@ -36,7 +36,8 @@ class Member(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """The streams that share a network. skeleton and statistics are those of its first member."""
+    """The streams that share a network. skeleton is that of its first member; so are statistics,
+    but where this one never moves in the data: there they are those of the other one, mirrored."""
 
     name: str
     members: tuple[Member, ...]
@@ -80,6 +81,11 @@ def split(parts: str, skeleton: Skeleton, statistics: Statistics) -> tuple[Group
     for name in parts.split():
         lists = [[hand] for hand in HANDS] if name == "hands" else [name.split("+")]
         for part in sum(lists, []):
+            if part == "hands":
+                raise ValueError(
+                    f"model.parts={parts!r}: hands share a network of their own; to join them with "
+                    "others, name left_hand and right_hand"
+                )
             if part not in skeleton.parts:
                 raise ValueError(f"model.parts={parts!r}: the poses have no {part!r}; {choices}")
             if part in used:
@@ -97,14 +103,18 @@ def split(parts: str, skeleton: Skeleton, statistics: Statistics) -> tuple[Group
 def _group(name, lists, skeleton: Skeleton, statistics: Statistics) -> Group:
     ours = [c for c in skeleton.components if PARTS.get(c.name) in lists[0]]
     first = np.concatenate([_points(skeleton, c) for c in ours])
-    shape = (len(first), skeleton.num_dims)
-    members = [Member(first, np.ones(shape, np.float32), np.zeros(shape, np.float32))]
-    for hand in lists[1:]:
-        points = skeleton.parts[hand[0]]
+    mean, scale = statistics.mean[first], statistics.scale[first]
+    mirror = np.ones(skeleton.num_dims, np.float32)
+    mirror[0] = -1
+    others = [skeleton.parts[hand[0]] for hand in lists[1:]]
+    for points in others:
         if len(points) != len(first):
             raise ValueError("hands of different points cannot share a network")
-        members.append(Member(points, *_mirror(statistics, points, first)))
-    kept = Statistics(statistics.mean[first], statistics.scale[first])
+        mean = np.where(scale > 0, mean, mirror * statistics.mean[points])
+        scale = np.where(scale > 0, scale, statistics.scale[points])
+    kept = Statistics(mean, scale)
+    members = [_member(first, np.ones_like(mirror), statistics, kept)]
+    members += [_member(points, mirror, statistics, kept) for points in others]
     return Group(name, tuple(members), Skeleton(tuple(ours)), kept)
 
 
@@ -113,13 +123,10 @@ def _points(skeleton: Skeleton, component) -> np.ndarray:
     return np.arange(start, start + len(component.points))
 
 
-def _mirror(statistics: Statistics, points, onto) -> tuple[np.ndarray, np.ndarray]:
-    """What makes of standardised points, mirrored, standardised points `onto`."""
-    sign = np.ones(statistics.mean.shape[1], np.float32)
-    sign[0] = -1
-    std = statistics.std[onto]
-    gain = sign * statistics.std[points] / std
-    return gain, (sign * statistics.mean[points] - statistics.mean[onto]) / std
+def _member(points, sign, statistics: Statistics, kept: Statistics) -> Member:
+    """Points that are to be seen times `sign`, (c,), and standardised as `kept` says."""
+    gain = sign * statistics.std[points] / kept.std
+    return Member(points, gain, (sign * statistics.mean[points] - kept.mean) / kept.std)
 
 
 def make(config, skeleton, statistics, make_task: Callable) -> "Streams":
@@ -167,6 +174,11 @@ class Streams:
     def context(self) -> int:
         """Frames on either side of a window that decide what is in it."""
         return max(task.context for task in self.tasks)
+
+    @property
+    def encoder_context(self) -> int:
+        """Frames on either side of a step that decide its tokens."""
+        return max(task.encoder_context for task in self.tasks)
 
     @property
     def refines(self) -> bool:
@@ -260,6 +272,20 @@ class Streams:
             poses += group.give(pose)
         return self._in_order(poses)
 
+    def absent(self, indices: np.ndarray) -> np.ndarray:
+        """bool (t', v): points of hands, or of the face, that indices (t', s, q) say are not there.
+
+        The body is always there: what it moves would hide with it.
+        """
+        absent = np.zeros((len(indices), sum(len(p) for p in self._points())), bool)
+        first = 0
+        for group, task in self._pairs():
+            for member in group.members:
+                if "body" not in group.skeleton.parts:
+                    absent[:, member.points] = task.absent(indices[:, first : first + 1])
+                first += 1
+        return absent
+
     def codes(self, state, indices):
         """The quantized latents float32 (b, t', d) that tokens stand for, stream by stream."""
         streams, first = [], 0
@@ -279,8 +305,10 @@ class Streams:
         return self._in_order(poses)
 
     def _in_order(self, poses):
-        points = [member.points for group in self.groups for member in group.members]
-        return jnp.concatenate(poses, 2)[:, :, np.argsort(np.concatenate(points))]
+        return jnp.concatenate(poses, 2)[:, :, np.argsort(np.concatenate(self._points()))]
+
+    def _points(self) -> list[np.ndarray]:
+        return [member.points for group in self.groups for member in group.members]
 
     def _pairs(self):
         return zip(self.groups, self.tasks, strict=True)

@@ -8,6 +8,7 @@ docs/formats.md has the layout. Short clips share a block, so that each costs li
 codes; long ones have several. Files are read block by block, after one pass for the checksum.
 """
 
+import math
 import os
 import struct
 import zlib
@@ -49,7 +50,7 @@ class Writer:
 
     def __init__(self, path, tables: CodeTables):
         self._path, self._tables = Path(path), tables
-        self._temporary = Path(f"{path}.tmp")
+        self._temporary = Path(f"{path}.{os.getpid()}.tmp")
         self._count, self._crc, self._rates, self._rate = 0, 0, [USUAL_FPS], USUAL_FPS
         self._clear()
 
@@ -66,11 +67,17 @@ class Writer:
         """Appends a clip. Clips that are named after their places, "0", "1" …, need no names.
 
         Raises:
-          ValueError: tokens that are not the model's, or not as many as their length asks for.
+          ValueError: tokens that are not the model's, or not as many as their length asks for, or a
+            name that is no UTF-8; the clip is left out, and the file is as it was.
         """
         steps = -(-tokens.length // self._tables.downsample)
         if len(tokens.indices) != steps:
             raise ValueError(f"{name}: {len(tokens.indices)} steps of tokens, expected {steps}")
+        try:
+            name.encode()
+            self._tables.check(tokens.indices)
+        except ValueError as error:
+            raise ValueError(f"{name!r}: {error}") from None
         self._names.append(name)
         self._heads.append(self._head(tokens))
         for first in range(0, max(steps, 1), STEPS_PER_PART):
@@ -111,15 +118,16 @@ class Writer:
         self._file.write(data)
 
     def __exit__(self, kind, error, traceback) -> None:
-        with self._file:
+        try:
+            with self._file:
+                if kind is None:
+                    if self._names or self._steps:
+                        self._end_block()
+                    self._put(struct.pack("<I", self._count))
+                    self._file.write(struct.pack("<I", self._crc))
             if kind is None:
-                if self._names or self._steps:
-                    self._end_block()
-                self._put(struct.pack("<I", self._count))
-                self._file.write(struct.pack("<I", self._crc))
-        if kind is None:
-            os.replace(self._temporary, self._path)
-        else:
+                os.replace(self._temporary, self._path)
+        finally:
             self._temporary.unlink(missing_ok=True)
 
 
@@ -135,7 +143,13 @@ def read(path, tables: CodeTables) -> Iterator[tuple[str, Tokens]]:
 
 def read_parts(path, tables: CodeTables) -> Iterator[Part]:
     """As `read`, in parts of STEPS_PER_PART steps: an hour of signing in little memory."""
-    total = check(path, tables)
+    try:
+        yield from _parts(path, tables, check(path, tables))
+    except (IndexError, OverflowError, struct.error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} holds what no writer writes: {error}") from error
+
+
+def _parts(path, tables: CodeTables, total: int) -> Iterator[Part]:
     with Path(path).open("rb") as file:
         file.seek(_HEADER.size)
         rates, rate, count, first = [USUAL_FPS], USUAL_FPS, 0, 0
@@ -168,6 +182,8 @@ def _read_head(file: BinaryIO, rates: list[float], rate: float) -> tuple[float, 
         place = _read_varint(file)
         if place == 0:
             rates += _FPS.unpack(_read(file, _FPS.size))
+            if not 0 < rates[-1] < math.inf:
+                raise ValueError(f"{file.name}: {rates[-1]} frames a second; write it again")
         rate = rates[place - 1]
     return rate, length
 
@@ -243,10 +259,13 @@ def _read_varint(file: BinaryIO) -> int:
         if byte < 128:
             return value
         shift += 7
+        if shift > 56:
+            raise ValueError(f"{file.name} holds a number that is too large; write it again")
 
 
 def _read(file: BinaryIO, size: int) -> bytes:
-    data = file.read(size)
+    # A number that is too large must not become so much memory.
+    data = file.read(size) if size <= _BLOCK or size <= os.fstat(file.fileno()).st_size else b""
     if len(data) != size:
         raise ValueError(f"{file.name} ends in the middle of a clip; write it again")
     return data

@@ -106,7 +106,7 @@ def test_pushed_frames_give_the_tokens_of_the_whole(tokenizer, long_pose, whole,
 def test_a_causal_model_answers_with_the_last_frame_of_a_step(tokenizer, long_pose, whole):
     live = LiveEncoder(tokenizer, whole[1])
     causal = tokenizer.model.config.model.causal
-    assert live.latency == 3 if causal else live.latency > tokenizer.task.context
+    assert live.latency == 3 if causal else live.latency > tokenizer.task.encoder_context
     given = [len(live.push(cut(long_pose, i, i + 1))) for i in range(8)]
     assert given == ([0, 0, 0, 1] * 2 if causal else [0] * 8)
 
@@ -117,7 +117,7 @@ def test_the_signer_is_placed_by_the_first_shoulders(tokenizer, long_pose):
     live = LiveEncoder(tokenizer)
     assert len(live.push(hidden)) == 0
     live.push(cut(long_pose, 5, 200))
-    expected = preprocess.find_placement(preprocess.select_points(cut(long_pose, 5, 200)))
+    expected = preprocess.find_placement(preprocess.select_points(cut(long_pose, 5, 6)))
     assert live._placement.scale == pytest.approx(expected.scale)
     nobody = LiveEncoder(tokenizer)
     nobody.push(hidden)
@@ -128,3 +128,39 @@ def test_the_signer_is_placed_by_the_first_shoulders(tokenizer, long_pose):
 def test_a_model_of_whole_clips_is_refused(run_dir):
     with pytest.raises(ValueError, match="model.window"):
         LiveEncoder(inference.load(run_dir))
+
+
+def test_a_bad_frame_is_left_out_and_nothing_comes_twice(tokenizer, long_pose, whole):
+    live = LiveEncoder(tokenizer, whole[1])
+    live.push(cut(long_pose, 0, 5))
+    bad = cut(long_pose, 5, 6)
+    elbow = (np.arange(543) == 13)[:, None]
+    confidence = np.where(elbow[:, 0], 1, bad.confidence).astype(np.float32)
+    bad = bad.replace(data=np.where(elbow, 1e9, bad.data), confidence=confidence)
+    with pytest.raises(ValueError, match="shoulder widths"):
+        live.push(bad)
+    live.push(cut(long_pose, 5, 8))
+    assert len(live._pose) == 8
+
+
+def test_after_the_end_nothing_follows(tokenizer, long_pose):
+    live = LiveEncoder(tokenizer)
+    assert len(live.push(cut(long_pose, 0, 6))) + len(live.finish()) == 2
+    with pytest.raises(ValueError, match="make another LiveEncoder"):
+        live.push(cut(long_pose, 6, 7))
+
+
+def test_hands_that_are_not_there_stay_away(tokenizer, long_pose):
+    """A code says so, and neither decoding nor reconstructing puts a hand in its place."""
+    pose = preprocess.select_points(cut(long_pose, 0, 40), tokenizer.model.skeleton)
+    left = pose.skeleton.parts["left_hand"]
+    confidence = np.ones_like(pose.confidence)
+    confidence[:20, left] = 0
+    pose = pose.replace(data=pose.data + 1e-3, confidence=confidence)
+    decoded = tokenizer.decode(tokenizer.encode(pose))
+    for result in (decoded, tokenizer.reconstruct(pose)):
+        assert result.mask[:20, left].all() and not result.data[:20, left].any()
+        others = np.ones(178, bool)
+        others[left] = False
+        assert not result.mask[:, others].any() and not result.mask[20:].any()
+    assert not tokenizer.reconstruct(pose, only_masked=True).mask.any()

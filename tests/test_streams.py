@@ -1,5 +1,7 @@
 """Streams for the parts of the body: both networks, shared hands, training and resuming."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from conftest import tiny_config
 
 from jaxvq import fitting, inference, streams
 from jaxvq.input_pipeline import open_dataset
+from jaxvq.pose.statistics import Statistics
 from jaxvq.tasks import make_task
 
 
@@ -71,7 +74,8 @@ def test_groups_hold_every_point_once(dataset):
 @pytest.mark.parametrize(
     "parts, message",
     [("body face", "leaves out left_hand, right_hand"), ("body tail", "no 'tail'; choose from"),
-     ("body body+face", "'body' twice"), ("face hands body left_hand", "'left_hand' twice")],
+     ("body body+face", "'body' twice"), ("face hands body left_hand", "'left_hand' twice"),
+     ("body face+hands", "name left_hand and right_hand")],
 )  # fmt: skip
 def test_parts_that_cannot_be_are_named(dataset, parts, message):
     with pytest.raises(ValueError, match=message):
@@ -221,3 +225,35 @@ def test_what_augmentation_hides_is_still_to_be_made(linear, batch, dataset):
     assert before["mpjpe"][1] == after["mpjpe"][1] == batch["visible"].sum()
     assert after["mpjpe"][0] > 1.5 * before["mpjpe"][0]
     assert (np.asarray(after["code_counts"]) > 0).sum() == len(task.num_codes)
+
+
+@pytest.mark.parametrize("hidden", ["left_hand", "right_hand"])
+def test_a_corpus_of_one_hand_trains_its_network(data_dir, dataset, batch, hidden):
+    points = dataset.skeleton.parts[hidden]
+    visible = batch["visible"].copy()
+    visible[:, :, points] = False
+    scale = dataset.statistics.scale.copy()
+    scale[points] = 0
+    only = replace(dataset, statistics=Statistics(dataset.statistics.mean, scale))
+    shown = batch | {"visible": visible, "pose": batch["pose"] * visible[..., None]}
+    task, params, state = made(linear_config(data_dir), only, shown)
+    assert task.groups[2].statistics.scale.any()
+    restored = jax.jit(task.reconstruct)(params, state, shown)
+    other = dataset.skeleton.parts[{"left_hand": "right_hand"}.get(hidden, "left_hand")]
+    seen = visible[:, :, other][..., None]
+    target, guess = batch["pose"][:, :, other] * seen, restored[:, :, other] * seen
+    # The linear code alone already knows more than the mean pose; random weights blur it a little.
+    assert np.square(guess - target).sum() < 0.8 * np.square(target).sum()
+
+
+def test_what_cannot_be_fitted_is_said(data_dir, dataset, batch):
+    nobody = batch | {"visible": batch["visible"].copy()}
+    nobody["visible"][:, :, dataset.skeleton.parts["face"]] = False
+    for changes, data, message in (
+        ({}, nobody, "no frame of training shows face"),
+        ({"quantizer.bits_per_frame": 60.0, "quantizer.num_codebooks": 1}, batch, "raise quant"),
+        ({"quantizer.bits_per_frame": 1.0}, batch, "lower quantizer.num_codebooks"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            config = linear_config(data_dir, **changes)
+            fitting.fit(config, dataset.skeleton, dataset.statistics, data)

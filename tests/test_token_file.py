@@ -1,6 +1,7 @@
 """Compact token files: exact, tiny, read clip by clip, and refused where they do not fit."""
 
 import struct
+import zlib
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -253,3 +254,47 @@ def test_programs(run_dir, corpus, tmp_path, capsys):
     with pytest.raises(ValueError, match="belongs to another checkpoint than step 12"):
         _ = inference.load(model).code_tables
     path.unlink()
+
+
+def test_a_clip_that_is_refused_leaves_the_file_as_it_was(tables, tmp_path):
+    good = clips(2)
+    bad = Tokens(np.where(np.arange(50)[:, None, None] == 40, 10**6, good[0][1].indices), 25.0, 100)
+    with token_file.Writer(tmp_path / "x.jvq", tables) as file:
+        file.write(*good[0])
+        for name, tokens, message in (
+            ("bad", bad, "'bad': code 1000000"),
+            ("caf\udce9", good[0][1], "surrogates not allowed"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                file.write(name, tokens)
+        file.write(*good[1])
+    again = list(token_file.read(tmp_path / "x.jvq", tables))
+    assert [name for name, _ in again] == [name for name, _ in good]
+    for (_, one), (_, other) in zip(again, good, strict=True):
+        np.testing.assert_array_equal(one.indices, other.indices)
+
+
+def test_a_disk_that_fills_up_at_the_end_leaves_nothing(tables, tmp_path, monkeypatch):
+    def full(self, data):
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space"), token_file.Writer(tmp_path / "x", tables) as f:
+        f.write(*clips(1)[0])
+        monkeypatch.setattr(token_file.Writer, "_put", full)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("body", [
+    b"\x02" + b"\xc8\x01" + b"\xff" * 8 + b"\x7f",  # 2^62 bytes of codes
+    b"\x02" + b"\xc8\x01" + b"\xff" * 12,  # a number without end
+    b"\x02" + b"\xc9\x01" + b"\x09",  # a ninth frame rate, of one
+    b"\x02" + b"\xc9\x01" + b"\x00" + struct.pack("<d", np.nan),
+    b"\x03" + b"\xc8\x01" + b"\x00\x01\xff",  # a name that is no UTF-8
+])  # fmt: skip
+def test_numbers_that_no_writer_writes_are_refused(tables, tmp_path, body):
+    path = write(tmp_path / "x.jvq", tables, clips(1))
+    head = path.read_bytes()[:16]
+    content = head + body + struct.pack("<I", 1)
+    path.write_bytes(content + struct.pack("<I", zlib.crc32(content)))
+    with pytest.raises(ValueError, match="x.jvq"):
+        list(token_file.read(path, tables))

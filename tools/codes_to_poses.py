@@ -6,11 +6,13 @@
     codes_to_poses --model RUN --codes "731 63 540" --output X.pose     the codes themselves
 
 A file of poses_to_codes gives each clip its frame rate and length; elsewhere --fps counts. The
-poses stand on a canvas of 500 x 500.
+poses stand on a canvas of 500 x 500. Hands that the tokens say are not there have confidence 0; a
+model without a code for that (all but the linear ones) shows both hands always.
 """
 
 import argparse
 import csv
+import math
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -41,8 +43,8 @@ def main(argv=None) -> int:
     parser.add_argument("--output", required=True, help="a folder, or a .pose file for one clip")
     parser.add_argument("--fps", type=float, default=25.0, help="where no CSV says it (default 25)")
     args = parser.parse_args(argv)
-    if args.fps <= 0:
-        raise ValueError(f"--fps {args.fps:g} must be above 0")
+    if not 0 < args.fps < math.inf:
+        raise ValueError(f"--fps {args.fps:g} must be a number above 0")
     output = Path(args.output)
     compact = args.codes.lower().endswith(".jvq")
     lines = [] if compact else _parse(args.codes, args.fps)
@@ -80,11 +82,16 @@ def _read_compact(file: str, tables, output: Path, count: int):
     from jaxvq import token_file
 
     _check_output(output, count)
+    written = set()
     for name, tokens in token_file.read(file, tables):
         if not tokens.length:
             raise ValueError(f"{file}: {name} holds no frames")
-        (path,) = _paths([(str(PurePosixPath(name).with_suffix("")), file)], output)
+        (path,) = _paths([(_stem(name), file)], output, written)
         yield path, tokens
+
+
+def _stem(name: str) -> str:
+    return name[: -len(".pose")] if name.lower().endswith(".pose") else name
 
 
 def _parse(codes: str, fps: float) -> list[Line]:
@@ -103,12 +110,12 @@ def _parse(codes: str, fps: float) -> list[Line]:
         ) from None
     if path.suffix.lower() == ".csv":
         return _parse_csv(path, text)
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [(i, line) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not lines:
         raise ValueError(f"{path} holds no codes")
     return [
-        Line(str(i), _integers(line, f"{path}:{i + 1}"), fps, None, f"{path}:{i + 1}")
-        for i, line in enumerate(lines)
+        Line(str(count), _integers(line, f"{path}:{i}"), fps, None, f"{path}:{i}")
+        for count, (i, line) in enumerate(lines)
     ]
 
 
@@ -130,28 +137,30 @@ def _parse_csv(path: Path, text: str) -> list[Line]:
             raise ValueError(
                 f"{where}: fps {row['fps']!r} and length {row['length']!r} must be numbers"
             ) from None
-        if not fps > 0 or length < 1:
+        if not 0 < fps < math.inf or length < 1:
             raise ValueError(f"{where}: fps {fps:g} and length {length} must be above 0")
-        name = str(PurePosixPath(row["file"]).with_suffix(""))
-        lines.append(Line(name, _integers(row["codes"], where), fps, length, where))
+        lines.append(Line(_stem(row["file"]), _integers(row["codes"], where), fps, length, where))
     if not lines:
         raise ValueError(f"{path} holds no clips")
     return lines
 
 
-def _integers(text: str, where: str) -> list[int]:
+def _integers(text: str | None, where: str) -> list[int]:
     try:
-        codes = [int(word) for word in text.split()]
+        codes = [int(word) for word in (text or "").split()]
     except ValueError:
         raise ValueError(f"{where}: codes must be integers separated by spaces") from None
     if not codes:
         raise ValueError(f"{where}: no codes")
+    if max(map(abs, codes)) >= 2**31:
+        raise ValueError(f"{where}: code {max(codes, key=abs)} is larger than any model's")
     return codes
 
 
-def _paths(clips: list[tuple[str, str]], output: Path) -> list[Path]:
+def _paths(clips: list[tuple[str, str]], output: Path, written: set | None = None) -> list[Path]:
     """Where each clip, a name and how errors call it, goes: `output` itself for one clip, else
-    inside the folder."""
+    inside the folder. written: where others went already."""
+    written = set() if written is None else written
     _check_output(output, len(clips))
     if _is_one_file(output):
         return [output] * len(clips)
@@ -161,6 +170,9 @@ def _paths(clips: list[tuple[str, str]], output: Path) -> list[Path]:
         if relative.is_absolute() or ".." in relative.parts:
             raise ValueError(f"{where}: the name {name!r} leads out of --output")
         paths.append(output / f"{relative}.pose")
+        if paths[-1] in written:
+            raise ValueError(f"{where}: there is another clip named {name!r}")
+        written.add(paths[-1])
     return paths
 
 

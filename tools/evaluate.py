@@ -41,8 +41,7 @@ def main(argv=None) -> int:
     data_dir = args.data_dir or tokenizer.model.config.data.dir
     if not data_dir:
         raise ValueError(f"{args.checkpoint} was not trained on a dataset; give --data_dir")
-    fps = tokenizer.model.config.data.get("fps", 0.0)  # what it was trained at
-    dataset = input_pipeline.open_dataset(data_dir).resampled(fps)
+    dataset = input_pipeline.open_dataset(data_dir).resampled(tokenizer.model.fps)
     if dataset.skeleton == HAND_ROTATIONS:
         raise ValueError(f"{data_dir} holds rotations of hands: tools.sample_hands measures them")
     if dataset.skeleton != tokenizer.model.skeleton:
@@ -69,7 +68,8 @@ def main(argv=None) -> int:
     }
     _write_json(output / "metrics.json", result)
     _write_json(output / "evaluation_results.json", result | _details(tokenizer, evaluation))
-    page.write_report(output / "evaluation_report.md", metrics=values, about=result)
+    page.write_report(output / "evaluation_report.md", metrics=values, about=result,
+                      codebooks=evaluation.codebooks)  # fmt: skip
     for key, value in values.items():
         print(f"{key:24} {value:.5g}")
 
@@ -85,6 +85,7 @@ def main(argv=None) -> int:
             videos=paths,
             captions=captions,
             pictures=drawn,
+            codebooks=evaluation.codebooks,
             title=f"{split}: {values['clips']} clips, step {tokenizer.model.step}",
         )
         print(f"videos and page: {output / 'index.html'}")
@@ -110,7 +111,8 @@ def _draw(tokenizer, evaluation, clips, output: Path, split: str) -> list[Path]:
     pictures.write_point_errors(drawn[0], evaluation.point_errors, model.statistics, model.skeleton)
     if evaluation.code_counts.size:
         drawn.append(output / "code_usage.svg")
-        pictures.write_code_usage(drawn[1], evaluation.code_counts, tokenizer.task.num_codes)
+        sizes, names = tokenizer.task.num_codes, evaluation.codebooks
+        pictures.write_code_usage(drawn[1], evaluation.code_counts, sizes, names)
     for i, (clip, data) in enumerate(zip(clips, tokenizer.reconstruct_clips(clips), strict=True)):
         pair = pictures.normalised_pair(tokenizer, clip, data)
         drawn.append(output / f"sequence_{split}_{i}.png")

@@ -32,7 +32,7 @@ def main(argv=None) -> int:
     data_dir = args.data_dir or model.config.data.dir
     if not data_dir:
         raise ValueError(f"{args.checkpoint} was not trained on a dataset; give --data_dir")
-    dataset = input_pipeline.open_dataset(data_dir).resampled(model.config.data.get("fps", 0.0))
+    dataset = input_pipeline.open_dataset(data_dir).resampled(model.fps)
     if dataset.skeleton != model.skeleton:
         raise ValueError(
             f"{data_dir} has {dataset.skeleton.num_points} points a frame, the model another set "

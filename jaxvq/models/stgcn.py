@@ -102,12 +102,25 @@ class PoseStgcn(nn.Module):
     def context(self) -> int:
         """Frames on either side of a frame that can change its reconstruction, rounded up to a
         multiple of the stride."""
-        radius, stride = self.temporal_kernel // 2, self.temporal_stride
-        halvings = stride.bit_length() - 1
-        scales = [min(2**i, stride) for i in range(self.num_layers)] + [stride]
-        scales += [max(stride // 2**i, 1) for i in range(self.decoder_layers)]
-        # Merging frames and splitting them again reaches up to a stride further, each.
-        reach = radius * sum(scales) + (2 * stride if halvings else 0)
+        stride = self.temporal_stride
+        decoder = [max(stride // 2**i, 1) for i in range(self.decoder_layers)]
+        return self._whole_steps(self._encoder_scales() + decoder, 2)
+
+    @property
+    def encoder_context(self) -> int:
+        """Frames on either side of a step that can change its latent, rounded up as well."""
+        return self._whole_steps(self._encoder_scales(), 1)
+
+    def _encoder_scales(self) -> list[int]:
+        """Frames from one tap to the next of each of the encoder's convolutions."""
+        stride = self.temporal_stride
+        return [min(2**i, stride) for i in range(self.num_layers)] + [stride]
+
+    def _whole_steps(self, scales: list[int], turns: int) -> int:
+        # Merging frames, and splitting them again, reaches up to a stride further, each turn.
+        stride = self.temporal_stride
+        further = turns * stride if stride > 1 else 0
+        reach = self.temporal_kernel // 2 * sum(scales) + further
         return -(-reach // stride) * stride
 
     def encode(self, pose, visible, segment, train=False):

@@ -49,6 +49,12 @@ def num_codes(levels: tuple[int, ...]) -> int:
     return size
 
 
+def middle(levels: tuple[int, ...]) -> int:
+    """The index of the code whose digits are all in the middle: 0, where the levels are odd."""
+    basis = np.cumprod((1, *levels[:-1]))
+    return int(sum((n // 2) * int(base) for n, base in zip(levels, basis, strict=True)))
+
+
 def bound(z: jax.Array, levels: tuple[int, ...], kind: str = "tanh") -> jax.Array:
     """Squashes z (..., len(levels)) into the interval of each level; returns float32.
 

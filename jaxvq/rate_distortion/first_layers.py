@@ -25,6 +25,11 @@ class FirstLayers:
         return self.task.context
 
     @property
+    def encoder_context(self) -> int:
+        """Frames on either side of a step that decide its tokens."""
+        return self.task.encoder_context
+
+    @property
     def num_codes(self) -> tuple[int, ...]:
         """Number of codes of each codebook in use."""
         return self.task.num_codes[: self.layers]

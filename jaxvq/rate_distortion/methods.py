@@ -5,6 +5,7 @@ of the same batches. A rate is a name and what it changes.
 """
 
 import importlib
+import shlex
 from dataclasses import dataclass, field
 
 
@@ -141,4 +142,5 @@ def command(method: str, rate: str, *, steps: int, seed: int, data_dir: str, wor
         for key, value in changes(method, rate, steps=steps, seed=seed).items()
     ]
     start = f"python -m jaxvq.train --config configs/{name}.py{colon}{variant}"
-    return " ".join([start, *fields, f"--config.data.dir {data_dir} --workdir {workdir}"])
+    places = f"--config.data.dir {shlex.quote(data_dir)} --workdir {shlex.quote(str(workdir))}"
+    return " ".join([start, *fields, places])

@@ -93,6 +93,11 @@ class PoseAutoencoder:
         return self.model.context
 
     @property
+    def encoder_context(self) -> int:
+        """Frames on either side of a step that decide its tokens; 0 as for `context`."""
+        return self.model.context // 2
+
+    @property
     def num_codes(self) -> tuple[int, ...]:
         """Number of codes of each of the s·q codebooks."""
         return tuple(map(fsq.num_codes, self.model.books))
@@ -106,6 +111,17 @@ class PoseAutoencoder:
     def token_shape(self) -> tuple[int, int]:
         """(s, q): streams and quantizers of one step of tokens."""
         return 1, self.model.num_codebooks
+
+    def absent(self, indices: np.ndarray) -> np.ndarray:
+        """bool (t', v): points that indices (t', 1, q) say are not there, all of a step or none.
+
+        Only a linear code has a code for that, of features that are all 0.
+        """
+        if not self.model.transform:
+            return np.zeros((len(indices), len(self.point_weights)), bool)
+        nothing = [fsq.middle(book) for book in self.model.books]
+        absent = (indices[:, 0] == nothing).all(-1)
+        return np.repeat(absent[:, None], len(self.point_weights), axis=1)
 
     def init(self, rng, batch):
         """(params, state) for a batch of any length; parameters are float32. With model.transform

@@ -86,6 +86,11 @@ class PoseTokenizer:
         return self.model.context
 
     @property
+    def encoder_context(self) -> int:
+        """Frames on either side of a step that decide its tokens."""
+        return self.model.encoder_context
+
+    @property
     def refines(self) -> bool:
         """Whether each layer refines the one before, and -1 leaves a layer out of `decode`."""
         return self.quantizer.refines
@@ -104,6 +109,10 @@ class PoseTokenizer:
     def token_shape(self) -> tuple[int, int]:
         """(s, q)."""
         return 1, len(self.num_codes)
+
+    def absent(self, indices: np.ndarray) -> np.ndarray:
+        """bool (t', v): points that indices say are not there: none, there is no code for that."""
+        return np.zeros((len(indices), len(self.point_weights)), bool)
 
     def init(self, rng, batch):
         """(params, state) for a batch of any length; parameters are float32."""
