@@ -126,7 +126,7 @@ class PoseTokenizer:
         several = [tokens] if isinstance(tokens, Tokens) else list(tokens)
         poses = []
         for data, item in zip(self.decode_tokens(several), several, strict=True):
-            pose = self._without_absent(self.unstandardize(data, item.fps), item.indices)
+            pose = self.without_absent(self.unstandardize(data, item.fps), item.indices)
             poses.append(pose_for_canvas(preprocess.unshift_hands(pose)))
         return poses[0] if isinstance(tokens, Tokens) else poses
 
@@ -149,7 +149,7 @@ class PoseTokenizer:
         ):
             whole = self.unstandardize(data, clip.fps)
             if not only_masked:
-                whole = self._without_absent(whole, indices)
+                whole = self.without_absent(whole, indices)
             normalised = _at_rate_of(pose, whole)
             if only_masked:
                 normalised = self._keep_seen(normalised, pose)
@@ -159,7 +159,7 @@ class PoseTokenizer:
             results.append(result)
         return results[0] if isinstance(poses, Pose) else results
 
-    def _without_absent(self, pose: Pose, indices: np.ndarray) -> Pose:
+    def without_absent(self, pose: Pose, indices: np.ndarray) -> Pose:
         """The pose with confidence 0 where its tokens say that nothing is there."""
         absent = np.repeat(self.task.absent(indices), self.task.downsample, axis=0)
         absent = absent[: len(pose.data)]

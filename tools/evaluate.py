@@ -113,8 +113,7 @@ def _draw(tokenizer, evaluation, clips, output: Path, split: str) -> list[Path]:
         drawn.append(output / "code_usage.svg")
         sizes, names = tokenizer.task.num_codes, evaluation.codebooks
         pictures.write_code_usage(drawn[1], evaluation.code_counts, sizes, names)
-    for i, (clip, data) in enumerate(zip(clips, tokenizer.reconstruct_clips(clips), strict=True)):
-        pair = pictures.normalised_pair(tokenizer, clip, data)
+    for i, pair in enumerate(pictures.normalised_pairs(tokenizer, clips)):
         drawn.append(output / f"sequence_{split}_{i}.png")
         pictures.write_strip(drawn[-1], *pair)
         animation.write_animation(output / f"animation_{split}_{i}.html", *pair, f"{split} {i}")

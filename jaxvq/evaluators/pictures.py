@@ -2,7 +2,7 @@
 
 import html
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -103,11 +103,14 @@ def write_strip(path, original: Pose, reconstruction: Pose) -> None:
     draw.write_png(path, np.concatenate(rows, axis=0))
 
 
-def normalised_pair(tokenizer: PoseTokenizer, clip: Pose, data: np.ndarray) -> tuple[Pose, Pose]:
-    """A standardised clip and its reconstruction (t, v, c), both normalised, hands in place."""
-    original = tokenizer.unstandardize(clip.data, clip.fps).replace(confidence=clip.confidence)
-    predicted = tokenizer.unstandardize(data, clip.fps)
-    return preprocess.unshift_hands(original), preprocess.unshift_hands(predicted)
+def normalised_pairs(tokenizer: PoseTokenizer, clips: list[Pose]) -> Iterator[tuple[Pose, Pose]]:
+    """Standardised clips and their reconstructions, both normalised, hands in place; what the
+    tokens say is not there is not shown."""
+    poses, codes = tokenizer.reconstruct_clips(clips), tokenizer.encode_clips(clips)
+    for clip, data, indices in zip(clips, poses, codes, strict=True):
+        original = tokenizer.unstandardize(clip.data, clip.fps).replace(confidence=clip.confidence)
+        predicted = tokenizer.without_absent(tokenizer.unstandardize(data, clip.fps), indices)
+        yield preprocess.unshift_hands(original), preprocess.unshift_hands(predicted)
 
 
 def _color(share: float) -> str:

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from jaxvq import checkpoint, parallel
-from jaxvq.evaluators.pictures import normalised_pair
+from jaxvq.evaluators.pictures import normalised_pairs
 from jaxvq.inference import PoseTokenizer
 from jaxvq.pose import draw
 from jaxvq.pose.reader import Pose
@@ -24,9 +24,8 @@ def write_videos(tokenizer: PoseTokenizer, clips: list[Pose], directory, name: s
     temporary = directory.with_name(directory.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    for i, (clip, data) in enumerate(zip(clips, tokenizer.reconstruct_clips(clips), strict=True)):
-        frames = draw.side_by_side(*normalised_pair(tokenizer, clip, data))
-        draw.write_gif(temporary / f"{name}_{i}.gif", frames, clip.fps)
+    for i, pair in enumerate(normalised_pairs(tokenizer, clips)):
+        draw.write_gif(temporary / f"{name}_{i}.gif", draw.side_by_side(*pair), clips[i].fps)
     shutil.rmtree(directory, ignore_errors=True)
     temporary.rename(directory)
     return [directory / f"{name}_{i}.gif" for i in range(len(clips))]
