@@ -8,9 +8,9 @@ the original Pose Tokenizer's keys is a config too: --config configs/stgcn_rvq.y
 
 Variants, after a colon:
   (none), :default   64 frames, 4 layers, 4 codebooks of 1024.
-  :small             32 frames, 3 layers, 2 codebooks of 512: 18 bits a frame. Ten minutes of CPU
-                     time on 421 clips of 178 points; test clips are 0.038 shoulder widths off (mean
-                     pose: 0.093).
+  :small             32 frames, 3 layers, 2 codebooks of 512: 18 bits a frame. Six and a half
+                     minutes of CPU time on 421 clips of 178 points; test clips are 0.037 shoulder
+                     widths off (mean pose: 0.093).
   :large             128 frames, 6 layers, 8 codebooks of 2048.
   :runlocal          seconds on a CPU; what the tests run.
 
