@@ -217,7 +217,7 @@ class PoseTokenizer:
     def decode_tokens(self, tokens: Sequence[Tokens]) -> list[np.ndarray]:
         """Standardised poses float32 (t, v, c) of each clip's tokens."""
         for item in tokens:
-            self._check_tokens(item)
+            self.check_tokens(item)
         skeleton, down = self.model.skeleton, self.task.downsample
         blank = [
             Pose(skeleton, np.zeros((n, 0, 0), np.float32), np.zeros((n, 0), np.float32), 1.0)
@@ -282,7 +282,8 @@ class PoseTokenizer:
         power, down = max(SHORTEST_WINDOW, 1 << (length - 1).bit_length()), self.task.downsample
         return min(-(-power // down) * down, self.window)
 
-    def _check_tokens(self, item: Tokens) -> None:
+    def check_tokens(self, item: Tokens) -> None:
+        """Raises ValueError for tokens that this model cannot have made."""
         sizes, down = self.task.num_codes, self.task.downsample
         indices = item.indices
         if indices.ndim != 3 or indices.shape[1:] != self.task.token_shape:

@@ -206,6 +206,7 @@ def test_codes_as_text_and_as_an_argument(run_dir, tokenizer, tmp_path):
         ("file,fps,length,codes\na,0,2,1 2\n", r":2: fps 0 and length 2 must be above 0"),
         ("file,fps,length,codes\n../../a,25,2,1 2\n", "leads out of --output"),
         ("file,fps,length,codes\n", "holds no clips"),
+        ("file,fps,length,codes\na,25,1,1\nb,25,1,1000\n", ":3: code 1000 .* another model may"),
         ("file,fps,length,codes\na,inf,2,1 2\n", "fps inf and length 2 must be above 0"),
         ("file,fps,length,codes\na,25,2\n", ":2: no codes"),
         ("file,fps,length,codes\na,25,1,99999999999999999999\n", ":2: code 9.* larger than any"),

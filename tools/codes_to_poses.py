@@ -61,7 +61,7 @@ def main(argv=None) -> int:
         count = token_file.check(args.codes, tables)
         clips = _read_compact(args.codes, tables, output, count)
     else:
-        tokens = [_tokens(line, tokenizer.task) for line in lines]
+        tokens = [_tokens(line, tokenizer) for line in lines]
         count, clips = len(paths), zip(paths, tokens, strict=True)
     group = []
     for i, (path, item) in enumerate(tqdm(clips, unit="clip", total=count), 1):
@@ -190,12 +190,13 @@ def _check_output(output: Path, count: int) -> None:
         raise ValueError(f"--output {output} is a file; give a folder or a name ending in .pose")
 
 
-def _tokens(line: Line, task):
-    """Checks how many codes a frame the model has; what the codes are is checked when decoding."""
+def _tokens(line: Line, tokenizer):
+    """The tokens of a line; ValueError for codes that the model cannot have made."""
     import numpy as np
 
     from jaxvq.inference import Tokens
 
+    task = tokenizer.task
     books = len(task.num_codes)
     steps, rest = divmod(len(line.codes), books)
     if rest:
@@ -211,7 +212,12 @@ def _tokens(line: Line, task):
         )
     # s streams and q quantizers are read from the codes in the order they were written.
     indices = np.array(line.codes, np.int64).reshape(steps, *task.token_shape)
-    return Tokens(indices, line.fps, length)
+    tokens = Tokens(indices, line.fps, length)
+    try:
+        tokenizer.check_tokens(tokens)
+    except ValueError as error:
+        raise ValueError(f"{line.where}: {error}; another model may have written them") from None
+    return tokens
 
 
 def script() -> None:
