@@ -160,7 +160,7 @@ class PoseTokenizer:
         return results[0] if isinstance(poses, Pose) else results
 
     def without_absent(self, pose: Pose, indices: np.ndarray) -> Pose:
-        """The pose with confidence 0 where its tokens say that nothing is there."""
+        """A pose (t, v, c), with confidence 0 where its tokens (t', s, q) say that nothing is."""
         absent = np.repeat(self.task.absent(indices), self.task.downsample, axis=0)
         absent = absent[: len(pose.data)]
         return pose.replace(confidence=np.where(absent, np.float32(0), pose.confidence))

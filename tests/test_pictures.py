@@ -86,11 +86,11 @@ def test_report_is_a_table(tmp_path):
 def test_codebooks_are_named_after_their_part_of_the_body():
     statistics = Statistics(RNG.normal(size=(133, 2)), np.ones((133, 2)))
     groups = streams.split("body+face hands", SKELETON, statistics)
-    task = SimpleNamespace(groups=groups, token_shape=(3, 2))
+    whole = SimpleNamespace(token_shape=(1, 2))
+    task = streams.Streams(groups, (whole, whole))
     assert reconstruction.codebook_names(task, SKELETON) == (
         "body+face 1/2", "body+face 2/2", "left hand 1/2", "left hand 2/2", "right hand 1/2",
         "right hand 2/2")  # fmt: skip
-    whole = SimpleNamespace(token_shape=(1, 2))
     assert reconstruction.codebook_names(whole, SKELETON) == ("codebook 1/2", "codebook 2/2")
 
 

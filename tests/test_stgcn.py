@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxvq.models.graphs import make_graph
-from jaxvq.models.stgcn import PoseStgcn, TemporalConv
+from jaxvq.models.stgcn import BLOCK, PoseStgcn, TemporalConv
 from jaxvq.pose.skeletons import SKELETONS
 
 SKELETON = SKELETONS["lsfb_75"]
@@ -93,6 +93,25 @@ def test_windows_with_context_are_the_whole():
                                whole[:, first:stop], atol=2e-5)  # fmt: skip
 
 
+@pytest.mark.parametrize("stride", [1, 4])
+def test_a_latent_hears_its_context_and_no_further(stride):
+    model, _, _ = network(stride)
+    pose, visible, segment = batch(120)
+    visible[:] = True
+    latents, _ = through(stride, pose, visible, segment)
+    first, stop = 60, 60 + stride
+    for side in (slice(0, first - model.encoder_context), slice(stop + model.encoder_context, 120)):
+        changed = pose.copy()
+        changed[:, side] += 1
+        other, _ = through(stride, changed, visible, segment)
+        np.testing.assert_array_equal(other[:, 60 // stride], latents[:, 60 // stride])
+        assert np.abs(other - latents).max() > 0.1
+    if stride == 1:  # and as far as that
+        pose[:, stop + model.encoder_context - 1] += 1
+        other, _ = through(stride, pose, visible, segment)
+        assert np.abs(other[:, 60] - latents[:, 60]).max() > 1e-6
+
+
 def test_a_latent_hears_neighbouring_frames_and_joints_but_not_distant_frames():
     pose, visible, segment = batch(24)
     visible[:] = True
@@ -117,10 +136,11 @@ def test_graph_messages_reach_the_neighbours_only():
 
 def test_temporal_convolution_is_an_ordinary_one_inside_a_segment():
     conv = TemporalConv(5, jnp.float32)
-    x = np.random.default_rng(0).normal(size=(1, 12, 8)).astype(np.float32)
-    variables = conv.init(jax.random.key(0), x, np.ones((1, 12), np.int32))
+    x = np.random.default_rng(0).normal(size=(1, 2 * BLOCK + 6, 8)).astype(np.float32)
+    segment = np.ones(x.shape[:2], np.int32)
+    variables = conv.init(jax.random.key(0), x, segment)
     taps = np.asarray(variables["params"]["taps"])  # (5, 8 groups of one feature)
-    y = np.asarray(conv.apply(variables, x, np.ones((1, 12), np.int32)))
+    y = np.asarray(conv.apply(variables, x, segment))
     for d in range(8):
         np.testing.assert_allclose(
             y[0, :, d], np.correlate(x[0, :, d], taps[:, d], "same"), atol=1e-5

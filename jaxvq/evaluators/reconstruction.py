@@ -16,6 +16,7 @@ from jaxvq import metrics
 from jaxvq.inference import PoseTokenizer
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import Skeleton
+from jaxvq.streams import Streams
 
 PCK_THRESHOLDS = (0.02, 0.05, 0.1)  # shoulder widths
 
@@ -94,7 +95,7 @@ def codebook_names(task, skeleton: Skeleton) -> tuple[str, ...]:
     the face; "codebook 2/4" where a task does not tell parts of the body apart."""
     count = task.token_shape[1]
     streams = ["codebook"]
-    if hasattr(task, "groups"):
+    if isinstance(task, Streams):
         members = [set(member.points.tolist()) for g in task.groups for member in g.members]
         streams = [
             "+".join(name for name, part in skeleton.parts.items() if points.issuperset(part))
