@@ -23,6 +23,7 @@ import numpy as np
 
 from jaxvq import checkpoint, code_tables, published
 from jaxvq.code_tables import CodeTables
+from jaxvq.datasets import fixed_point
 from jaxvq.pose import preprocess
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.resample import resample
@@ -192,14 +193,15 @@ class PoseTokenizer:
         )
 
     def from_record(self, record: dict) -> Pose:
-        """An example of a dataset (data f16 (t, v, c), mask bool (t, v), fps) as the model sees it.
+        """An example of a dataset (data (t, v, c), mask bool (t, v), fps) as the model sees it.
 
         The model's own statistics count, whatever the dataset's are.
         """
         mask = np.asarray(record["mask"])
+        data = fixed_point.to_float32(np.asarray(record["data"]))
         return Pose(
             skeleton=self.model.skeleton,
-            data=self.model.statistics.standardize(np.asarray(record["data"], np.float32), mask),
+            data=self.model.statistics.standardize(data, mask),
             confidence=(~mask).astype(np.float32),
             fps=float(record["fps"]),
         )

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxvq import remote
-from jaxvq.datasets import records, schema
+from jaxvq.datasets import fixed_point, records, schema
 from jaxvq.datasets.records import DamagedShard, RecordSource, ResampledSource
 from jaxvq.hands.skeleton import HAND_ROTATIONS
 from jaxvq.packing import Filter, MixedPlan, PackingPlan
@@ -392,7 +392,7 @@ def _empty_batch(skeleton: Skeleton, rows: int, seq_len: int) -> Batch:
 def _fill(batch, row, at, example, first, count, segment, position) -> None:
     """Puts frames [first, first + count) of a clip into a row of the batch, from frame `at` on."""
     place = slice(at, at + count)
-    batch["pose"][row, place] = example["data"][first : first + count]
+    fixed_point.to_float32(example["data"][first : first + count], out=batch["pose"][row, place])
     np.logical_not(example["mask"][first : first + count], out=batch["visible"][row, place])
     batch["segment"][row, place] = segment
     batch["position"][row, place] = np.arange(position, position + count)

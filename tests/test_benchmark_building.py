@@ -5,12 +5,13 @@ import pytest
 from tools import benchmark_building
 
 
-def test_table(tmp_path, capsys):
+@pytest.mark.parametrize("layout", [[], ["--compact"]])
+def test_table(tmp_path, capsys, layout):
     from jaxvq.pose import synthetic
 
     synthetic.write_corpus(tmp_path, num_clips=3, seed=0)
     benchmark_building.main(["--input", str(tmp_path), "--clips", "6,3", "--frames", "10",
-                             "--workers", "1"])  # fmt: skip
+                             "--workers", "1", *layout])  # fmt: skip
     lines = capsys.readouterr().out.splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[:7]]
     assert [row[:2] for row in cells[2:]] == [

@@ -172,6 +172,22 @@ def test_evaluation_reads_each_frame_once(dataset, hosts):
         np.testing.assert_array_equal(np.stack(frames[i]), expected)
 
 
+def test_compact_shards_make_the_same_batches(dataset, tmp_path):
+    """As is and resampled, for training and evaluation: within what both round."""
+    options = building.Options(input=str(dataset.path.parents[2] / "in"), workers=1, compact=True)
+    folder, _ = building.build("sign_poses", tmp_path, options)
+    compact = input_pipeline.open_dataset(folder)
+    assert compact.source("train")[0]["data"].dtype == np.int16
+    for fps in (0, 12.0):
+        pairs = [(train(d.resampled(fps), 6), list(d.resampled(fps).eval_batches(
+            "validation", batch_size=2, seq_len=8))) for d in (dataset, compact)]  # fmt: skip
+        for plain, packed in zip(*pairs, strict=True):
+            for one, other in zip(plain, packed, strict=True):
+                bound = (2**-12 + 2**-11 * 4) / dataset.statistics.std  # no number is 4 or more
+                assert (np.abs(one.pop("pose") - other.pop("pose")) <= bound).all()
+            assert_same(plain, packed)
+
+
 def test_sources_pickle_and_check_their_index(dataset):
     source = dataset.source("test")
     again = pickle.loads(pickle.dumps(source))

@@ -1,6 +1,6 @@
 """How fast a corpus is built, against sign-vq's way, and whether memory grows with its size.
 
-    python -m tools.benchmark_building --input DIR_OR_ZIP [--clips 1000,10000] [--workers 2]
+    python -m tools.benchmark_building --input DIR_OR_ZIP [--clips 1000,10000] [--compact]
 
 Corpora of these sizes are made in a temporary directory ($TMPDIR): the clips of the input, cut to
 --frames, again and again under other names. tools.build_dataset builds each; its time is that of
@@ -37,6 +37,7 @@ def parse_arguments(argv=None) -> argparse.Namespace:
     add("--clips", default="1000,10000", help="sizes of the corpora (default: %(default)s)")
     add("--frames", type=int, default=120, help="of a clip, at most (default: %(default)s)")
     add("--workers", type=int, default=os.cpu_count(), help="processes (default: %(default)s)")
+    add("--compact", action="store_true", help="build the compact layout")
     args = parser.parse_args(argv)
     if not all(number.strip().isdigit() and int(number) for number in args.clips.split(",")):
         raise ValueError(f"--clips {args.clips}: expected numbers such as 1000,10000")
@@ -51,7 +52,7 @@ def main(argv=None) -> None:
         originals = write_originals(args.input, args.frames, Path(folder) / "originals")
         passes, builds = [their_pass(originals, store=True)], []
         for count in args.clips:
-            builds.append(measure(originals, count, args.workers, Path(folder)))
+            builds.append(measure(originals, count, args, Path(folder)))
             passes += [their_pass(originals, store=True) for _ in range(2)]
         calls = their_pass(originals, store=False)
     theirs = tuple(statistics.median(column) for column in zip(*passes, strict=True))
@@ -136,7 +137,7 @@ def their_pass(originals: list[Path], store: bool) -> tuple[float, float]:
     return seconds / len(contents), cpu / len(contents)
 
 
-def measure(originals: list[Path], count: int, workers: int, folder: Path) -> tuple:
+def measure(originals: list[Path], count: int, args, folder: Path) -> tuple:
     """Seconds of a build of that many clips, of the processor, and MB of its largest process."""
     corpus = folder / f"corpus_{count}"
     for number in range(count):
@@ -145,7 +146,7 @@ def measure(originals: list[Path], count: int, workers: int, folder: Path) -> tu
         os.link(originals[number % len(originals)], path)
     words = [sys.executable, "-m", "tools.build_dataset", "--corpus", "sign_poses",
              f"--input={corpus}", f"--data_dir={folder / f'data_{count}'}",
-             "--workers", str(workers)]  # fmt: skip
+             "--workers", str(args.workers), *["--compact"] * args.compact]  # fmt: skip
     start = time.perf_counter()
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     output = process.stdout.read()

@@ -20,8 +20,9 @@ class Fixed(tfds.features.Tensor):
 
     def decode_example_np(self, example_data) -> np.ndarray:
         """The tensor again, within half a step."""
-        data = fixed_point.unpack(example_data, int(np.prod(self.shape[1:])))
-        return data.reshape(-1, *self.shape[1:])
+        packed = np.frombuffer(example_data, np.uint8)
+        data = fixed_point.unpack(packed, int(np.prod(self.shape[1:])))
+        return fixed_point.to_float32(data).reshape(-1, *self.shape[1:])
 
 
 class Bits(tfds.features.Tensor):
@@ -34,7 +35,8 @@ class Bits(tfds.features.Tensor):
 
     def decode_example_np(self, example_data) -> np.ndarray:
         """The tensor again."""
-        return fixed_point.unpack_mask(example_data).reshape(-1, *self.shape[1:])
+        mask = fixed_point.unpack_mask(np.frombuffer(example_data, np.uint8))
+        return mask.reshape(-1, *self.shape[1:])
 
 
 def compact(features: tfds.features.FeaturesDict) -> tfds.features.FeaturesDict:

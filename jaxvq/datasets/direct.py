@@ -15,6 +15,7 @@ BLOCK, BLOCK_HEADER = 1 << 16, 24
 CHUNK_HEADER = struct.Struct("<QQQQQ")
 ONE_RECORD = ord("r") | 1 << 8  # a chunk of a single record, by rows
 UNCOMPRESSED = 0
+_IGNORED = bytearray(BLOCK_HEADER)  # where block headers go; what it holds means nothing
 
 
 class DirectFile:
@@ -51,7 +52,7 @@ def read(file: int, begin: int, size: int) -> np.ndarray:
     at, place = 0, begin
     while at < size:
         if place % BLOCK == 0:
-            buffers.append(bytearray(BLOCK_HEADER))
+            buffers.append(_IGNORED)
             place += BLOCK_HEADER
         count = min(size - at, BLOCK - place % BLOCK)
         buffers.append(view[at : at + count])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxvq import remote
+from jaxvq.datasets import fixed_point
 
 if TYPE_CHECKING:
     from jaxvq.datasets.building import ClipConfig, Options
@@ -47,7 +48,7 @@ def make_recipe(clips: Iterable, options: "Options") -> dict:
         "split_file": _digest(options.split_file),
         "stats": _digest(options.stats),
         "hand_threshold": options.hand_threshold,
-        "compact": "fixed point" if options.compact else None,
+        "compact": fixed_point.FIXED if options.compact else None,  # which tells the layout
     }
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxvq.datasets import direct, schema
+from jaxvq.datasets import direct, fixed_point, schema
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.resample import resample
 from jaxvq.pose.skeleton import Skeleton
@@ -26,6 +26,7 @@ class DamagedShard(ValueError):
 class RecordSource:
     """Random access to the clips of a split: source[i] is {"data", "mask", "id", "fps"}.
 
+    data is as it is stored, int16 steps in compact shards: see `schema.parse`.
     shards: path -> number of its records, in order. Pickles as that, and opens a shard where it is
     used first. A record's checksum is verified when it is read first; from then on it is read
     without ArrayRecord's reader, which takes longer than all else. Raises DamagedShard.
@@ -47,20 +48,23 @@ class RecordSource:
         return self._ends[-1] if self._ends else 0
 
     def __getitem__(self, index: int) -> dict:
-        if not 0 <= index < len(self):
-            raise IndexError(f"clip {index} of {len(self)}")
         shard = bisect.bisect_right(self._ends, index)
+        if index < 0 or shard == len(self._paths):
+            raise IndexError(f"clip {index} of {len(self)}")
         path = self._paths[shard]
         place = int(index) - self._ends[shard] + self.shards[path]
         shard = self._opened.get(path) or self._open(path)
         try:
-            if shard.verified[place]:
-                return schema.parse(shard.direct[place], self.skeleton)
-            clip = schema.parse(shard.reader.read(place, place + 1)[0], self.skeleton)
+            places = shard.values[place].tolist()
+            if places[0]:
+                return schema.parse(shard.direct[place], self.skeleton, places)
+            record = shard.reader.read(place, place + 1)[0]
+            places = schema.find_values(record)
+            clip = schema.parse(record, self.skeleton, places)
         except (RuntimeError, IndexError, ValueError, OSError) as error:
             raise DamagedShard(f"{path}: record {place} is damaged: {error}") from error
         if shard.direct:
-            shard.verified[place] = 1
+            shard.values[place] = places
         return clip
 
     def _open(self, path: str) -> "_Shard":
@@ -79,17 +83,18 @@ class RecordSource:
                     f"{path}: {count} of {self.shards[path]} records are there; it is damaged or "
                     "was not copied completely"
                 )
-            shard = _Shard(reader, direct.open_direct(path, count), bytearray(count))
+            shard = _Shard(reader, direct.open_direct(path, count), np.zeros((count, 7), np.int32))
             self._opened[path] = shard
             return shard
 
 
 class _Shard(NamedTuple):
-    """An open shard: ArrayRecord's reader, ours where it can read it, records that are verified."""
+    """An open shard: ArrayRecord's reader, ours where it can read it, and where the values of each
+    record lie that is verified."""
 
     reader: object
     direct: direct.DirectFile | None
-    verified: bytearray
+    values: np.ndarray
 
 
 class ResampledSource:
@@ -103,7 +108,7 @@ class ResampledSource:
 
     def __getitem__(self, index: int) -> dict:
         clip = self.source[index]
-        data = clip["data"].astype(np.float32)
+        data = fixed_point.to_float32(clip["data"])
         pose = Pose(self.skeleton, data, (~clip["mask"]).astype(np.float32), clip["fps"])
         pose = resample(pose, self.fps)
         return clip | {"data": pose.data, "mask": pose.mask, "fps": self.fps}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxvq.datasets import fixed_point
 from jaxvq.evaluators.page import STYLE
 from jaxvq.hands.skeleton import HAND_ROTATIONS
 from jaxvq.pose import draw, preprocess
@@ -109,7 +110,7 @@ def choose(splits: dict) -> list[tuple[str, int]]:
 
 
 def _frames(record: dict, skeleton) -> np.ndarray:
-    data = np.asarray(record["data"][:FRAMES], np.float32)
+    data = fixed_point.to_float32(record["data"][:FRAMES])
     confidence = (~np.asarray(record["mask"][:FRAMES])).astype(np.float32)
     pose = Pose(skeleton, data, confidence, float(record["fps"]))
     return draw.draw_frames(preprocess.unshift_hands(pose), SIZE)

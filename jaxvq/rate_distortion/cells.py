@@ -97,13 +97,14 @@ def standardised(dataset, split: str) -> list:
     """The clips of a split, standardised; ValueError where there are none."""
     import numpy as np
 
+    from jaxvq.datasets import fixed_point
     from jaxvq.pose.reader import Pose
 
     clips, source = [], dataset.source(split)
     for i in range(len(source)):
         record = source[i]
         mask = np.asarray(record["mask"])
-        data = dataset.statistics.standardize(np.asarray(record["data"], np.float32), mask)
+        data = dataset.statistics.standardize(fixed_point.to_float32(record["data"]), mask)
         seen = (~mask).astype(np.float32)
         clips.append(Pose(dataset.skeleton, data, seen, float(record["fps"])))
     if not clips:
