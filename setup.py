@@ -29,6 +29,7 @@ setup(
     ],
     extras_require={
         "test": [
+            "apache-beam",
             "flatbuffers",
             "huggingface_hub",
             "ipykernel",
