@@ -475,3 +475,24 @@ def test_a_damaged_shard_is_named(corpus, tmp_path, compact):
         shard.write_bytes(damage)
         with pytest.raises(records.DamagedShard, match=f"^{shard}: "):
             input_pipeline.open_dataset(folder).source("train")[0]
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_changed_bytes_are_a_clip_or_a_value_error(corpus, tmp_path, compact):
+    """What is read again is not verified again, so its structure must catch what it can."""
+    folder, _ = building.build("sign_poses", tmp_path, options(corpus, compact=compact))
+    source = input_pipeline.open_dataset(folder).source("train")
+    first = source[0]
+    (shard,) = source._opened.values()
+    record, rng, refused = shard.direct[0], np.random.default_rng(0), 0
+    for _ in range(400):
+        changed = record[: rng.integers(0, len(record) + 1)].copy()
+        at = rng.integers(0, len(changed) + 1, 4)
+        changed[at[at < len(changed)]] = rng.integers(0, 256)
+        try:
+            clip = schema.parse(changed.tobytes(), HOLISTIC_178)
+        except ValueError:
+            refused += 1
+        else:
+            assert clip.keys() == first.keys()
+    assert refused > 200

@@ -54,7 +54,7 @@ def parse(record: bytes | np.ndarray, skeleton: Skeleton, places: tuple | None =
     """
     try:
         return _parse(record, skeleton, places or find_values(record))
-    except (UnicodeDecodeError, struct.error) as error:
+    except (IndexError, UnicodeDecodeError, struct.error) as error:
         raise ValueError(f"not a record of a clip: {error!r}") from error
 
 
@@ -92,5 +92,5 @@ def find_values(record: np.ndarray | bytes) -> tuple[int, ...]:
             places[entry[1]] = (entry.end(), size)
             offset = entry.end() + size
         return *places[b"data"], *places[b"mask"], *places[b"id"], places[b"fps"][0]
-    except (AttributeError, KeyError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"not a record of a clip: {error!r}") from error
