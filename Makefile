@@ -21,8 +21,10 @@ $(BIN)/.installed: setup.py pyproject.toml
 demo: $(BIN)/.installed
 	$(BIN)/python -m tools.demo --output runs/demo
 
+# Two processes, because most tests compile, which keeps one core busy; a module stays in one, with
+# what its tests share.
 test: $(BIN)/.installed lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-slow: $(BIN)/.installed
 	$(BIN)/python -m pytest -m slow

