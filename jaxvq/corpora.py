@@ -161,7 +161,8 @@ def read_table(path: str | Path, columns: Iterable[str]) -> list[dict[str, str]]
                 reader = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
                 table = [[_unquote(value) for value in row] for row in reader if any(row)]
             else:
-                table = [row for row in csv.reader(file) if any(row)]
+                # Strict: a quote that is never closed would make one value of all lines behind it.
+                table = [row for row in csv.reader(file, strict=True) if any(row)]
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a table of text: {error}") from error
     names = [name.strip().lower() for name in table[0]] if table else []

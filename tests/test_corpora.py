@@ -59,6 +59,7 @@ def test_bad_tables(tmp_path):
         (b"id,text\n1,a\n", "no column split; there are: id, text"),
         (b"id,split\n\xff\xfe,b\n", "not a table of text"),
         (b'id,split\n"' + b"x" * 200_000, "not a table of text"),
+        (b'id,split\n1,"train\n2,test\n', "not a table of text: unexpected end of data"),
     ):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=f"{path}: {message}"):
