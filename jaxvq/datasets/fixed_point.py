@@ -1,4 +1,4 @@
-"""Clips in fixed point: half of the bytes of float16, and much faster to turn into float32.
+"""Clips in fixed point: little more than half the bytes of float16, widened in a third of the time.
 
 A coordinate becomes an integer number of steps of 2^-11 shoulder widths, so that no number is off
 by more than 2^-12, which is what float16 costs between 0.5 and 1. Within 12 frames a coordinate
@@ -75,7 +75,7 @@ def unpack(packed: np.ndarray, numbers: int) -> np.ndarray:
     if mark not in (FIXED, FLOAT32) or len(packed) != (HEAD.size + expected) | 1:
         raise ValueError(f"not a packed clip of {numbers} numbers a frame; build it again")
     if mark == FLOAT32:
-        return packed[HEAD.size : HEAD.size + 4 * size].copy().view("<f4").reshape(frames, -1)
+        return packed[HEAD.size : HEAD.size + 4 * size].copy().view("<f4").reshape(frames, numbers)
     at = HEAD.size + 2 * words
     # A copy, because numpy takes several times as long where an int16 has an odd address.
     exact = packed[HEAD.size : at].copy().view("<i2")
