@@ -113,7 +113,7 @@ def open_dataset(data_dir: str | Path) -> Dataset:
 
     if remote.is_remote(data_dir):
         data_dir = remote.fetch(str(data_dir))
-    path = _find(Path(data_dir))
+    path = records.find_dataset(Path(data_dir))
     try:
         with np.load(path / "lengths.npz") as stored:
             lengths = {split: stored[split] for split in schema.SPLITS if split in stored}
@@ -158,29 +158,6 @@ def open_for_training(data) -> Dataset:
         parts = [dataset.fingerprint, *(other.fingerprint for other, _ in mixed)]
         options["fingerprint"] = hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
     return replace(dataset.resampled(fps), mixed=tuple(mixed), **options)
-
-
-def _find(root: Path) -> Path:
-    if not root.is_dir():
-        raise ValueError(f"no such directory: {root}")
-    # DATA/<corpus>/<config>/<version> is the deepest; "incomplete." marks unfinished builds.
-    patterns = ["/".join(["*"] * depth + ["dataset_info.json"]) for depth in range(4)]
-    infos = (path.parent for pattern in patterns for path in root.glob(pattern))
-    found = sorted(p for p in infos if not p.name.startswith("incomplete."))
-    if not found:
-        if (root / "config.json").is_file() and (root / "checkpoints").is_dir():
-            raise ValueError(
-                f"{root} is a training run, not a dataset; give the --data_dir that "
-                "tools.build_dataset wrote to"
-            )
-        raise ValueError(
-            f"{root}: no built dataset; make one with python -m tools.build_dataset "
-            f"--corpus sign_poses --input DIR_OR_ZIP --data_dir {root}"
-        )
-    if len(found) > 1:
-        listed = ", ".join(str(path) for path in found)
-        raise ValueError(f"{root} holds {len(found)} datasets; name one of them: {listed}")
-    return found[0]
 
 
 def batch_spec(skeleton: Skeleton) -> dict[str, tuple[tuple[int, ...], type]]:

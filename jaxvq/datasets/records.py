@@ -1,4 +1,4 @@
-"""Random access to the clips of a split, in ArrayRecord shards, without TFDS."""
+"""Where a built dataset lies, and its clips by number, from ArrayRecord shards, without TFDS."""
 
 import bisect
 import itertools
@@ -118,6 +118,30 @@ def resampled_lengths(lengths: np.ndarray, rates: np.ndarray, fps: float) -> np.
     """int32 (clips,): frames that `resample` makes of clips of these lengths and rates."""
     frames = np.rint(lengths * np.float64(fps) / rates.astype(np.float64))
     return np.maximum(frames, 1).astype(np.int32)
+
+
+def find_dataset(root: Path) -> Path:
+    """Where the only built dataset at or below root lies; ValueError for none and for several."""
+    if not root.is_dir():
+        raise ValueError(f"no such directory: {root}")
+    # DATA/<corpus>/<config>/<version> is the deepest; "incomplete." marks unfinished builds.
+    patterns = ["/".join(["*"] * depth + ["dataset_info.json"]) for depth in range(4)]
+    infos = (path.parent for pattern in patterns for path in root.glob(pattern))
+    found = sorted(p for p in infos if not p.name.startswith("incomplete."))
+    if not found:
+        if (root / "config.json").is_file() and (root / "checkpoints").is_dir():
+            raise ValueError(
+                f"{root} is a training run, not a dataset; give the --data_dir that "
+                "tools.build_dataset wrote to"
+            )
+        raise ValueError(
+            f"{root}: no built dataset; make one with python -m tools.build_dataset "
+            f"--corpus sign_poses --input DIR_OR_ZIP --data_dir {root}"
+        )
+    if len(found) > 1:
+        listed = ", ".join(str(path) for path in found)
+        raise ValueError(f"{root} holds {len(found)} datasets; name one of them: {listed}")
+    return found[0]
 
 
 def find_shards(folder: Path, split: str, length: int) -> dict[str, int]:
