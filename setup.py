@@ -54,6 +54,6 @@ setup(
             "poses_to_codes = tools.poses_to_codes:script",
             "codes_to_poses = tools.codes_to_poses:script",
             "reconstruct_poses = tools.reconstruct_poses:script",
-        ],
+        ]
     },
 )

@@ -20,8 +20,11 @@ def get_config(arg: str = "") -> ConfigDict:
     """The config of a variant; ValueError for an unknown one."""
     arg = arg or ""
     if arg not in VARIANTS:
-        raise ValueError(f"configs/hand_prior.py:{arg} is unknown; choose from "
-                         + ", ".join(f":{v}" for v in VARIANTS if v) + " or nothing")
+        raise ValueError(
+            f"configs/hand_prior.py:{arg} is unknown; choose from "
+            + ", ".join(f":{v}" for v in VARIANTS if v)
+            + " or nothing"
+        )
     config = ConfigDict()
     config.task = "hand_vae"
     config.seed = 42

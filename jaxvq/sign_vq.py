@@ -223,8 +223,10 @@ def _block(weights: _Weights, prefix: str) -> dict:
                       "bias": weights[f"{prefix}.norm{n}.bias"]}
         for n in (1, 2)
     }  # fmt: skip
-    layers = {"up": _dense(weights, f"{prefix}.linear1"),
-              "down": _dense(weights, f"{prefix}.linear2")}  # fmt: skip
+    layers = {
+        "up": _dense(weights, f"{prefix}.linear1"),
+        "down": _dense(weights, f"{prefix}.linear2"),
+    }
     return {"attention": attention, **norms, **layers}
 
 

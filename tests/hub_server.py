@@ -88,11 +88,18 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer({"errors": [], "warnings": []})
         elif "/preupload/" in self.path:
             files = json.loads(body)["files"]
-            self._answer({"files": [
-                {"path": f["path"], "shouldIgnore": False,
-                 "uploadMode": "lfs" if f["size"] > 100_000 else "regular"}
-                for f in files
-            ]})  # fmt: skip
+            self._answer(
+                {
+                    "files": [
+                        {
+                            "path": f["path"],
+                            "shouldIgnore": False,
+                            "uploadMode": "lfs" if f["size"] > 100_000 else "regular",
+                        }
+                        for f in files
+                    ]
+                }
+            )
         elif self.path.endswith("/info/lfs/objects/batch"):
             objects = [
                 {"oid": o["oid"], "size": o["size"]}
@@ -148,19 +155,23 @@ class _Handler(BaseHTTPRequestHandler):
         if repo is None:
             return self._missing()
         if self.path.endswith("/refs"):
-            tags = [{"name": t, "ref": f"refs/tags/{t}", "targetCommit": "0" * 40}
-                    for t in repo["tags"]]  # fmt: skip
+            tags = [
+                {"name": t, "ref": f"refs/tags/{t}", "targetCommit": "0" * 40} for t in repo["tags"]
+            ]
             return self._answer({"branches": [], "converts": [], "tags": tags})
         revision = re.search(r"/revision/([^/?]+)", self.path)
         known = {"main", *repo["tags"], *repo["commits"]}
         if revision and revision[1] not in known:
             return self._missing("RevisionNotFound")
         if "/tree/" in self.path:
-            return self._answer([
-                {"type": "file", "path": p, "size": len(c), "oid": hashlib.sha1(c).hexdigest()}
-                for p, c in repo["files"].items()
-            ])  # fmt: skip
+            return self._answer(
+                [
+                    {"type": "file", "path": p, "size": len(c), "oid": hashlib.sha1(c).hexdigest()}
+                    for p, c in repo["files"].items()
+                ]
+            )
         name = re.match(r"/api/(?:models|datasets)/([^/]+/[^/?]+)", self.path)[1]
         sha = repo["commits"][-1] if repo["commits"] else "0" * 40
-        self._answer({"id": name, "sha": sha,
-                      "siblings": [{"rfilename": path} for path in repo["files"]]})  # fmt: skip
+        self._answer(
+            {"id": name, "sha": sha, "siblings": [{"rfilename": path} for path in repo["files"]]}
+        )

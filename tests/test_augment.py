@@ -46,8 +46,10 @@ def test_nothing_asked_is_nothing_done():
 
 def test_a_quarter_turn_and_a_quarter_tilt_by_hand():
     point = np.float32([1, 2, 3])
-    batch = {"pose": jnp.asarray((point - MEAN[0]) / 2)[None, None, None].repeat(178, 2),
-             "visible": jnp.ones((1, 1, 178), bool)}  # fmt: skip
+    batch = {
+        "pose": jnp.asarray((point - MEAN[0]) / 2)[None, None, None].repeat(178, 2),
+        "visible": jnp.ones((1, 1, 178), bool),
+    }
     right, none, one = jnp.full((1, 1), np.pi / 2), jnp.zeros((1, 1)), jnp.ones((1, 1))
     turned = points(augment.transform(batch, right, none, one, STATISTICS))
     np.testing.assert_allclose(turned[0, 0, 7], [-2, 1, 3], atol=1e-5)
@@ -127,8 +129,16 @@ def test_mirrored_rows_are_flips_of_the_right_hand_onto_the_left():
 
 
 def test_the_same_key_draws_the_same():
-    options = Augment(mirror=0.5, speed=0.3, turn=5, tilt=5, scale=0.1, noise=0.01,
-                      hidden_hands=0.1, hidden_points=0.02)  # fmt: skip
+    options = Augment(
+        mirror=0.5,
+        speed=0.3,
+        turn=5,
+        tilt=5,
+        scale=0.1,
+        noise=0.01,
+        hidden_hands=0.1,
+        hidden_points=0.02,
+    )
     first, again, other = apply(options, 1), apply(options, 1), apply(options, 2)
     jax.tree.map(np.testing.assert_array_equal, first, again)
     assert not np.array_equal(first[0]["pose"], other[0]["pose"])

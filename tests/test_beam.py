@@ -26,12 +26,23 @@ def test_same_content_as_a_local_build(tmp_path, capsys, mode):
     pytest.importorskip("apache_beam")
     clips.write_clips(tmp_path / "in", [3 + i % 5 for i in range(25)])
     (tmp_path / "in/bad.pose").write_text("no pose")
-    common = ["--corpus", "sign_poses", "--input", str(tmp_path / "in"), "--num_shards", "3",
-              "--workers", "1", "--max_skipped", "0.1"]  # fmt: skip
+    common = [
+        "--corpus",
+        "sign_poses",
+        "--input",
+        str(tmp_path / "in"),
+        "--num_shards",
+        "3",
+        "--workers",
+        "1",
+        "--max_skipped",
+        "0.1",
+    ]
     beam_options = f"runner=DirectRunner,direct_num_workers=2,direct_running_mode={mode}"
     build_dataset.main([*common, "--data_dir", str(tmp_path / "local")])
-    build_dataset.main([*common, "--data_dir", str(tmp_path / "beam"),
-                        "--beam_pipeline_options", beam_options])  # fmt: skip
+    build_dataset.main(
+        [*common, "--data_dir", str(tmp_path / "beam"), "--beam_pipeline_options", beam_options]
+    )
     assert "1 malformed" in capsys.readouterr().out
     local, beam = (input_pipeline.open_dataset(tmp_path / name) for name in ("local", "beam"))
     assert_same(contents(local.path), contents(beam.path))

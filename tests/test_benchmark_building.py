@@ -10,8 +10,9 @@ def test_table(tmp_path, capsys, layout):
     from jaxvq.pose import synthetic
 
     synthetic.write_corpus(tmp_path, num_clips=3, seed=0)
-    benchmark_building.main(["--input", str(tmp_path), "--clips", "6,3", "--frames", "10",
-                             "--workers", "1", *layout])  # fmt: skip
+    benchmark_building.main(
+        ["--input", str(tmp_path), "--clips", "6,3", "--frames", "10", "--workers", "1", *layout]
+    )
     lines = capsys.readouterr().out.splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[:7]]
     assert [row[:2] for row in cells[2:]] == [

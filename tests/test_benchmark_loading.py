@@ -18,8 +18,20 @@ def test_table(tmp_path, capsys):
     clips.write_clips(tmp_path, [5, 9, 12, 7])
     (tmp_path / "bad.pose").write_text("no pose")
     numbers = tmp_path / "numbers.json"
-    benchmark_loading.main(["--input", str(tmp_path), "--workers", "0", "--repeats", "1",
-                            "--frames", "0", "--json", str(numbers)])  # fmt: skip
+    benchmark_loading.main(
+        [
+            "--input",
+            str(tmp_path),
+            "--workers",
+            "0",
+            "--repeats",
+            "1",
+            "--frames",
+            "0",
+            "--json",
+            str(numbers),
+        ]
+    )
     lines = capsys.readouterr().out.splitlines()
     columns = ["Format", "Size", "cold start", "it/s", "it/s shuffled", "as float32", "first epoch"]
     assert lines[0].startswith(f"| {' | '.join(columns)} | num_workers=")
@@ -38,8 +50,20 @@ def test_table(tmp_path, capsys):
 
 def test_cut_clips_and_some_formats(tmp_path, capsys):
     clips.write_clips(tmp_path, [5, 9, 12, 7, 8])
-    benchmark_loading.main(["--input", str(tmp_path), "--workers", "0", "--repeats", "1",
-                            "--formats", "zip,arrayrecord", "--frames", "8"])  # fmt: skip
+    benchmark_loading.main(
+        [
+            "--input",
+            str(tmp_path),
+            "--workers",
+            "0",
+            "--repeats",
+            "1",
+            "--formats",
+            "zip,arrayrecord",
+            "--frames",
+            "8",
+        ]
+    )
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 7 and lines[5].startswith("3 clips")
     with pytest.raises(ValueError, match="clip of 13 frames or more; --frames 0 takes all"):

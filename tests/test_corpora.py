@@ -5,13 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxvq.corpora import (
-    CORPORA,
-    Unusable,
-    list_corpus,
-    read_table,
-    unique_names,
-)
+from jaxvq.corpora import CORPORA, Unusable, list_corpus, read_table, unique_names
 from jaxvq.pose import landmarks
 from tests.signformer_corpus import (
     JSON,
@@ -187,8 +181,10 @@ def test_lsfb_problems(tmp_path):
     poses = tmp_path / "LSFB-CONT/poses"
     video = "CLSFBI0103A_S001_B"
     for name, array in (
-        ("flat", np.zeros((9, 33))), ("objects", np.array([{}])), ("words", np.array(["a"])),
-    ):  # fmt: skip
+        ("flat", np.zeros((9, 33))),
+        ("objects", np.array([{}])),
+        ("words", np.array(["a"])),
+    ):
         for part in landmarks.PARTS:
             np.save(poses / part / f"{name}.npy", array)
     for part in landmarks.PARTS:

@@ -15,16 +15,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from jaxvq import input_pipeline
-from jaxvq.datasets import (
-    building,
-    compact,
-    fixed_point,
-    recipes,
-    records,
-    schema,
-    shards,
-    splits,
-)
+from jaxvq.datasets import building, compact, fixed_point, recipes, records, schema, shards, splits
 from jaxvq.pose import preprocess, reader, statistics
 from jaxvq.pose.skeleton import HOLISTIC_178, Skeleton
 from tests import clips
@@ -105,8 +96,9 @@ def test_side_files(built, corpus):
     assert Skeleton.from_json(json.loads((built / "skeleton.json").read_text())) == HOLISTIC_178
     assert (built / "header.poseheader").stat().st_size > 1000
     assert (built / "skipped.jsonl").read_text() == ""
-    poses = [preprocess.preprocess(reader.read_pose(corpus / clip["id"]))[0]
-             for clip in stored["train"]]  # fmt: skip
+    poses = [
+        preprocess.preprocess(reader.read_pose(corpus / clip["id"]))[0] for clip in stored["train"]
+    ]
     data = np.concatenate([pose.data for pose in poses]).astype(np.float64)
     mask = np.repeat(np.concatenate([pose.mask for pose in poses])[..., None], 3, axis=-1)
     masked = np.ma.masked_array(data, mask)
@@ -186,8 +178,16 @@ def test_skipped_clips_are_counted_and_listed(tmp_path):
     clips.write_pose(source / "hands.pose", no_shoulders.replace(confidence=confidence))
     (source / "unreadable.pose").symlink_to(tmp_path / "gone")
 
-    argv = ["--corpus", "sign_poses", "--input", str(source), "--data_dir", str(tmp_path / "data"),
-            "--workers", "1"]  # fmt: skip
+    argv = [
+        "--corpus",
+        "sign_poses",
+        "--input",
+        str(source),
+        "--data_dir",
+        str(tmp_path / "data"),
+        "--workers",
+        "1",
+    ]
     with pytest.raises(ValueError, match="4 of 13 clips cannot be used") as caught:
         build_dataset.main(argv)
     config = tmp_path / "data/sign_poses/holistic_178"
@@ -224,8 +224,16 @@ def test_a_hopeless_input_ends_early(tmp_path, monkeypatch):
 def test_built_again(tmp_path, capsys):
     source = tmp_path / "in"
     paths = clips.write_clips(source, [4] * 5)
-    argv = ["--corpus", "sign_poses", "--input", str(source), "--data_dir", str(tmp_path / "data"),
-            "--workers", "1"]  # fmt: skip
+    argv = [
+        "--corpus",
+        "sign_poses",
+        "--input",
+        str(source),
+        "--data_dir",
+        str(tmp_path / "data"),
+        "--workers",
+        "1",
+    ]
     build_dataset.main(argv)
     assert capsys.readouterr().out.startswith("built: ")
     folder = tmp_path / "data/sign_poses/holistic_178/1.0.0"
@@ -262,8 +270,10 @@ def test_killed_and_started_again(corpus, built, tmp_path, earlier):
     os.mkfifo(stuck / "clip_stuck.pose")
     process = subprocess.Popen(
         [sys.executable, "-m", "tools.build_dataset", *argv, "--input", str(stuck)],
-        cwd=Path(__file__).parent.parent, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+        cwd=Path(__file__).parent.parent,
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
     config = data_dir / "sign_poses/holistic_178"
     wait_until(lambda: list(config.glob("incomplete.*_1.0.0/incomplete.*")))
     children = child_processes(process.pid)
@@ -331,8 +341,18 @@ def test_nothing_to_train_on(tmp_path, capsys):
     paths = clips.write_clips(tmp_path / "in", [4, 5])
     split_file = tmp_path / "splits.json"
     split_file.write_text(json.dumps({"test": [path.stem for path in paths]}))
-    build_dataset.main(["--corpus", "sign_poses", "--input", str(tmp_path / "in"), "--data_dir",
-                        str(tmp_path), "--split_file", str(split_file)])  # fmt: skip
+    build_dataset.main(
+        [
+            "--corpus",
+            "sign_poses",
+            "--input",
+            str(tmp_path / "in"),
+            "--data_dir",
+            str(tmp_path),
+            "--split_file",
+            str(split_file),
+        ]
+    )
     assert "warning: no clip to train on" in capsys.readouterr().out
     dataset = input_pipeline.open_dataset(tmp_path)
     assert not dataset.statistics.mean.any() and (dataset.statistics.std == 1).all()

@@ -17,14 +17,27 @@ from tests import clips
 from tests.test_datasets_building import contents, options
 from tools import build_dataset, zip_dataset
 
-ODD_NAMES = ["with space.pose", "-dash.pose", "Gebärde 手語.pose", "a'b\"c;$HOME.pose",
-             "-more/%d{x}.pose", "x.y.pose"]  # fmt: skip
+ODD_NAMES = [
+    "with space.pose",
+    "-dash.pose",
+    "Gebärde 手語.pose",
+    "a'b\"c;$HOME.pose",
+    "-more/%d{x}.pose",
+    "x.y.pose",
+]
 
 
 def test_a_full_disk_leaves_what_was_there(tmp_path):
     clips.write_clips(tmp_path / "old", [4] * 3)
-    argv = ["--corpus", "sign_poses", "--data_dir", str(tmp_path / "data"), "--overwrite",
-            "--workers", "1"]  # fmt: skip
+    argv = [
+        "--corpus",
+        "sign_poses",
+        "--data_dir",
+        str(tmp_path / "data"),
+        "--overwrite",
+        "--workers",
+        "1",
+    ]
     build_dataset.main([*argv, "--input", str(tmp_path / "old")])
     folder = tmp_path / "data/sign_poses/holistic_178/1.0.0"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -36,8 +49,11 @@ def test_a_full_disk_leaves_what_was_there(tmp_path):
 
     done = subprocess.run(
         [sys.executable, "-m", "tools.build_dataset", *argv, "--input", str(tmp_path / "new")],
-        cwd=Path(__file__).parent.parent, preexec_fn=limit, capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=Path(__file__).parent.parent,
+        preexec_fn=limit,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 2, done.stderr
     error = done.stderr.strip().splitlines()[-1]
     assert error.startswith("error: ") and "File too large" in error, done.stderr
@@ -69,8 +85,18 @@ def test_a_file_disappears_during_the_build(tmp_path, meddling, capsys):
     keys = [str(path.relative_to(tmp_path / "in")) for path in paths]
     order = [key for split in splits.assign_splits(keys, None).values() for key in split]
     meddling((tmp_path / "in" / order[-1]).unlink)
-    argv = ["--corpus", "sign_poses", "--input", str(tmp_path / "in"), "--data_dir",
-            str(tmp_path / "data"), "--workers", "1", "--max_skipped", "0.2"]  # fmt: skip
+    argv = [
+        "--corpus",
+        "sign_poses",
+        "--input",
+        str(tmp_path / "in"),
+        "--data_dir",
+        str(tmp_path / "data"),
+        "--workers",
+        "1",
+        "--max_skipped",
+        "0.2",
+    ]
     build_dataset.main(argv)
     assert "warning: the input changed while it was read" in capsys.readouterr().out
     (listed,) = (tmp_path / "data").rglob("skipped.jsonl")
@@ -103,8 +129,17 @@ def test_odd_names(tmp_path):
         path = tmp_path / "-in put" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         clips.write_pose(path, clips.make_pose(4, seed))
-    build_dataset.main(["--corpus", "sign_poses", f"--input={tmp_path / '-in put'}", "--data_dir",
-                        str(tmp_path / "daten ä"), "--workers", "2"])  # fmt: skip
+    build_dataset.main(
+        [
+            "--corpus",
+            "sign_poses",
+            f"--input={tmp_path / '-in put'}",
+            "--data_dir",
+            str(tmp_path / "daten ä"),
+            "--workers",
+            "2",
+        ]
+    )
     stored = contents(tmp_path / "daten ä")
     assert {clip["id"] for split in stored.values() for clip in split} == set(ODD_NAMES)
     archive = tmp_path / "-out put.zip"

@@ -43,8 +43,11 @@ def build(source, data_dir, **changes):
     options = building.Options(input=str(source), workers=1, **changes)
     dataset = input_pipeline.open_dataset(building.build("sign_poses", data_dir, options)[0])
     sources = [dataset.source(split) for split in dataset.lengths]
-    return dataset, {clip["id"]: clip for source in sources for clip in map(source.__getitem__,
-                                                                            range(len(source)))}
+    return dataset, {
+        clip["id"]: clip
+        for source in sources
+        for clip in map(source.__getitem__, range(len(source)))
+    }
 
 
 def test_zip_and_dataset_hold_the_same(corpus, archive, tmp_path):
@@ -98,8 +101,9 @@ def test_foreign_zip_needs_statistics(archive, tmp_path):
 def test_own_statistics(corpus, tmp_path, shared):
     stats = shared / "golden/sign_vq_one_codebook/pose_normalization.json"
     output = tmp_path / "Y.zip"
-    zip_dataset.main(["--dir", str(corpus), "--out", str(output), "--stats", str(stats),
-                      "--workers", "1"])  # fmt: skip
+    zip_dataset.main(
+        ["--dir", str(corpus), "--out", str(output), "--stats", str(stats), "--workers", "1"]
+    )
     found = npz.read_statistics(output, HOLISTIC_178)
     np.testing.assert_array_equal(found.mean, load_statistics(stats, HOLISTIC_178).mean)
 

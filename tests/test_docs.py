@@ -10,8 +10,13 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY
 
-PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md"),
-                *REPOSITORY.glob("jaxvq/datasets/*/*.md")])  # fmt: skip
+PAGES = sorted(
+    [
+        *REPOSITORY.glob("*.md"),
+        *REPOSITORY.glob("docs/*.md"),
+        *REPOSITORY.glob("jaxvq/datasets/*/*.md"),
+    ]
+)
 SCRIPTS = {"poses_to_codes", "codes_to_poses", "reconstruct_poses"}
 
 

@@ -33,8 +33,9 @@ def model(tmp_path_factory):
     }
     params, state = jax.jit(task.init)(jax.random.key(0), batch)
     folder = tmp_path_factory.mktemp("model") / "run"
-    checkpoint.save_model(folder, config=config, skeleton=skeleton, statistics=statistics,
-                          params=params, state=state)  # fmt: skip
+    checkpoint.save_model(
+        folder, config=config, skeleton=skeleton, statistics=statistics, params=params, state=state
+    )
     return folder
 
 
@@ -60,8 +61,9 @@ def test_stablehlo_serves_any_batch_and_length(model, tmp_path):
 def test_onnx_agrees_where_it_is_installed(model, tmp_path):
     pytest.importorskip("jax2onnx")
     pytest.importorskip("onnxruntime")
-    export_model.main(["--checkpoint", str(model), "--output", str(tmp_path), "--format", "onnx",
-                       "--validate"])  # fmt: skip
+    export_model.main(
+        ["--checkpoint", str(model), "--output", str(tmp_path), "--format", "onnx", "--validate"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -76,5 +78,6 @@ def test_other_formats_are_refused(model, tmp_path, kind, match):
 def test_missing_packages_are_named(monkeypatch, model, tmp_path):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match="needs jax2onnx and onnxruntime: an environment"):
-        export_model.main(["--checkpoint", str(model), "--output", str(tmp_path), "--format",
-                           "onnx"])  # fmt: skip
+        export_model.main(
+            ["--checkpoint", str(model), "--output", str(tmp_path), "--format", "onnx"]
+        )

@@ -9,8 +9,7 @@ from jaxvq.quantizers import fsq
 
 
 @pytest.mark.parametrize(
-    "bits, size",
-    [(8, 240), (9, 500), (10, 1000), (11, 2000), (12, 4375), (14, 15360), (16, 64000)],
+    "bits, size", [(8, 240), (9, 500), (10, 1000), (11, 2000), (12, 4375), (14, 15360), (16, 64000)]
 )
 def test_levels_make_about_two_to_the_bits_codes(bits, size):
     assert fsq.num_codes(fsq.LEVELS[bits]) == size
@@ -18,8 +17,18 @@ def test_levels_make_about_two_to_the_bits_codes(bits, size):
 
 @pytest.mark.parametrize(
     "levels",
-    ["4_4", "8_6_5", "4_5_5_5", "8_5_5_5", "4_4_5_5_5", "7_5_5_5_5", "8_8_8_6_5", "8_8_8_5_5_5",
-     "3_3_3", "3_7_9"],
+    [
+        "4_4",
+        "8_6_5",
+        "4_5_5_5",
+        "8_5_5_5",
+        "4_4_5_5_5",
+        "7_5_5_5_5",
+        "8_8_8_6_5",
+        "8_8_8_5_5_5",
+        "3_3_3",
+        "3_7_9",
+    ],
 )
 def test_equals_vector_quantize_pytorch(shared, levels):
     golden = np.load(shared / "golden" / "fsq.npz")
@@ -85,8 +94,14 @@ def test_low_precision_inputs_are_computed_in_float32():
 
 @pytest.mark.parametrize(
     "levels, message",
-    [((), "at least one"), ((8, 1), "2..999"), ((1000,), "2..999"), ((2.5,), "whole numbers"),
-     ((999,) * 4, "int32"), ((8, 5, 5), "3 features")],
+    [
+        ((), "at least one"),
+        ((8, 1), "2..999"),
+        ((1000,), "2..999"),
+        ((2.5,), "whole numbers"),
+        ((999,) * 4, "int32"),
+        ((8, 5, 5), "3 features"),
+    ],
 )
 def test_impossible_levels_are_refused(levels, message):
     with pytest.raises(ValueError, match=message):

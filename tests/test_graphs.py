@@ -50,8 +50,9 @@ def test_mirror_swaps_sides_and_keeps_bones(name):
 
 def test_partitions_by_hand():
     """A chain with the shoulders 0 and 1, an elbow 2 and a wrist 3: 1 - 0 - 2 - 3."""
-    body = Component("POSE_LANDMARKS", ("RIGHT_SHOULDER", "LEFT_SHOULDER", "ELBOW", "WRIST"),
-                     ((0, 2), (2, 3)))  # fmt: skip
+    body = Component(
+        "POSE_LANDMARKS", ("RIGHT_SHOULDER", "LEFT_SHOULDER", "ELBOW", "WRIST"), ((0, 2), (2, 3))
+    )
     graph = graphs.make_graph(Skeleton((body,)))
     np.testing.assert_array_equal(graph.edges, [[0, 1], [0, 2], [2, 3]])
     alike, nearer, farther = graph.adjacency

@@ -32,11 +32,18 @@ def corpus(tmp_path_factory):
         hands = rng.normal(scale=0.5, size=(2, count, 45)).astype(np.float32)
         ids = np.array([f"{name}_{frame:05d}.jpg" for frame in range(count)])
         save = np.savez_compressed if i == 0 else np.savez
-        save(data / f"{name}.npz", lhand_pose=hands[0], rhand_pose=hands[1], image_ids=ids,
-             body_pose=np.zeros((count, 63), np.float32))
-    recipe = splits.Recipe({"high": ["GRAB"], "medium": ["talkshow"], "low": ["CMU"]},
-                           {"high": 90, "medium": 50, "low": 60},
-                           {"train": 0.8, "val": 0.1, "test": 0.1})
+        save(
+            data / f"{name}.npz",
+            lhand_pose=hands[0],
+            rhand_pose=hands[1],
+            image_ids=ids,
+            body_pose=np.zeros((count, 63), np.float32),
+        )
+    recipe = splits.Recipe(
+        {"high": ["GRAB"], "medium": ["talkshow"], "low": ["CMU"]},
+        {"high": 90, "medium": 50, "low": 60},
+        {"train": 0.8, "val": 0.1, "test": 0.1},
+    )
     splits.save(splits.plan(npz.count_frames(data), recipe), output)
     return data, output
 
@@ -44,8 +51,9 @@ def corpus(tmp_path_factory):
 @pytest.fixture(scope="module")
 def consolidated_dir(corpus, tmp_path_factory):
     output = tmp_path_factory.mktemp("consolidated") / "splits"
-    create_consolidated_npz.main(["--data_dir", str(corpus[0]), "--splits_dir", str(corpus[1]),
-                                  "--output_dir", str(output)])
+    create_consolidated_npz.main(
+        ["--data_dir", str(corpus[0]), "--splits_dir", str(corpus[1]), "--output_dir", str(output)]
+    )
     return output
 
 
@@ -96,8 +104,9 @@ def test_a_transform_sees_single_samples(corpus):
             assert sample["lhand_pose"].shape == (45,) and isinstance(sample["dataset_name"], str)
             return {**sample, "lhand_pose": 2 * sample["lhand_pose"]}
 
-    plain, doubled = (HandPriorDataModule(*corpus, transform=transform)
-                      for transform in (None, Doubled()))
+    plain, doubled = (
+        HandPriorDataModule(*corpus, transform=transform) for transform in (None, Doubled())
+    )
     batches = []
     for module in (plain, doubled):
         module.setup("validate")
@@ -120,8 +129,9 @@ def test_vectors_are_standardised_by_the_frames_for_training(corpus):
     alone = HandVAEDataModule(*corpus)  # a test alone is standardised by the same numbers
     alone.setup("test")
     np.testing.assert_array_equal(alone.stats["mean"], module.stats["mean"])
-    np.testing.assert_array_equal(next(iter(alone.test_dataloader())),
-                                  next(iter(module.test_dataloader())))
+    np.testing.assert_array_equal(
+        next(iter(alone.test_dataloader())), next(iter(module.test_dataloader()))
+    )
 
 
 @pytest.mark.parametrize("mmap", [True, False])
@@ -129,8 +139,16 @@ def test_dicts_hold_raw_hands_and_the_statistics(corpus, mmap):
     module = HandVAEDataModule(*corpus, batch_size=64, return_dict=True, mmap=mmap)
     module.setup()
     batch = next(iter(module.train_dataloader()))
-    assert set(batch) == {"x90", "lhand_pose", "rhand_pose", "mean", "std", "dataset_name",
-                          "frame_idx", "image_id"}
+    assert set(batch) == {
+        "x90",
+        "lhand_pose",
+        "rhand_pose",
+        "mean",
+        "std",
+        "dataset_name",
+        "frame_idx",
+        "image_id",
+    }
     raw = np.concatenate([batch["lhand_pose"], batch["rhand_pose"]], axis=1)
     np.testing.assert_allclose(batch["x90"] * batch["std"] + batch["mean"], raw, atol=1e-6)
     first = source_row(corpus[0], batch["dataset_name"][0], batch["frame_idx"][0])
@@ -216,8 +234,10 @@ def test_a_loader_goes_on_where_another_was_stopped():
 def test_hosts_share_each_batch(endless):
     order = RowOrder(50, 12, seed=1, endless=endless)
     for number in (0, 3, 4, 9):
-        parts = [RowOrder(50, 12, seed=1, endless=endless, host_index=i, host_count=3).rows(number)
-                 for i in range(3)]
+        parts = [
+            RowOrder(50, 12, seed=1, endless=endless, host_index=i, host_count=3).rows(number)
+            for i in range(3)
+        ]
         np.testing.assert_array_equal(np.concatenate(parts), order.rows(number))
 
 
@@ -232,8 +252,11 @@ def test_endless_batches_are_full_and_cover_each_epoch_once():
 
 def test_drop_last_and_impossible_orders():
     assert RowOrder(50, 12, drop_last=True).batches_per_epoch == 4
-    for options in ({"batch_size": 0}, {"batch_size": 8, "host_index": 2, "host_count": 2},
-                    {"batch_size": 9, "host_count": 2, "endless": True}):
+    for options in (
+        {"batch_size": 0},
+        {"batch_size": 8, "host_index": 2, "host_count": 2},
+        {"batch_size": 9, "host_count": 2, "endless": True},
+    ):
         with pytest.raises(ValueError):
             RowOrder(50, **options)
 
@@ -249,14 +272,23 @@ def save(path, **arrays):
 GOOD = np.zeros((4, 45), np.float32)
 
 
-@pytest.mark.parametrize("arrays, message", [
-    ({"poses": GOOD}, "has no lhand_pose; it holds poses"),
-    ({"lhand_pose": GOOD, "rhand_pose": GOOD[:3]}, "lhand_pose has 4 frames, rhand_pose 3"),
-    ({"lhand_pose": GOOD[:, :24], "rhand_pose": GOOD}, r"shape \(4, 24\), expected \(frames, 45"),
-    ({"lhand_pose": GOOD.astype(object), "rhand_pose": GOOD}, "pickled objects"),
-    ({"lhand_pose": GOOD.astype(int), "rhand_pose": GOOD}, "is int64, expected float32"),
-    ({"lhand_pose": np.asfortranarray(np.ones((4, 45))), "rhand_pose": GOOD}, "column by column"),
-])
+@pytest.mark.parametrize(
+    "arrays, message",
+    [
+        ({"poses": GOOD}, "has no lhand_pose; it holds poses"),
+        ({"lhand_pose": GOOD, "rhand_pose": GOOD[:3]}, "lhand_pose has 4 frames, rhand_pose 3"),
+        (
+            {"lhand_pose": GOOD[:, :24], "rhand_pose": GOOD},
+            r"shape \(4, 24\), expected \(frames, 45",
+        ),
+        ({"lhand_pose": GOOD.astype(object), "rhand_pose": GOOD}, "pickled objects"),
+        ({"lhand_pose": GOOD.astype(int), "rhand_pose": GOOD}, "is int64, expected float32"),
+        (
+            {"lhand_pose": np.asfortranarray(np.ones((4, 45))), "rhand_pose": GOOD},
+            "column by column",
+        ),
+    ],
+)
 def test_files_without_usable_hands(tmp_path, arrays, message):
     with pytest.raises(ValueError, match=message) as error:
         npz.hand_members(save(tmp_path / "a.npz", **arrays))
@@ -325,8 +357,10 @@ def test_nan_in_a_frame_that_was_drawn(small):
 
 
 def test_folders_that_are_missing(small, tmp_path):
-    for options, message in [((tmp_path / "no", small[1]), "data set directory not found"),
-                             ((small[0], tmp_path / "no"), "splits directory not found")]:
+    for options, message in [
+        ((tmp_path / "no", small[1]), "data set directory not found"),
+        ((small[0], tmp_path / "no"), "splits directory not found"),
+    ]:
         with pytest.raises(ValueError, match=message):
             HandVAEDataModule(*options).prepare_data()
     with pytest.raises(ValueError, match="no train.npz"):
@@ -340,8 +374,20 @@ def test_folders_that_are_missing(small, tmp_path):
 
 def test_benchmark_prints_both_loaders(capsys, tmp_path):
     """The numbers that are claimed are measured by the tool at full size; here it only works."""
-    benchmark_hands.main(["--rows", "20000", "--batch_size", "2048", "--batches", "40",
-                          "--plain_batches", "1", "--json", str(tmp_path / "numbers.json")])
+    benchmark_hands.main(
+        [
+            "--rows",
+            "20000",
+            "--batch_size",
+            "2048",
+            "--batches",
+            "40",
+            "--plain_batches",
+            "1",
+            "--json",
+            str(tmp_path / "numbers.json"),
+        ]
+    )
     output = capsys.readouterr().out
     assert "whole batches, memory map" in output and "row by row" in output
     values = json.loads((tmp_path / "numbers.json").read_text())

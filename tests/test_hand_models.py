@@ -71,15 +71,17 @@ def test_flat_hands_and_a_bent_finger():
     others = np.delete(np.arange(21), [2, 3, 4])
     np.testing.assert_allclose(points[others], flat[others], atol=1e-6)
     length = np.linalg.norm(np.diff(flat[1:5], axis=0), axis=1)
-    np.testing.assert_allclose(np.linalg.norm(np.diff(points[1:5], axis=0), axis=1), length,
-                               atol=1e-6)
+    np.testing.assert_allclose(
+        np.linalg.norm(np.diff(points[1:5], axis=0), axis=1), length, atol=1e-6
+    )
     np.testing.assert_allclose(points[4, 1] - points[1, 1], -length.sum(), rtol=0.01)
 
 
 def test_a_mirrored_pair_is_the_mirrored_picture():
     hands = synthetic_hands(np.random.default_rng(0), 3)
     mirrored = np.concatenate(
-        [sources.mirror_hand(hands[:, 45:]), sources.mirror_hand(hands[:, :45])], axis=1)
+        [sources.mirror_hand(hands[:, 45:]), sources.mirror_hand(hands[:, :45])], axis=1
+    )
     left = drawing.hand_points(hands[:, :45], right=False)
     right = drawing.hand_points(mirrored[:, 45:], right=True)
     np.testing.assert_allclose(left * [-1, 1, 1], right, atol=1e-5)
@@ -102,9 +104,12 @@ def statistics():
 
 def make_batch(hands, statistics):
     pose = (hands.reshape(-1, 1, 30, 3) - statistics.mean) / statistics.std
-    return {"pose": pose.astype(np.float32), "visible": np.ones(pose.shape[:3], bool),
-            "segment": np.ones(pose.shape[:2], np.int32),
-            "position": np.zeros(pose.shape[:2], np.int32)}
+    return {
+        "pose": pose.astype(np.float32),
+        "visible": np.ones(pose.shape[:3], bool),
+        "segment": np.ones(pose.shape[:2], np.int32),
+        "position": np.zeros(pose.shape[:2], np.int32),
+    }
 
 
 @pytest.mark.parametrize("variant", hand_prior.VARIANTS)
@@ -201,8 +206,9 @@ def test_mirroring_a_pose_twice_changes_nothing(statistics):
     once = np.asarray(mirror(pose, flip))
     np.testing.assert_array_equal(once[~flip[:, 0]], pose[~flip[:, 0]])
     angles = once * statistics.std + statistics.mean
-    np.testing.assert_allclose(angles[0].reshape(90)[:45], sources.mirror_hand(hands[0, 45:]),
-                               atol=1e-5)
+    np.testing.assert_allclose(
+        angles[0].reshape(90)[:45], sources.mirror_hand(hands[0, 45:]), atol=1e-5
+    )
     np.testing.assert_allclose(mirror(once, flip), pose, atol=1e-4)
 
 
@@ -235,8 +241,11 @@ def test_models_learn_hands(variant, statistics):
     if variant == "fsq_runlocal":
         indices = jax.jit(task.encode)(params, {}, batch)
         assert indices.dtype == np.int32 and 0 <= indices.min() and indices.max() < 1000
-        np.testing.assert_allclose(jax.jit(task.decode)(params, {}, indices, batch),
-                                   jax.jit(task.reconstruct)(params, {}, batch), atol=1e-4)
+        np.testing.assert_allclose(
+            jax.jit(task.decode)(params, {}, indices, batch),
+            jax.jit(task.reconstruct)(params, {}, batch),
+            atol=1e-4,
+        )
     else:
         drawn = task.sample(params, jax.random.key(0), 500).reshape(-1, 30, 3)
         curled = train_hands.reshape(-1, 30, 3)

@@ -21,9 +21,11 @@ def built(tmp_path_factory):
     for name, count in {"GRAB": 3000, "CMU": 1500}.items():
         hands = synthetic_hands(rng, count)
         npz.write_npz(data / f"{name}.npz", {npz.LEFT: hands[:, :45], npz.RIGHT: hands[:, 45:]})
-    recipe = splits.Recipe({"high": ["GRAB"], "medium": [], "low": ["CMU"]},
-                           {"high": 2000, "medium": 0, "low": 1000},
-                           {"train": 0.8, "val": 0.1, "test": 0.1})
+    recipe = splits.Recipe(
+        {"high": ["GRAB"], "medium": [], "low": ["CMU"]},
+        {"high": 2000, "medium": 0, "low": 1000},
+        {"train": 0.8, "val": 0.1, "test": 0.1},
+    )
     splits.save(splits.plan(npz.count_frames(data), recipe), splits_dir)
     options = building.Options(input=str(data), splits_dir=str(splits_dir), workers=1)
     building.build("hand_prior", root / "DATA", options)
@@ -69,12 +71,15 @@ def test_building_again_does_nothing_and_other_splits_lie_beside(built, tmp_path
     assert names[0] == names[2] != names[1]
 
 
-@pytest.mark.parametrize("changes, message", [
-    ({"splits_dir": None}, "needs --splits_dir"),
-    ({"split_file": "x.csv"}, "splits from --splits_dir|No such file"),
-    ({"stats": "x.json"}, "--stats x.json: hand_prior has no use for it"),
-    ({"input": "nowhere"}, "GRAB.npz is missing|CMU.npz is missing"),
-])
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"splits_dir": None}, "needs --splits_dir"),
+        ({"split_file": "x.csv"}, "splits from --splits_dir|No such file"),
+        ({"stats": "x.json"}, "--stats x.json: hand_prior has no use for it"),
+        ({"input": "nowhere"}, "GRAB.npz is missing|CMU.npz is missing"),
+    ],
+)
 def test_builds_that_cannot_be(built, tmp_path, changes, message):
     options = {"input": str(built[1]), "splits_dir": str(built[2]), "workers": 1} | changes
     with pytest.raises((ValueError, OSError), match=message):
@@ -89,14 +94,16 @@ def test_training_batches_are_all_frames_in_any_order(built):
     for name, (shape, dtype) in spec.items():
         assert batches[0][name].shape == (256, 1, *shape) and batches[0][name].dtype == dtype
     frames = np.concatenate([batch["pose"] for batch in batches])[:2400].reshape(2400, 90)
-    everything = (dataset.rows("train") - dataset.statistics.mean.reshape(90))
+    everything = dataset.rows("train") - dataset.statistics.mean.reshape(90)
     everything = everything / dataset.statistics.std.reshape(90)
     assert sorted(map(bytes, frames)) == sorted(map(bytes, everything))
 
     resumed = list(dataset.train_batches(**options, num_steps=12, start_step=7))
     np.testing.assert_array_equal(resumed[0]["pose"], batches[7]["pose"])
-    halves = [next(dataset.train_batches(**options, num_steps=1, host_index=i, host_count=2))
-              for i in range(2)]
+    halves = [
+        next(dataset.train_batches(**options, num_steps=1, host_index=i, host_count=2))
+        for i in range(2)
+    ]
     both = np.concatenate([half["pose"] for half in halves])
     np.testing.assert_array_equal(both, batches[0]["pose"])
     with pytest.raises(ValueError, match="seq_len=16: hands are single frames"):
@@ -116,8 +123,9 @@ def test_evaluation_sees_each_frame_once(built):
         np.testing.assert_array_equal(poses[i], expected)
 
 
-def test_splits_without_frames_and_a_dataset_that_cannot_be_written_to(built, monkeypatch,
-                                                                       tmp_path):
+def test_splits_without_frames_and_a_dataset_that_cannot_be_written_to(
+    built, monkeypatch, tmp_path
+):
     dataset = input_pipeline.open_dataset(built[0])
     expected = np.array(dataset.rows("test"))
     monkeypatch.setitem(dataset.lengths, "validation", np.array([], np.int32))
@@ -153,13 +161,15 @@ def test_the_loop_trains_the_prior_and_its_samples_are_drawn(built, run, tmp_pat
     assert validation["degrees"] < validation["degrees_mean_pose"]
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert "train_kl" in lines[0] and "validation_degrees/thumb" in lines[-1]
-    sample_hands.main(["--checkpoint", str(workdir), "--output_dir", str(tmp_path), "--num", "5",
-                       "--size", "32"])
+    sample_hands.main(
+        ["--checkpoint", str(workdir), "--output_dir", str(tmp_path), "--num", "5", "--size", "32"]
+    )
     assert "5 pairs of hands from the prior" in capsys.readouterr().out
     values = json.loads((tmp_path / "metrics.json").read_text())
     assert values["frames"] == 300 and values["split"] == "test"
-    joints = [values[f"degrees/{side}_{joint}"] for side in ("left", "right")
-              for joint in skeleton.JOINTS]
+    joints = [
+        values[f"degrees/{side}_{joint}"] for side in ("left", "right") for joint in skeleton.JOINTS
+    ]
     assert np.mean(joints) == pytest.approx(values["degrees"], rel=1e-3)
     assert len(consolidated.Rows(tmp_path / "samples.npz")) == 5  # readable as any other hands
     for name in ("samples.png", "reconstructions.png"):

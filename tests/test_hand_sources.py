@@ -17,12 +17,19 @@ def marked(width, left, frames=3):
     return poses, poses[:, left : left + 45], poses[:, left + 45 : left + 90]
 
 
-@pytest.mark.parametrize("layout, width, left, key", [
-    ("smplh156", 156, 66, "poses"), ("smplx165", 165, 75, "poses"),
-    ("smplx165", 165, 75, "pose_cam"), ("smplx165", 165, 75, "fullpose"),
-    ("motionx322", 322, 66, None), ("talkshow265", 265, 75, None),
-    ("signavatars", 182, 66, "smplx"), ("signavatars", 169, 66, "unsmooth_smplx"),
-])
+@pytest.mark.parametrize(
+    "layout, width, left, key",
+    [
+        ("smplh156", 156, 66, "poses"),
+        ("smplx165", 165, 75, "poses"),
+        ("smplx165", 165, 75, "pose_cam"),
+        ("smplx165", 165, 75, "fullpose"),
+        ("motionx322", 322, 66, None),
+        ("talkshow265", 265, 75, None),
+        ("signavatars", 182, 66, "smplx"),
+        ("signavatars", 169, 66, "unsmooth_smplx"),
+    ],
+)
 def test_columns_of_each_layout(tmp_path, layout, width, left, key):
     poses, expected_left, expected_right = marked(width, left)
     if layout == "signavatars":
@@ -65,22 +72,32 @@ def test_real_signavatars_is_the_same_in_both_kinds_of_files(shared):
     assert len(plain) == 4
     for path in plain:
         first = sources.read_hands(path, "signavatars")
-        second = sources.read_hands(folder / "signavatars_wlasl_torchzip" / path.name,
-                                    "signavatars")
+        second = sources.read_hands(
+            folder / "signavatars_wlasl_torchzip" / path.name, "signavatars"
+        )
         for name in ("left", "right", "valid"):
             np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
     assert 0 < first.valid.sum() <= len(first)
-    others = [sources.read_hands(path, "signavatars")
-              for path in (folder / "signavatars_how2sign").glob("*.pkl")]
+    others = [
+        sources.read_hands(path, "signavatars")
+        for path in (folder / "signavatars_how2sign").glob("*.pkl")
+    ]
     assert sorted(map(len, others)) == [35, 78, 91, 101, 113, 133]
 
 
-@pytest.mark.parametrize("name, layout, message", [
-    ("smpl_only_aistpp_gBR.pkl", "signavatars", "has no smplx.* it has .*smpl_poses"),
-    ("smplifyxmc_pose3.pkl", "signavatars", "left_hand_pose has 12 numbers, PCA components"),
-    ("talkshow_conan.npy", "motionx322", "265 numbers a frame, motionx322 has 322; 265 is talk"),
-    ("amass_sample_601x156.npz", "smplx165", "156 numbers a frame.*156 is smplh156"),
-])
+@pytest.mark.parametrize(
+    "name, layout, message",
+    [
+        ("smpl_only_aistpp_gBR.pkl", "signavatars", "has no smplx.* it has .*smpl_poses"),
+        ("smplifyxmc_pose3.pkl", "signavatars", "left_hand_pose has 12 numbers, PCA components"),
+        (
+            "talkshow_conan.npy",
+            "motionx322",
+            "265 numbers a frame, motionx322 has 322; 265 is talk",
+        ),
+        ("amass_sample_601x156.npz", "smplx165", "156 numbers a frame.*156 is smplh156"),
+    ],
+)
 def test_real_files_of_another_kind(shared, name, layout, message):
     with pytest.raises(ValueError, match=message) as error:
         sources.read_hands(shared / "data" / "samples" / "smplx" / name, layout)
@@ -92,16 +109,19 @@ class Evil:
         return (pytest.fail, ("the pickle was run",))
 
 
-@pytest.mark.parametrize("content, message", [
-    ({"smplx": Evil()}, "not allowed"),
-    ([1, 2], "holds a list, expected a dict"),
-    ({"smplx": np.zeros((0, 182))}, "has no frames"),
-    ({"smplx": np.zeros(182)}, "is no matrix"),
-    ({"smplx": "text"}, "is no matrix"),
-    ({"smplx": np.full((2, 182), np.nan)}, "left hand has NaN .* first in frame 0"),
-    ({"smplx": np.zeros((2, 182)), "left_valid": np.ones(3, bool)}, "3 values for 2 frames"),
-    ({"smplx": np.zeros((2, 72))}, "72 is SMPL, which has no hands"),
-])
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ({"smplx": Evil()}, "not allowed"),
+        ([1, 2], "holds a list, expected a dict"),
+        ({"smplx": np.zeros((0, 182))}, "has no frames"),
+        ({"smplx": np.zeros(182)}, "is no matrix"),
+        ({"smplx": "text"}, "is no matrix"),
+        ({"smplx": np.full((2, 182), np.nan)}, "left hand has NaN .* first in frame 0"),
+        ({"smplx": np.zeros((2, 182)), "left_valid": np.ones(3, bool)}, "3 values for 2 frames"),
+        ({"smplx": np.zeros((2, 72))}, "72 is SMPL, which has no hands"),
+    ],
+)
 def test_pickles_that_cannot_be_used(tmp_path, content, message):
     path = tmp_path / "a.pkl"
     path.write_bytes(pickle.dumps(content))
@@ -129,8 +149,13 @@ def test_damaged_and_missing_files(tmp_path):
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_arrays_of_every_pickle_protocol(tmp_path, protocol):
-    content = {"a": np.arange(6, dtype=">f4").reshape(2, 3), "b": np.array([True, False]),
-               "c": np.float64(2.5), "d": np.asfortranarray(np.arange(4.0).reshape(2, 2)), "e": "x"}
+    content = {
+        "a": np.arange(6, dtype=">f4").reshape(2, 3),
+        "b": np.array([True, False]),
+        "c": np.float64(2.5),
+        "d": np.asfortranarray(np.arange(4.0).reshape(2, 2)),
+        "e": "x",
+    }
     path = tmp_path / "a.pkl"
     path.write_bytes(pickle.dumps(content, protocol=protocol))
     loaded = pickles.load_arrays(path)
@@ -194,15 +219,17 @@ def test_tool_collects_a_folder(tmp_path, caplog):
     with pytest.raises(ValueError, match="1 of 4 files cannot be read as smplh156.*shape.npz"):
         run_tool(*options)
     run_tool(*options, "--max_skipped", 0.5, "--mirror", "--drop_constant")
-    assert any("never move in 1 of 4 files" in line and "still.npz" in line
-               for line in caplog.messages)
+    assert any(
+        "never move in 1 of 4 files" in line and "still.npz" in line for line in caplog.messages
+    )
     assert npz.count_frames(output.parent) == {"CMU": 14}
     with np.load(output) as file, np.load(folder / "a.npz") as source:
         assert file["image_ids"][:2].tolist() == ["a.npz:0", "a.npz:1"]
         assert file["image_ids"][4] == "a.npz:0#mirrored"
         np.testing.assert_array_equal(file["lhand_pose"][:4], source["poses"][:, 66:111])
         np.testing.assert_array_equal(
-            file["lhand_pose"][4:8], sources.mirror_hand(source["poses"][:, 111:156]))
+            file["lhand_pose"][4:8], sources.mirror_hand(source["poses"][:, 111:156])
+        )
     with pytest.raises(ValueError, match="expected DIR/NAME.npz"):
         run_tool(*options[:4], "--output", tmp_path / "CMU")
     with pytest.raises(ValueError, match="no .npy files in"):

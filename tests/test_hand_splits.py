@@ -26,8 +26,11 @@ PUBLISHED = {
 
 def make_recipe(variant="", **changes):
     config = hand_splits.get_config(variant)
-    fields = {"datasets": config.datasets.to_dict(), "targets": config.targets.to_dict(),
-              "ratios": config.ratios.to_dict()}
+    fields = {
+        "datasets": config.datasets.to_dict(),
+        "targets": config.targets.to_dict(),
+        "ratios": config.ratios.to_dict(),
+    }
     return splits.Recipe(**fields | changes)
 
 
@@ -46,11 +49,16 @@ def test_published_splits_come_out_bit_for_bit():
 def test_full_draw_meets_its_targets_to_the_frame():
     """Lengths that do not divide: rounding each data set down would lose frames."""
     recipe = make_recipe(targets={"high": 90_000, "medium": 37_500, "low": 22_500})
-    frames = {name: 7_001 + 977 * i for i, name in enumerate(
-        name for names in recipe.datasets.values() for name in names)}
+    frames = {
+        name: 7_001 + 977 * i
+        for i, name in enumerate(name for names in recipe.datasets.values() for name in names)
+    }
     result = splits.plan(frames, recipe)
     assert {s: splits.count_samples(result.samples[s]) for s in SPLITS} == {
-        "train": 120_000, "val": 15_000, "test": 15_000}
+        "train": 120_000,
+        "val": 15_000,
+        "test": 15_000,
+    }
     drawn = {split: all_frames(result.samples[split]) for split in SPLITS}
     assert len(set.union(*drawn.values())) == 150_000  # no frame twice
     for priority, target in recipe.targets.items():
@@ -109,14 +117,17 @@ def test_target_above_what_there_is():
     assert 300 < result.metadata["sampling_info"]["high"]["target_samples"] < 500
 
 
-@pytest.mark.parametrize("changes, message", [
-    ({"totals": "round"}, "choices: exact, floor"),
-    ({"split_by": "video"}, "choices: frame, block"),
-    ({"split_by": "block", "block_frames": 64}, "blocks of 64 frames"),
-    ({"ratios": {"train": 0.8, "val": 0.1, "test": 0.2}}, "add up to 1"),
-    ({"targets": {"high": -1, "medium": 0, "low": 0}}, "negative"),
-    ({"datasets": {"high": ["a"], "medium": ["a"], "low": []}}, "listed twice.*: a"),
-])
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"totals": "round"}, "choices: exact, floor"),
+        ({"split_by": "video"}, "choices: frame, block"),
+        ({"split_by": "block", "block_frames": 64}, "blocks of 64 frames"),
+        ({"ratios": {"train": 0.8, "val": 0.1, "test": 0.2}}, "add up to 1"),
+        ({"targets": {"high": -1, "medium": 0, "low": 0}}, "negative"),
+        ({"datasets": {"high": ["a"], "medium": ["a"], "low": []}}, "listed twice.*: a"),
+    ],
+)
 def test_recipes_that_cannot_be(changes, message):
     with pytest.raises(ValueError, match=message):
         make_recipe(**changes)
@@ -134,17 +145,34 @@ def test_tool_writes_what_the_loaders_read(tmp_path, capsys):
         hand = np.zeros((count, 45), np.float32)
         np.savez(data / f"{name}.npz", lhand_pose=hand, rhand_pose=hand)
     config = f"{create_hand_splits.CONFIG}:mini_1k"
-    create_hand_splits.main(["--data_dir", str(data), "--output_dir", str(output), "--config",
-                             config, "--config.targets.high=500"])
+    create_hand_splits.main(
+        [
+            "--data_dir",
+            str(data),
+            "--output_dir",
+            str(output),
+            "--config",
+            config,
+            "--config.targets.high=500",
+        ]
+    )
     assert "train 720, val 90, test 90" in capsys.readouterr().out
     metadata = splits.load_metadata(output)
     info = metadata["dataset_creation_info"]
     assert info["total_samples"] == 900 and info["priority_targets"]["high"] == 500
-    assert {"splits", "split_ratios", "high_priority_datasets", "medium_priority_datasets",
-            "low_priority_datasets"} <= info.keys()
+    assert {
+        "splits",
+        "split_ratios",
+        "high_priority_datasets",
+        "medium_priority_datasets",
+        "low_priority_datasets",
+    } <= info.keys()
     assert metadata["sampling_info"]["medium"] == {
-        "rate": 250 / 300, "datasets": {"speech": 300}, "total_available": 300,
-        "target_samples": 250}
+        "rate": 250 / 300,
+        "datasets": {"speech": 300},
+        "total_available": 300,
+        "target_samples": 250,
+    }
     assert splits.count_samples(splits.load(output, "train")) == 720
 
     for wrong, message in [("--config.targets.hi=5", "hi"), ("--confg=5", "--confg")]:
@@ -156,9 +184,10 @@ def test_tool_writes_what_the_loaders_read(tmp_path, capsys):
         create_hand_splits.main(["--data_dir", str(output)])
 
 
-@pytest.mark.parametrize("text, message", [
-    ("{", "not JSON"), ("[1]", "expected"), ('{"CMU": 3}', "expected"), ('{"CMU": [1.5]}', "exp"),
-])
+@pytest.mark.parametrize(
+    "text, message",
+    [("{", "not JSON"), ("[1]", "expected"), ('{"CMU": 3}', "expected"), ('{"CMU": [1.5]}', "exp")],
+)
 def test_split_files_that_are_none(tmp_path, text, message):
     (tmp_path / "train_samples.json").write_text(text)
     with pytest.raises(ValueError, match=message):

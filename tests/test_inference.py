@@ -156,8 +156,12 @@ def test_wrong_tokens_are_explained(tokenizer):
 @pytest.fixture(scope="module")
 def codes(run_dir, corpus, tmp_path_factory):
     output = tmp_path_factory.mktemp("codes") / "codes.csv"
-    assert poses_to_codes.main(
-        ["--model", str(run_dir), "--data", str(corpus), "--output", str(output)]) == 0  # fmt: skip
+    assert (
+        poses_to_codes.main(
+            ["--model", str(run_dir), "--data", str(corpus), "--output", str(output)]
+        )
+        == 0
+    )
     return output
 
 
@@ -186,8 +190,9 @@ def test_codes_as_text_and_as_an_argument(run_dir, tokenizer, tmp_path):
     lines.write_text("731 63 540\n5 6\n")
     model = ["--model", str(run_dir)]
     codes_to_poses.main([*model, "--codes", str(lines), "--output", str(tmp_path / "out")])
-    codes_to_poses.main([*model, "--codes", "731 63 540", "--output", str(tmp_path / "x.pose"),
-                         "--fps", "30"])  # fmt: skip
+    codes_to_poses.main(
+        [*model, "--codes", "731 63 540", "--output", str(tmp_path / "x.pose"), "--fps", "30"]
+    )
     one, other = read_pose(tmp_path / "out" / "0.pose"), read_pose(tmp_path / "x.pose")
     np.testing.assert_allclose(one.data, other.data, rtol=1e-5)
     assert (one.fps, other.fps) == (25, 30)
@@ -217,16 +222,18 @@ def test_a_wrong_csv_is_one_line(run_dir, tmp_path, text, message):
     path = tmp_path / "codes.csv"
     path.write_text(text)
     with pytest.raises(ValueError, match=message) as error:
-        codes_to_poses.main(["--model", str(run_dir), "--codes", str(path),
-                             "--output", str(tmp_path / "out")])  # fmt: skip
+        codes_to_poses.main(
+            ["--model", str(run_dir), "--codes", str(path), "--output", str(tmp_path / "out")]
+        )
     assert "\n" not in str(error.value)
 
 
 def test_reconstruct_poses(run_dir, corpus, tmp_path):
     path = sorted(corpus.glob("*.pose"))[2]
     output = tmp_path / "new" / "y.pose"
-    reconstruct_poses.main(["--model", str(run_dir), "--input", str(path), "--output", str(output),
-                            "--only-masked"])  # fmt: skip
+    reconstruct_poses.main(
+        ["--model", str(run_dir), "--input", str(path), "--output", str(output), "--only-masked"]
+    )
     assert len(read_pose(output).data) == len(read_pose(path).data)
 
 
@@ -244,17 +251,38 @@ def test_commands_explain_wrong_paths(run_dir, corpus, tmp_path):
     empty.mkdir()
     (empty / "a.pose").write_bytes(b"not a pose")
     with pytest.raises(ValueError, match="none of the 1 files"):
-        poses_to_codes.main(["--model", str(run_dir), "--data", str(empty),
-                             "--output", str(tmp_path / "codes.csv")])  # fmt: skip
+        poses_to_codes.main(
+            ["--model", str(run_dir), "--data", str(empty), "--output", str(tmp_path / "codes.csv")]
+        )
     assert not (tmp_path / "codes.csv").exists()
 
 
 def test_evaluate_writes_numbers_videos_and_a_page(run_dir, tmp_path, tokenizer, data_dir):
-    evaluate.main(["--checkpoint", str(run_dir), "--split", "train", "--output_dir", str(tmp_path),
-                   "--visualize", "--num_videos", "2"])  # fmt: skip
+    evaluate.main(
+        [
+            "--checkpoint",
+            str(run_dir),
+            "--split",
+            "train",
+            "--output_dir",
+            str(tmp_path),
+            "--visualize",
+            "--num_videos",
+            "2",
+        ]
+    )
     values = json.loads((tmp_path / "metrics.json").read_text())
-    for key in ("mpjpe/all", "mpjpe/body", "mpjpe/face", "mpjpe/hands", "pck/0.05",
-                "code_utilization", "perplexity", "bits_per_frame", "bits_per_second"):  # fmt: skip
+    for key in (
+        "mpjpe/all",
+        "mpjpe/body",
+        "mpjpe/face",
+        "mpjpe/hands",
+        "pck/0.05",
+        "code_utilization",
+        "perplexity",
+        "bits_per_frame",
+        "bits_per_second",
+    ):
         assert np.isfinite(values[key]), key
     assert values["bits_per_frame"] == pytest.approx(np.log2(1000))
     # By hand, clip by clip, in numpy.
@@ -290,9 +318,18 @@ def test_sign_vq_codes_through_the_command(shared, tmp_path):
     for name in ("sign_vq_one_codebook", "sign_vq_two_codebooks"):
         golden = shared / "golden" / name
         model = tmp_path / name
-        import_sign_vq.main(["--checkpoint", str(golden / "model.ckpt"),
-                             "--args", str(golden / "args.json"), "--output", str(model),
-                             "--stats", str(golden / "pose_normalization.json")])  # fmt: skip
+        import_sign_vq.main(
+            [
+                "--checkpoint",
+                str(golden / "model.ckpt"),
+                "--args",
+                str(golden / "args.json"),
+                "--output",
+                str(model),
+                "--stats",
+                str(golden / "pose_normalization.json"),
+            ]
+        )
         equal = total = 0
         for row in csv.DictReader((golden / "expected_codes.csv").open()):
             output, source = tmp_path / "codes.csv", shared / "data/samples/pose" / row["file"]
@@ -383,8 +420,17 @@ def test_a_csv_that_fails_to_close_leaves_nothing(tmp_path):
 def test_the_page_of_an_evaluation_explains_every_number_and_links_the_animations(
     run_dir, tmp_path
 ):
-    evaluate.main(["--checkpoint", str(run_dir), "--output_dir", str(tmp_path), "--visualize",
-                   "--num_videos", "1"])  # fmt: skip
+    evaluate.main(
+        [
+            "--checkpoint",
+            str(run_dir),
+            "--output_dir",
+            str(tmp_path),
+            "--visualize",
+            "--num_videos",
+            "1",
+        ]
+    )
     text = (tmp_path / "index.html").read_text()
     assert "<td>mpjpe/body</td>" in text and "<td></td>" not in text
     assert 'href="animation_test_0.html"' in text

@@ -147,8 +147,9 @@ def test_evaluation_reads_each_frame_once(dataset, hosts):
         for i in range(hosts)
     ]  # fmt: skip
     assert len({len(part) for part in parts}) == 1
-    rows = [(batch, r) for step in zip(*parts, strict=True) for batch in step
-            for r in range(4 // hosts)]  # fmt: skip
+    rows = [
+        (batch, r) for step in zip(*parts, strict=True) for batch in step for r in range(4 // hosts)
+    ]
     content = stored(dataset)
     frames = {i: [] for i in range(len(content))}
     empty = 0
@@ -179,8 +180,13 @@ def test_compact_shards_make_the_same_batches(dataset, tmp_path):
     compact = input_pipeline.open_dataset(folder)
     assert compact.source("train")[0]["data"].dtype == np.int16
     for fps in (0, 12.0):
-        pairs = [(train(d.resampled(fps), 6), list(d.resampled(fps).eval_batches(
-            "validation", batch_size=2, seq_len=8))) for d in (dataset, compact)]  # fmt: skip
+        pairs = [
+            (
+                train(d.resampled(fps), 6),
+                list(d.resampled(fps).eval_batches("validation", batch_size=2, seq_len=8)),
+            )
+            for d in (dataset, compact)
+        ]
         for plain, packed in zip(*pairs, strict=True):
             for one, other in zip(plain, packed, strict=True):
                 bound = (2**-12 + 2**-11 * 4) / dataset.statistics.std  # no number is 4 or more

@@ -14,16 +14,34 @@ import pytest
 from conftest import REPOSITORY
 from test_train import command, lines, steps, wait_for
 
-TPU, SLURM, HOST = (REPOSITORY / "tools" / f"{name}.sh"
-                    for name in ("run_tpu", "run_slurm", "train_host"))  # fmt: skip
-TPU_ARGUMENTS = ["--name", "pod", "--zone", "us-west4-a", "--type", "v5litepod-16", "--bucket",
-                 "gs://store", "--data", "gs://store/DATA", "--run", "first"]  # fmt: skip
+TPU, SLURM, HOST = (
+    REPOSITORY / "tools" / f"{name}.sh" for name in ("run_tpu", "run_slurm", "train_host")
+)
+TPU_ARGUMENTS = [
+    "--name",
+    "pod",
+    "--zone",
+    "us-west4-a",
+    "--type",
+    "v5litepod-16",
+    "--bucket",
+    "gs://store",
+    "--data",
+    "gs://store/DATA",
+    "--run",
+    "first",
+]
 TRAIN = ["--", "--config", "configs/fsq_pose.py", "--config.batch_size", "256"]
 
 
 def run(script, *words, **environment) -> subprocess.CompletedProcess:
-    return subprocess.run(["bash", str(script), *map(str, words)], env=os.environ | environment,
-                          capture_output=True, text=True, timeout=60)  # fmt: skip
+    return subprocess.run(
+        ["bash", str(script), *map(str, words)],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
 
 
 @pytest.mark.parametrize("script", [TPU, SLURM, HOST], ids=lambda path: path.name)
@@ -37,21 +55,38 @@ def test_shellcheck_finds_nothing(script):
 
 
 def test_tpu_dry_run_prints_every_command_and_runs_none(tmp_path):
-    result = run(TPU, *TPU_ARGUMENTS, "--spot", "--project", "p", "--dry_run", *TRAIN,
-                 PATH=f"{stub(tmp_path, 'gcloud', 'exit 99')}:{os.environ['PATH']}")  # fmt: skip
+    result = run(
+        TPU,
+        *TPU_ARGUMENTS,
+        "--spot",
+        "--project",
+        "p",
+        "--dry_run",
+        *TRAIN,
+        PATH=f"{stub(tmp_path, 'gcloud', 'exit 99')}:{os.environ['PATH']}",
+    )
     assert result.returncode == 0, result.stderr
     create, archive, copy, prepare, train = result.stdout.splitlines()
     where = "--zone us-west4-a --project p"
-    assert create == (f"+ gcloud compute tpus tpu-vm create pod {where} --accelerator-type "
-                      "v5litepod-16 --version v2-alpha-tpuv5-lite --spot")  # fmt: skip
+    assert create == (
+        f"+ gcloud compute tpus tpu-vm create pod {where} --accelerator-type "
+        "v5litepod-16 --version v2-alpha-tpuv5-lite --spot"
+    )
     assert " archive --format tgz " in archive and archive.endswith(" HEAD")
     assert f"pod:jaxvq.tgz {where} --worker all" in copy
-    for words in ("gcsfuse --implicit-dirs --rename-dir-limit 100000 store ~/bucket",
-                  "[tpu]", "gcloud storage rsync --recursive gs://store/DATA ~/data"):  # fmt: skip
+    for words in (
+        "gcsfuse --implicit-dirs --rename-dir-limit 100000 store ~/bucket",
+        "[tpu]",
+        "gcloud storage rsync --recursive gs://store/DATA ~/data",
+    ):
         assert words in prepare
-    for words in ("--distributed --workdir ~/bucket/runs/first --config.data.dir ~/data",
-                  "--config configs/fsq_pose.py --config.batch_size 256", "flock -w 120",
-                  "train_host.sh", "~/bucket/runs/first/logs/"):  # fmt: skip
+    for words in (
+        "--distributed --workdir ~/bucket/runs/first --config.data.dir ~/data",
+        "--config configs/fsq_pose.py --config.batch_size 256",
+        "flock -w 120",
+        "train_host.sh",
+        "~/bucket/runs/first/logs/",
+    ):
         assert words in train
     assert not (tmp_path / "calls").exists()
 
@@ -93,8 +128,15 @@ esac
 exit 0
 """
     path = stub(tmp_path, "gcloud", body)
-    result = run(TPU, *TPU_ARGUMENTS, *more.pop("words", []), *TRAIN, PATH=path,
-                 JAXVQ_WAIT_SECONDS="0", **more)  # fmt: skip
+    result = run(
+        TPU,
+        *TPU_ARGUMENTS,
+        *more.pop("words", []),
+        *TRAIN,
+        PATH=path,
+        JAXVQ_WAIT_SECONDS="0",
+        **more,
+    )
     calls = [line.split()[3] for line in (tmp_path / "calls").read_text().splitlines()]
     return result, calls
 
@@ -122,17 +164,42 @@ def test_tpu_does_not_repeat_what_cannot_succeed(tmp_path):
 
 
 def test_slurm_dry_run_prints_the_job():
-    result = run(SLURM, "--data", "/my data", "--workdir", "/run", "--nodes", 2, "--gpus", 4,
-                 "--partition", "gpu", "--cpus", 4, "--memory", "8G", "--dry_run", *TRAIN,
-                 PYTHON="/venv/bin/python")  # fmt: skip
+    result = run(
+        SLURM,
+        "--data",
+        "/my data",
+        "--workdir",
+        "/run",
+        "--nodes",
+        2,
+        "--gpus",
+        4,
+        "--partition",
+        "gpu",
+        "--cpus",
+        4,
+        "--memory",
+        "8G",
+        "--dry_run",
+        *TRAIN,
+        PYTHON="/venv/bin/python",
+    )
     assert result.returncode == 0, result.stderr
-    for line in ("#SBATCH --nodes=2", "#SBATCH --ntasks-per-node=4", "#SBATCH --requeue",
-                 "#SBATCH --signal=TERM@120", "#SBATCH --partition=gpu",
-                 "#SBATCH --mem-per-cpu=2048M", "export PYTHON=/venv/bin/python",
-                 "+ mkdir -p /run/logs"):  # fmt: skip
+    for line in (
+        "#SBATCH --nodes=2",
+        "#SBATCH --ntasks-per-node=4",
+        "#SBATCH --requeue",
+        "#SBATCH --signal=TERM@120",
+        "#SBATCH --partition=gpu",
+        "#SBATCH --mem-per-cpu=2048M",
+        "export PYTHON=/venv/bin/python",
+        "+ mkdir -p /run/logs",
+    ):
         assert line in result.stdout.splitlines()
-    assert ("train_host.sh --distributed --workdir /run --config.data.dir /my\\ data --config "
-            "configs/fsq_pose.py --config.batch_size 256") in result.stdout  # fmt: skip
+    assert (
+        "train_host.sh --distributed --workdir /run --config.data.dir /my\\ data --config "
+        "configs/fsq_pose.py --config.batch_size 256"
+    ) in result.stdout
     assert "--account" not in result.stdout and "scontrol requeue" in result.stdout
 
 
@@ -187,8 +254,13 @@ def test_help(script):
 )
 def test_a_host_says_how_it_ended(tmp_path, code, expected, message):
     stub(tmp_path, "python", f"exit {code}")
-    result = run(HOST, "--config", "x", PYTHON=str(tmp_path / "bin/python"),
-                 JAXVQ_EXIT_FILE=str(tmp_path / "code"))  # fmt: skip
+    result = run(
+        HOST,
+        "--config",
+        "x",
+        PYTHON=str(tmp_path / "bin/python"),
+        JAXVQ_EXIT_FILE=str(tmp_path / "code"),
+    )
     assert result.returncode == expected and message in result.stdout + result.stderr
     assert (tmp_path / "code").read_text() == f"{expected}\n"
     assert (tmp_path / "calls").read_text() == "-m jaxvq.train --config x\n"
@@ -199,15 +271,27 @@ def start_hosts(data_dir, workdir, logs, *flags) -> list[subprocess.Popen]:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=1",
-                                "PYTHON": sys.executable}  # fmt: skip
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
+        "PYTHON": sys.executable,
+    }
     processes = []
     for i in range(2):
-        words = command(data_dir, workdir, *flags, "--coordinator", address, "--num_processes=2",
-                        f"--process_id={i}")[3:]  # fmt: skip
+        words = command(
+            data_dir,
+            workdir,
+            *flags,
+            "--coordinator",
+            address,
+            "--num_processes=2",
+            f"--process_id={i}",
+        )[3:]
         with open(logs / f"host{i}.log", "w") as log:
-            processes.append(subprocess.Popen([str(HOST), *words], env=environment, stdout=log,
-                                              stderr=subprocess.STDOUT))  # fmt: skip
+            processes.append(
+                subprocess.Popen(
+                    [str(HOST), *words], env=environment, stdout=log, stderr=subprocess.STDOUT
+                )
+            )
     return processes
 
 
@@ -249,10 +333,17 @@ def test_a_host_that_is_told_to_stop_saves_and_says_so(data_dir, tmp_path):
         f"--config.{name}=100000" for name in ("total_steps", "eval_every", "checkpoint_every")
     ]
     words = command(data_dir, tmp_path / "run", *flags)[3:]
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=1",
-                                "PYTHON": sys.executable}  # fmt: skip
-    host = subprocess.Popen([str(HOST), *words], env=environment, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
+        "PYTHON": sys.executable,
+    }
+    host = subprocess.Popen(
+        [str(HOST), *words],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     metrics = tmp_path / "run/metrics.jsonl"
     wait_for(lambda: metrics.exists() and metrics.read_text(), host)
     host.terminate()

@@ -35,7 +35,11 @@ def test_a_resumed_run_repeats_no_step_and_mends_a_torn_line(tmp_path):
     writer.write(4, {"train_loss": 40.0})
     writer.close()
     assert [(line["step"], line["train_loss"]) for line in read(tmp_path)] == [
-        (1, 1.0), (2, 2.0), (3, 3.0), (4, 40.0)]  # fmt: skip
+        (1, 1.0),
+        (2, 2.0),
+        (3, 3.0),
+        (4, 40.0),
+    ]
 
 
 @pytest.mark.parametrize("package, field", [("tensorboardX", "tensorboard"), ("wandb", "wandb")])

@@ -82,16 +82,22 @@ def test_a_mixture_resumes_and_ignores_hosts_and_workers(folders):
     assert_same(expected[5:], train(mixed, 8, start_step=5))
     assert_same(expected, train(mixed, 8, num_workers=2))
     hosts = [train(mixed, 8, host_index=i, host_count=2) for i in range(2)]
-    joined = [{name: np.concatenate([a[name], b[name]]) for name in a}
-              for a, b in zip(*hosts, strict=True)]  # fmt: skip
+    joined = [
+        {name: np.concatenate([a[name], b[name]]) for name in a}
+        for a, b in zip(*hosts, strict=True)
+    ]
     assert_same(expected, joined)
 
 
 def test_filters(folders):
     chosen = input_pipeline.open_for_training(data(folders, min_frames=6, max_frames=12))
-    lengths = {int(row.max()) + 1 for batch in train(chosen, 40, seq_len=1000, batch_size=1)
-               for row in np.split(batch["position"][0], np.flatnonzero(
-                   batch["position"][0] == 0)[1:])[1:-1]}  # fmt: skip
+    lengths = {
+        int(row.max()) + 1
+        for batch in train(chosen, 40, seq_len=1000, batch_size=1)
+        for row in np.split(batch["position"][0], np.flatnonzero(batch["position"][0] == 0)[1:])[
+            1:-1
+        ]
+    }
     assert min(lengths) >= 6 and max(lengths) <= 12 and len(lengths) > 3
     hands = chosen.table("train", "hands")
     limit = float(np.median(hands))
@@ -143,8 +149,12 @@ def test_damaged_records_are_left_out_only_when_asked(folders, tmp_path, caplog)
         np.testing.assert_array_equal(batch["pose"][left], other["pose"][left])
         assert not batch["visible"][~left].any() and not batch["pose"][~left].any()
     assert 0 < sum((batch["segment"] == 0).sum() for batch in batches)
-    clip = [c for batch in going_on.eval_batches("train", batch_size=4, seq_len=64)
-            for c in batch["clip"] if c >= 0]  # fmt: skip
+    clip = [
+        c
+        for batch in going_on.eval_batches("train", batch_size=4, seq_len=64)
+        for c in batch["clip"]
+        if c >= 0
+    ]
     assert len(clip) == len(going_on.lengths["train"]) - 1
 
 

@@ -89,8 +89,13 @@ def test_codebooks_are_named_after_their_part_of_the_body():
     whole = SimpleNamespace(token_shape=(1, 2))
     task = streams.Streams(groups, (whole, whole))
     assert reconstruction.codebook_names(task, SKELETON) == (
-        "body+face 1/2", "body+face 2/2", "left hand 1/2", "left hand 2/2", "right hand 1/2",
-        "right hand 2/2")  # fmt: skip
+        "body+face 1/2",
+        "body+face 2/2",
+        "left hand 1/2",
+        "left hand 2/2",
+        "right hand 1/2",
+        "right hand 2/2",
+    )
     assert reconstruction.codebook_names(whole, SKELETON) == ("codebook 1/2", "codebook 2/2")
 
 

@@ -152,8 +152,11 @@ def test_packed_clips_start_where_tokens_do(built):
     # All but the padding at the end of clips is full.
     assert frames > 0.8 * 12 * 4 * 32
     with pytest.raises(ValueError, match="seq_len=12: expected a multiple of 8"):
-        next(input_pipeline.train_batches(dataset, batch_size=4, seq_len=12, seed=0, num_steps=1,
-                                          align=8))  # fmt: skip
+        next(
+            input_pipeline.train_batches(
+                dataset, batch_size=4, seq_len=12, seed=0, num_steps=1, align=8
+            )
+        )
 
 
 def test_all_commands_serve_this_model_and_skeleton(run, tmp_path):
@@ -162,14 +165,38 @@ def test_all_commands_serve_this_model_and_skeleton(run, tmp_path):
     clip = load_sample(npz(poses=data), "clip", SKELETON)
     write_pose(tmp_path / "clip.pose", clip)
 
-    poses_to_codes.main(["--model", str(run), "--data", str(tmp_path / "clip.pose"),
-                         "--output", str(tmp_path / "codes.csv")])  # fmt: skip
-    codes_to_poses.main(["--model", str(run), "--codes", str(tmp_path / "codes.csv"),
-                         "--output", str(tmp_path / "decoded")])  # fmt: skip
+    poses_to_codes.main(
+        [
+            "--model",
+            str(run),
+            "--data",
+            str(tmp_path / "clip.pose"),
+            "--output",
+            str(tmp_path / "codes.csv"),
+        ]
+    )
+    codes_to_poses.main(
+        [
+            "--model",
+            str(run),
+            "--codes",
+            str(tmp_path / "codes.csv"),
+            "--output",
+            str(tmp_path / "decoded"),
+        ]
+    )
     decoded = read_pose(tmp_path / "decoded" / "clip.pose")
     assert decoded.data.shape == (45, 133, 2) and decoded.fps == 25
-    reconstruct_poses.main(["--model", str(run), "--input", str(tmp_path / "clip.pose"),
-                            "--output", str(tmp_path / "again.pose")])  # fmt: skip
+    reconstruct_poses.main(
+        [
+            "--model",
+            str(run),
+            "--input",
+            str(tmp_path / "clip.pose"),
+            "--output",
+            str(tmp_path / "again.pose"),
+        ]
+    )
     again = read_pose(tmp_path / "again.pose")
     tokens = tokenizer.encode(clip)
     assert tokens.indices.shape == (23, 1, 2)
@@ -182,8 +209,17 @@ def test_all_commands_serve_this_model_and_skeleton(run, tmp_path):
 
 
 def test_evaluation_counts_layers_and_draws(run, tmp_path):
-    evaluate.main(["--checkpoint", str(run), "--output_dir", str(tmp_path), "--visualize",
-                   "--num_videos", "1"])  # fmt: skip
+    evaluate.main(
+        [
+            "--checkpoint",
+            str(run),
+            "--output_dir",
+            str(tmp_path),
+            "--visualize",
+            "--num_videos",
+            "1",
+        ]
+    )
     values = json.loads((tmp_path / "metrics.json").read_text())
     assert values["mpjpe_layers/2"] == pytest.approx(values["mpjpe/all"], rel=1e-4)
     assert values["mpjpe_layers/1"] != values["mpjpe_layers/2"]
@@ -196,8 +232,14 @@ def test_evaluation_counts_layers_and_draws(run, tmp_path):
     assert len(results["point_errors"]) == 133
     # 20 and 33 frames are 10 and 17 steps.
     assert [sum(book) for book in results["code_counts"]] == [27, 27]
-    for name in ("point_errors.svg", "code_usage.svg", "sequence_test_0.png", "index.html",
-                 "animation_test_0.html", "evaluation_report.md"):  # fmt: skip
+    for name in (
+        "point_errors.svg",
+        "code_usage.svg",
+        "sequence_test_0.png",
+        "index.html",
+        "animation_test_0.html",
+        "evaluation_report.md",
+    ):
         assert (tmp_path / name).stat().st_size > 500
 
 
@@ -226,15 +268,34 @@ def test_windows_of_a_long_clip_are_the_clip(run):
 def test_empty_split_and_another_model_are_one_line(built, run, tmp_path):
     split_file = tmp_path / "splits.json"
     split_file.write_text(json.dumps({"test": ["test_0", "test_1"]}))
-    build_dataset.main([*built[1], "--data_dir", str(tmp_path / "data"), "--split_file",
-                        str(split_file), "--max_skipped", "1"])  # fmt: skip
+    build_dataset.main(
+        [
+            *built[1],
+            "--data_dir",
+            str(tmp_path / "data"),
+            "--split_file",
+            str(split_file),
+            "--max_skipped",
+            "1",
+        ]
+    )
     config = get_config("runlocal")
     config.data.dir = str(tmp_path / "data")
     with pytest.raises(ValueError, match="no clips in train"):
         train(config, tmp_path / "run")
     with pytest.raises(ValueError, match="the split train of .* holds no clips"):
-        evaluate.main(["--checkpoint", str(run), "--data_dir", str(tmp_path / "data"),
-                       "--split", "train", "--output_dir", str(tmp_path / "out")])  # fmt: skip
+        evaluate.main(
+            [
+                "--checkpoint",
+                str(run),
+                "--data_dir",
+                str(tmp_path / "data"),
+                "--split",
+                "train",
+                "--output_dir",
+                str(tmp_path / "out"),
+            ]
+        )
 
 
 def test_a_run_of_another_model_is_not_continued(built, run):

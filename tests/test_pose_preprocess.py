@@ -92,8 +92,9 @@ def test_selecting_fills_in_what_is_not_there():
 
 @pytest.mark.parametrize("form, z", [("XYC", None), ("XYZKC", 2)])
 def test_coordinates_are_selected_by_letter(form, z):
-    source = points(Skeleton(tuple(Component(c.name, c.points, format=form)
-                                   for c in HOLISTIC_178.components)))  # fmt: skip
+    source = points(
+        Skeleton(tuple(Component(c.name, c.points, format=form) for c in HOLISTIC_178.components))
+    )
     selected = select_points(source)
     np.testing.assert_array_equal(selected.data[..., :2], source.data[..., :2])
     expected = 0 if z is None else source.data[..., z]
@@ -138,8 +139,9 @@ def test_normalised_shoulders(pose):
 
 
 def test_two_shoulders_by_hand():
-    body = Skeleton((Component("pose_keypoints_2d", ("RShoulder", "LShoulder", "Nose"),
-                               format="XYC"),))  # fmt: skip
+    body = Skeleton(
+        (Component("pose_keypoints_2d", ("RShoulder", "LShoulder", "Nose"), format="XYC"),)
+    )
     data = np.array([[[0, 0], [6, 8], [3, 0]], [[2, 0], [2, 20], [9, 9]]], np.float32)
     normalised, placement = normalize_shoulders(Pose(body, data, np.ones((2, 3)), 25.0))
     np.testing.assert_allclose(placement.center, [2.5, 7])

@@ -132,8 +132,10 @@ def test_every_truncation_is_an_error(version):
         (header(0.3) + b"\0" * 100, "version 0.3"),
         (struct.pack("<fHHHH", 0.2, 1, 1, 1, 0) + b"\0" * 10, "names no points"),
         (header(0.2, (("A", "C", ("a",)),)), "format 'C'"),
-        (struct.pack("<fHHHH", 0.2, 1, 1, 1, 1) + b"\1\0A\3\0XYC\1\0\1\0\0\0\1\0a\0\0\7\0",
-         "limb to point 7 of 1"),
+        (
+            struct.pack("<fHHHH", 0.2, 1, 1, 1, 1) + b"\1\0A\3\0XYC\1\0\1\0\0\0\1\0a\0\0\7\0",
+            "limb to point 7 of 1",
+        ),
         (header(0.2) + struct.pack("<fIH", 25, 4, 0), "no person"),
         (header(0.2) + struct.pack("<fIH", 25, 0, 1), "no frames"),
         (header(0.1) + struct.pack("<HHH", 25, 0, 1), "no frames"),
@@ -143,7 +145,7 @@ def test_every_truncation_is_an_error(version):
         (header(0.2) + body(0.2, clip()[0], clip()[1] * 50), "damaged: confidences"),
         (header(0.2) + body(0.2, clip()[0], clip()[1] - 0.6), "damaged: confidences"),
     ],
-)  # fmt: skip
+)
 def test_other_damage_is_one_line(content, message):
     with pytest.raises(ValueError, match=message) as caught:
         read_pose(content, name="x.pose")
@@ -220,9 +222,12 @@ def test_header_file_is_a_header_of_pose_format(tmp_path):
 
 def test_canvas_that_does_not_fit_is_an_error(tmp_path):
     pose = reader.Pose(
-        Skeleton((Component("A", ("a",)),)), np.zeros((1, 1, 3), np.float32),
-        np.ones((1, 1), np.float32), 25.0, (70_000, 1, 1),
-    )  # fmt: skip
+        Skeleton((Component("A", ("a",)),)),
+        np.zeros((1, 1, 3), np.float32),
+        np.ones((1, 1), np.float32),
+        25.0,
+        (70_000, 1, 1),
+    )
     with pytest.raises(ValueError, match="65535"):
         write_pose(tmp_path / "x.pose", pose)
     assert not list(tmp_path.iterdir())

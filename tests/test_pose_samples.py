@@ -127,8 +127,9 @@ def test_parity_with_pose_format(folder, name):
     np.testing.assert_array_equal(mask, np.repeat(ours.mask[..., None], 3, axis=2))
     difference = np.abs(theirs.body.data.filled(0)[:, 0] - ours.data)[~ours.mask]
     assert difference.max() < 1e-5  # shoulder widths
-    np.testing.assert_array_equal(theirs.body.confidence[:, 0][~ours.mask],
-                                  ours.confidence[~ours.mask])  # fmt: skip
+    np.testing.assert_array_equal(
+        theirs.body.confidence[:, 0][~ours.mask], ours.confidence[~ours.mask]
+    )
     assert theirs.body.fps == ours.fps and placement.scale > 0
 
 

@@ -184,10 +184,14 @@ def test_bfloat16_keeps_parameters_codes_and_output_in_float32():
 
 @pytest.mark.parametrize(
     "field, value, match",
-    [("loss.type", "huber", "l1, l2"), ("dtype", "float16", "float32, bfloat16"),
-     ("quantizer.type", "vq", "rvq, rfsq, fsq"), ("data.seq_len", 17, "multiple of"),
-     ("data.seq_len", 1, "multiple of")],
-)  # fmt: skip
+    [
+        ("loss.type", "huber", "l1, l2"),
+        ("dtype", "float16", "float32, bfloat16"),
+        ("quantizer.type", "vq", "rvq, rfsq, fsq"),
+        ("data.seq_len", 17, "multiple of"),
+        ("data.seq_len", 1, "multiple of"),
+    ],
+)
 def test_wrong_fields_are_named(field, value, match):
     with pytest.raises(ValueError, match=match):
         make_task(tiny_config(**{field: value}), SKELETON, STATISTICS)

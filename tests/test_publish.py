@@ -72,8 +72,17 @@ def poses(data_dir, terms, tmp_path_factory) -> Path:
 
 
 def words(data_dir, terms, output, *more) -> list[str]:
-    return ["--data_dir", str(data_dir), "--corpus", "sign_poses", "--license", str(terms),
-            "--output", str(output), *more]  # fmt: skip
+    return [
+        "--data_dir",
+        str(data_dir),
+        "--corpus",
+        "sign_poses",
+        "--license",
+        str(terms),
+        "--output",
+        str(output),
+        *more,
+    ]
 
 
 def copy(source: Path, target: Path) -> Path:
@@ -95,8 +104,15 @@ def test_a_published_model_is_the_model(model, run_dir, corpus):
 def test_a_model_brings_what_it_needs_and_nothing_of_its_machine(model, run_dir):
     manifest = published.check(model, "model")
     files = set(manifest["files"])
-    assert {"README.md", "LICENSE.txt", "config.json", "header.poseheader", "metrics.json",
-            "pose_normalization.json", "skeleton.json"} <= files  # fmt: skip
+    assert {
+        "README.md",
+        "LICENSE.txt",
+        "config.json",
+        "header.poseheader",
+        "metrics.json",
+        "pose_normalization.json",
+        "skeleton.json",
+    } <= files
     assert not [name for name in files if "/train/" in name]  # nothing of the optimizer
     for name in files:
         content = (model / name).read_bytes()
@@ -128,8 +144,17 @@ def test_a_model_runs_without_our_code(model, run_dir, corpus):
 
 def test_metrics_of_the_evaluation(run_dir, terms, tmp_path):
     metrics = tmp_path / "metrics.json"
-    metrics.write_text(json.dumps({"checkpoint": "/here", "data_dir": "/there", "step": 12,
-                                   "split": "test", "mpjpe/hands": 0.25}))  # fmt: skip
+    metrics.write_text(
+        json.dumps(
+            {
+                "checkpoint": "/here",
+                "data_dir": "/there",
+                "step": 12,
+                "split": "test",
+                "mpjpe/hands": 0.25,
+            }
+        )
+    )
     publish = ["--checkpoint", str(run_dir), "--license", str(terms), "--metrics", str(metrics)]
     publish_model.main([*publish, "--output", str(tmp_path / "out")])
     card = (tmp_path / "out/README.md").read_text()
@@ -218,8 +243,10 @@ def build_others(root) -> list[str]:
     from jaxvq.hands import npz, splits
 
     sizes = {"train": 2, "val": 1, "test": 1}
-    inputs = {"how2sign_openpose": write_how2sign(root / "how2sign", sizes),
-              "lsfb_cont": write_lsfb(root / "lsfb", sizes)}  # fmt: skip
+    inputs = {
+        "how2sign_openpose": write_how2sign(root / "how2sign", sizes),
+        "lsfb_cont": write_lsfb(root / "lsfb", sizes),
+    }
     inputs["pami0"] = root / "x.pami0"
     write_samples(root / "x.pami0.train.part0", ("one", np.ones((2, 1024))))
     inputs["pose_npz"] = root / "npz"
@@ -228,9 +255,11 @@ def build_others(root) -> list[str]:
     inputs["hand_prior"] = root / "hands"
     hands = synthetic_hands(np.random.default_rng(0), 300)
     npz.write_npz(root / "hands/GRAB.npz", {npz.LEFT: hands[:, :45], npz.RIGHT: hands[:, 45:]})
-    drawn = splits.Recipe({"high": ["GRAB"], "medium": [], "low": []},
-                          {"high": 200, "medium": 0, "low": 0},
-                          {"train": 0.8, "val": 0.1, "test": 0.1})  # fmt: skip
+    drawn = splits.Recipe(
+        {"high": ["GRAB"], "medium": [], "low": []},
+        {"high": 200, "medium": 0, "low": 0},
+        {"train": 0.8, "val": 0.1, "test": 0.1},
+    )
     splits.save(splits.plan(npz.count_frames(root / "hands"), drawn), root / "splits")
     for corpus, source in inputs.items():
         more = {"splits_dir": str(root / "splits")} if corpus == "hand_prior" else {}
@@ -244,8 +273,18 @@ def test_a_tiny_instance_of_every_other_corpus(terms, tmp_path):
     outputs = []
     for corpus in corpora:
         outputs.append(tmp_path / "published" / corpus)
-        publish_dataset.main(["--data_dir", str(tmp_path / "data"), "--corpus", corpus,
-                              "--license", str(terms), "--output", str(outputs[-1])])  # fmt: skip
+        publish_dataset.main(
+            [
+                "--data_dir",
+                str(tmp_path / "data"),
+                "--corpus",
+                corpus,
+                "--license",
+                str(terms),
+                "--output",
+                str(outputs[-1]),
+            ]
+        )
         card = (outputs[-1] / "README.md").read_text()
         assert "### Licence and access" in card  # of the original data
         drawn = "data:image/gif" in (outputs[-1] / "index.html").read_text()
@@ -299,8 +338,10 @@ def test_croissant_is_valid_and_loads_the_table(poses):
     assert not described.metadata.ctx.issues.errors
     records = list(described.records("clips"))
     assert len(records) == 29 and records[0]["clips/frames"] > 0
-    sums = {d["name"]: d["sha256"] for d in
-            json.loads((poses / "croissant.json").read_text())["distribution"]}  # fmt: skip
+    sums = {
+        d["name"]: d["sha256"]
+        for d in json.loads((poses / "croissant.json").read_text())["distribution"]
+    }
     files = json.loads((poses / "MANIFEST.json").read_text())["files"]
     assert {name: files[name]["sha256"] for name in sums} == sums
 
@@ -318,8 +359,9 @@ def test_a_broken_croissant_is_refused(poses, tmp_path):
 
 def test_no_licence_and_folders_in_the_way(data_dir, terms, poses, tmp_path):
     with pytest.raises(ValueError, match="no licence: give --license FILE"):
-        publish_dataset.main(words(data_dir, terms, tmp_path / "a")[:4]
-                             + ["--output", str(tmp_path / "a")])  # fmt: skip
+        publish_dataset.main(
+            words(data_dir, terms, tmp_path / "a")[:4] + ["--output", str(tmp_path / "a")]
+        )
     (tmp_path / "empty").write_text(" \n")
     with pytest.raises(ValueError, match="holds no text"):
         publish_dataset.main(words(data_dir, tmp_path / "empty", tmp_path / "a"))
@@ -355,8 +397,17 @@ def test_a_dataset_that_is_not_what_was_built(data_dir, terms, poses, tmp_path):
 
 def test_dry_run_checks_all_and_writes_nothing(data_dir, run_dir, terms, tmp_path, capsys):
     publish_dataset.main(words(data_dir, terms, tmp_path / "a", "--dry_run"))
-    publish_model.main(["--checkpoint", str(run_dir), "--license", str(terms),
-                        "--output", str(tmp_path / "b"), "--dry_run"])  # fmt: skip
+    publish_model.main(
+        [
+            "--checkpoint",
+            str(run_dir),
+            "--license",
+            str(terms),
+            "--output",
+            str(tmp_path / "b"),
+            "--dry_run",
+        ]
+    )
     assert capsys.readouterr().out.count("nothing written; all is there to publish") == 2
     assert not list(tmp_path.iterdir())
 
@@ -411,8 +462,16 @@ def hub(monkeypatch, tmp_path):
 
 
 def test_a_model_by_way_of_a_hub(hub, model, run_dir, terms, corpus, capsys):
-    publish = ["--checkpoint", str(run_dir), "--license", str(terms), "--output", str(model),
-               "--hub", "someone/tokens"]  # fmt: skip
+    publish = [
+        "--checkpoint",
+        str(run_dir),
+        "--license",
+        str(terms),
+        "--output",
+        str(model),
+        "--hub",
+        "someone/tokens",
+    ]
     publish_model.main([*publish, "--dry_run"])
     assert not hub.repos and "nothing sent" in capsys.readouterr().out
     publish_model.main(publish)
@@ -421,8 +480,9 @@ def test_a_model_by_way_of_a_hub(hub, model, run_dir, terms, corpus, capsys):
     assert set(files) == {*published.check(model)["files"], "MANIFEST.json"}
     assert list(hub.repos["someone/tokens"]["tags"]) == ["1.0.0"]
     ours, theirs = inference.load(model), inference.load("hf://someone/tokens@1.0.0")
-    for a, b in zip(jax.tree.leaves(ours.model.params), jax.tree.leaves(theirs.model.params),
-                    strict=True):  # fmt: skip
+    for a, b in zip(
+        jax.tree.leaves(ours.model.params), jax.tree.leaves(theirs.model.params), strict=True
+    ):
         np.testing.assert_array_equal(a, b)
     with pytest.raises(ValueError, match="has version 1.0.0 already; raise the version"):
         publish_model.main(publish)

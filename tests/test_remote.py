@@ -33,8 +33,16 @@ def corpus(tmp_path, memory):
 
 def test_from_an_address_to_an_address(corpus, tmp_path, memory, capsys):
     local, _ = building.build("sign_poses", tmp_path / "data", options(corpus))
-    argv = ["--corpus", "sign_poses", "--input", "memory://bucket/in", "--data_dir",
-            "memory://bucket/data/", "--workers", "1"]  # fmt: skip
+    argv = [
+        "--corpus",
+        "sign_poses",
+        "--input",
+        "memory://bucket/in",
+        "--data_dir",
+        "memory://bucket/data/",
+        "--workers",
+        "1",
+    ]
     build_dataset.main(argv)
     url = "memory://bucket/data/sign_poses/holistic_178/1.0.0"
     assert f"built: {url}" in capsys.readouterr().out

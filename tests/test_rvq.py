@@ -127,8 +127,13 @@ def test_dead_codes_revive_on_vectors_of_the_batch():
 def test_kmeans_starts_in_the_clusters():
     centers = 10 * vectors(4, seed=5)
     x = np.repeat(centers, 10, 0) + 0.1 * vectors(40)
-    state = learner(x, np.ones(40, bool), rvq.init(jax.random.key(0), USED[:1], 5), init="kmeans",
-                    dead_below=0.1)  # fmt: skip
+    state = learner(
+        x,
+        np.ones(40, bool),
+        rvq.init(jax.random.key(0), USED[:1], 5),
+        init="kmeans",
+        dead_below=0.1,
+    )
     for _ in range(3):
         state = learner(x, np.ones(40, bool), state, dead_below=0.1)
     distance = np.linalg.norm(x[:, None] - np.asarray(state.codes[0])[None], axis=-1).min(1)
@@ -143,8 +148,13 @@ def test_four_devices_learn_what_one_learns():
         return rvq.update(state, x, valid, USED, decay=0.9, dead_below=0.3, axis_name=axis_name)
 
     one = jax.jit(step)
-    four = jax.pmap(lambda *a: step(*a, "d"), axis_name="d", in_axes=(None, 0, 0), out_axes=0,
-                    devices=jax.devices()[:4])  # fmt: skip
+    four = jax.pmap(
+        lambda *a: step(*a, "d"),
+        axis_name="d",
+        in_axes=(None, 0, 0),
+        out_axes=0,
+        devices=jax.devices()[:4],
+    )
     a = b = start
     for seed in range(3):
         x, valid = vectors(seed=seed), np.random.default_rng(seed).random(40) < 0.6
@@ -174,8 +184,16 @@ def test_residual_fsq_refines_and_round_trips():
 
 
 def quantizer(**changes) -> ConfigDict:
-    fields = dict(type="rvq", num_quantizers=3, codebook_size=8, code_dim=4, decay=0.9,
-                  dead_below=0.1, init="kmeans", levels=(5, 5))  # fmt: skip
+    fields = dict(
+        type="rvq",
+        num_quantizers=3,
+        codebook_size=8,
+        code_dim=4,
+        decay=0.9,
+        dead_below=0.1,
+        init="kmeans",
+        levels=(5, 5),
+    )
     return ConfigDict(fields | changes)
 
 
@@ -201,11 +219,16 @@ def test_quantizer_dropout_keeps_the_first_layers_of_some_rows():
 
 @pytest.mark.parametrize(
     "change, match",
-    [(dict(type="vq"), "rvq, rfsq, fsq"), (dict(init="zeros"), "kmeans, data"),
-     (dict(codebook_size=(8, 8)), "one for each of 3 layers"), (dict(codebook_size=1), "2 codes"),
-     (dict(num_quantizers=0), "1 or more"), (dict(decay=1.0), "below 1"),
-     (dict(type="fsq", levels=(1, 5)), "2..999")],
-)  # fmt: skip
+    [
+        (dict(type="vq"), "rvq, rfsq, fsq"),
+        (dict(init="zeros"), "kmeans, data"),
+        (dict(codebook_size=(8, 8)), "one for each of 3 layers"),
+        (dict(codebook_size=1), "2 codes"),
+        (dict(num_quantizers=0), "1 or more"),
+        (dict(decay=1.0), "below 1"),
+        (dict(type="fsq", levels=(1, 5)), "2..999"),
+    ],
+)
 def test_wrong_fields_are_named(change, match):
     with pytest.raises(ValueError, match=match):
         bottleneck.make(quantizer(**change))

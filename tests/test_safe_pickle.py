@@ -105,19 +105,33 @@ def test_hostile_pickles_are_refused_by_name_and_run_nothing(what, tmp_path, mon
 @pytest.mark.parametrize(
     "data",
     [
-        b"", b".", b"garbage", b"\x80\x02", b"\x80\x02K", program(b""), program(b"("),
-        program(b"K\x01K\x02"), program(b"t"), program(b"0"), program(b"h\x07"), program(b"R"),
-        program(b"K\x01K\x02a"), program(b"](K\x01u"), program(b"}(K\x01u"), program(b"(R"),
+        b"",
+        b".",
+        b"garbage",
+        b"\x80\x02",
+        b"\x80\x02K",
+        program(b""),
+        program(b"("),
+        program(b"K\x01K\x02"),
+        program(b"t"),
+        program(b"0"),
+        program(b"h\x07"),
+        program(b"R"),
+        program(b"K\x01K\x02a"),
+        program(b"](K\x01u"),
+        program(b"}(K\x01u"),
+        program(b"(R"),
         program(b"\x8e" + (2**62).to_bytes(8, "little")),  # bytes of 4 million terabytes
         program(b"\x96" + (2**40).to_bytes(8, "little")),  # a bytearray
         program(b"\x8b\xff\xff\xff\x7f"),  # a number of 2 billion bytes
-        program(b"\x8d" + b"\xff" * 8), program(b"T\xff\xff\xff\xff"),
+        program(b"\x8d" + b"\xff" * 8),
+        program(b"T\xff\xff\xff\xff"),
         b"I" + b"9" * 100_000 + b"\n.",
         program(b"ccollections\nOrderedDict\nK\x01\x85R"),
         program(b"ctorch._utils\n_rebuild_tensor_v2\n)R"),
         program(b"ctorch._utils\n_rebuild_tensor_v2\n(" + (b")" + b"2\x86" * 60) * 4 + b"tR"),
     ],
-)  # fmt: skip
+)
 def test_damaged_pickles_are_one_clear_line(data):
     with pytest.raises(ValueError, match="^damaged pickle .*") as error:
         load_pickle(data, TORCH_GLOBALS)
@@ -178,10 +192,19 @@ def test_storages_strides_and_offsets(tmp_path):
 
 @pytest.mark.parametrize(
     "size, offset, shape, strides",
-    [(4, 0, (5,), (1,)), (4, 1, (4,), (1,)), (4, 0, (2, 2), (3, 1)), (4, 0, (2,), (-1,)),
-     (4, -1, (2,), (1,)), (4, 0, (2,), (1, 1)), (4, 0, (10**6, 10**6), (0, 0)), (-4, 0, (0,), (1,)),
-     (4, 0, (2.0,), (1,)), (4, 0, (True,), (1,))],
-)  # fmt: skip
+    [
+        (4, 0, (5,), (1,)),
+        (4, 1, (4,), (1,)),
+        (4, 0, (2, 2), (3, 1)),
+        (4, 0, (2,), (-1,)),
+        (4, -1, (2,), (1,)),
+        (4, 0, (2,), (1, 1)),
+        (4, 0, (10**6, 10**6), (0, 0)),
+        (-4, 0, (0,), (1,)),
+        (4, 0, (2.0,), (1,)),
+        (4, 0, (True,), (1,)),
+    ],
+)
 def test_tensors_outside_of_their_storage_are_refused(tmp_path, size, offset, shape, strides):
     data = {"0": bytes(16)}
     write_zip(tmp_path / "t.pt", tensor("0", "FloatStorage", size, offset, shape, strides), data)

@@ -158,9 +158,11 @@ def test_parts_of_pami0_and_odd_samples(tmp_path):
         write_samples(f"{prefix}.train.part{n}", ("same", np.full((2, 1024), n + 1)))
     write_samples(
         f"{prefix}.test.part0",
-        ("narrow", np.arange(1, 7).reshape(2, 3)), ("large", np.full((1, 4), 1e9)),
-        ("wide", np.ones((1, 1025))), ("zeros", np.zeros((3, 134))),
-    )  # fmt: skip
+        ("narrow", np.arange(1, 7).reshape(2, 3)),
+        ("large", np.full((1, 4), 1e9)),
+        ("wide", np.ones((1, 1025))),
+        ("zeros", np.zeros((3, 134))),
+    )
     folder = build("pami0", prefix, tmp_path / "data", workers=2)
     found = records(folder, "train")
     values = {key: float(one["data"][0, 0, 0]) for key, one in found.items()}

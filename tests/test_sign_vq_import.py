@@ -15,22 +15,35 @@ from jaxvq.quantizers import fsq
 from jaxvq.tasks import make_task
 from tools import command, import_sign_vq, poses_to_codes
 
-ARGS = dict(codebook_size=2048, pose_dims=[178, 3], num_codebooks=2, hidden_dim=16, nhead=2,
-            dim_feedforward=24, num_layers=1)  # fmt: skip
+ARGS = dict(
+    codebook_size=2048,
+    pose_dims=[178, 3],
+    num_codebooks=2,
+    hidden_dim=16,
+    nhead=2,
+    dim_feedforward=24,
+    num_layers=1,
+)
 
 
 def layer_shapes(prefix: str) -> dict:
     return {
         f"{prefix}.{name}": shape
         for name, shape in {
-            "self_attn.in_proj_weight": (48, 16), "self_attn.in_proj_bias": (48,),
-            "self_attn.out_proj.weight": (16, 16), "self_attn.out_proj.bias": (16,),
-            "linear1.weight": (24, 16), "linear1.bias": (24,),
-            "linear2.weight": (16, 24), "linear2.bias": (16,),
-            "norm1.weight": (16,), "norm1.bias": (16,),
-            "norm2.weight": (16,), "norm2.bias": (16,),
+            "self_attn.in_proj_weight": (48, 16),
+            "self_attn.in_proj_bias": (48,),
+            "self_attn.out_proj.weight": (16, 16),
+            "self_attn.out_proj.bias": (16,),
+            "linear1.weight": (24, 16),
+            "linear1.bias": (24,),
+            "linear2.weight": (16, 24),
+            "linear2.bias": (16,),
+            "norm1.weight": (16,),
+            "norm1.bias": (16,),
+            "norm2.weight": (16,),
+            "norm2.bias": (16,),
         }.items()
-    }  # fmt: skip
+    }
 
 
 def make_state(width=10, **changes) -> dict[str, np.ndarray]:
@@ -54,8 +67,11 @@ def files(tmp_path):
     """Writes the three files; returns their paths as keyword arguments of convert."""
 
     def write(state=None, **args):
-        paths = dict(checkpoint=tmp_path / "model.ckpt", args=tmp_path / "args.json",
-                     stats=tmp_path / "pose_normalization.json")  # fmt: skip
+        paths = dict(
+            checkpoint=tmp_path / "model.ckpt",
+            args=tmp_path / "args.json",
+            stats=tmp_path / "pose_normalization.json",
+        )
         write_checkpoint(paths["checkpoint"], make_state() if state is None else state)
         paths["args"].write_text(json.dumps({**ARGS, **args}))
         statistics = Statistics(np.zeros((178, 3)), np.ones((178, 3)))
@@ -67,8 +83,12 @@ def files(tmp_path):
 
 def batch_of(pose: np.ndarray) -> dict:
     frames = np.arange(pose.shape[1], dtype=np.int32)[None]
-    return dict(pose=pose, visible=np.ones(pose.shape[:3], bool),
-                segment=np.ones_like(frames), position=frames)  # fmt: skip
+    return dict(
+        pose=pose,
+        visible=np.ones(pose.shape[:3], bool),
+        segment=np.ones_like(frames),
+        position=frames,
+    )
 
 
 def torch_layer(x, state, prefix):
@@ -124,13 +144,19 @@ def test_levels_follow_from_name_and_width(files):
 
 @pytest.mark.parametrize(
     "args, message",
-    [(dict(codebook_size=1024), "10 wide.*2 codebooks of size 1024.*8, 5, 5, 5"),
-     (dict(codebook_size=1000), "1000 is none of sign-vq's: 16, 256"),
-     (dict(num_codebooks=1), "10 wide"), (dict(hidden_dim=32), "should have shape"),
-     (dict(num_layers=2), "no model.encoder.4.layers.1"), (dict(dim_feedforward=25), "24"),
-     (dict(nhead=3), "num_heads"), (dict(nhead="2"), "nhead must be a whole number"),
-     (dict(pose_dims=[137, 2]), "178, 3"), (dict(depth=2), "unknown depth; known: codebook_size")],
-)  # fmt: skip
+    [
+        (dict(codebook_size=1024), "10 wide.*2 codebooks of size 1024.*8, 5, 5, 5"),
+        (dict(codebook_size=1000), "1000 is none of sign-vq's: 16, 256"),
+        (dict(num_codebooks=1), "10 wide"),
+        (dict(hidden_dim=32), "should have shape"),
+        (dict(num_layers=2), "no model.encoder.4.layers.1"),
+        (dict(dim_feedforward=25), "24"),
+        (dict(nhead=3), "num_heads"),
+        (dict(nhead="2"), "nhead must be a whole number"),
+        (dict(pose_dims=[137, 2]), "178, 3"),
+        (dict(depth=2), "unknown depth; known: codebook_size"),
+    ],
+)
 def test_arguments_that_do_not_fit_the_weights_are_refused(files, args, message):
     with pytest.raises(ValueError, match=message):
         sign_vq.convert(**files(**args))
@@ -138,11 +164,16 @@ def test_arguments_that_do_not_fit_the_weights_are_refused(files, args, message)
 
 @pytest.mark.parametrize(
     "changes, message",
-    [({"model.decoder.2.bias": None}, "has no model.decoder.2.bias"),
-     ({"model.decoder.1.layers.1.norm1.bias": np.zeros(16, "f4")}, "no place for: decoder.1.lay"),
-     ({"model.encoder.3.pe": np.ones((3, 1, 16), "f4")}, "positional table"),
-     ({"model.fsq._levels": np.array([8, 7, 6, 6, 5], np.int32)}, "10 wide")],
-)  # fmt: skip
+    [
+        ({"model.decoder.2.bias": None}, "has no model.decoder.2.bias"),
+        (
+            {"model.decoder.1.layers.1.norm1.bias": np.zeros(16, "f4")},
+            "no place for: decoder.1.lay",
+        ),
+        ({"model.encoder.3.pe": np.ones((3, 1, 16), "f4")}, "positional table"),
+        ({"model.fsq._levels": np.array([8, 7, 6, 6, 5], np.int32)}, "10 wide"),
+    ],
+)
 def test_other_weights_are_refused(files, changes, message):
     with pytest.raises(ValueError, match=message):
         sign_vq.convert(**files(make_state(**changes)))
@@ -181,8 +212,11 @@ def test_the_tool_writes_a_model_that_loads_and_refuses_to_overwrite_it(files, t
 @pytest.fixture(params=["one_codebook", "two_codebooks"], scope="module")
 def golden(shared, request):
     folder = shared / "golden" / f"sign_vq_{request.param}"
-    return folder, dict(checkpoint=folder / "model.ckpt", args=folder / "args.json",
-                        stats=folder / "pose_normalization.json")  # fmt: skip
+    return folder, dict(
+        checkpoint=folder / "model.ckpt",
+        args=folder / "args.json",
+        stats=folder / "pose_normalization.json",
+    )
 
 
 def test_reproduces_what_sign_vq_computed(golden):
@@ -212,8 +246,9 @@ def test_poses_to_codes_writes_sign_vqs_codes(golden, shared, tmp_path):
     for name in expected:
         (data / name).symlink_to(next((shared / "data" / "samples" / "pose").rglob(name)))
     output = tmp_path / "codes.csv"
-    poses_to_codes.main(["--model", str(tmp_path / "model"), "--data", str(data),
-                         "--output", str(output)])  # fmt: skip
+    poses_to_codes.main(
+        ["--model", str(tmp_path / "model"), "--data", str(data), "--output", str(output)]
+    )
     rows = read_codes(output)
     assert rows.keys() == expected.keys()
     same = []

@@ -76,9 +76,10 @@ def test_how2sign(tmp_path, capsys):
         assert one["text"] == f"train sentence {n}, with a comma"
         assert one["sign"].shape == (3 + n % 2, 1024) and one["sign"].dtype == np.float32
     frame = json.loads(
-        (root / f"sentence_level/train/{JSON}/train_1-5-rgb_front/frame_000002_keypoints.json")
-        .read_text()
-    )["people"][0]  # fmt: skip
+        (
+            root / f"sentence_level/train/{JSON}/train_1-5-rgb_front/frame_000002_keypoints.json"
+        ).read_text()
+    )["people"][0]
     keys = ("pose_keypoints_2d", "hand_left_keypoints_2d", "hand_right_keypoints_2d")
     numbers = [frame[key][i] for key in keys for i in range(len(frame[key])) if i % 3 < 2]
     np.testing.assert_array_equal(samples[1]["sign"][2, :134], np.array(numbers, np.float32))
@@ -328,9 +329,17 @@ def test_full_disk(corpus, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     process = start(
-        "LSFB-CONT", root, tmp_path, "--workers", 1, "--chunk_size", 5, "--gzip_level", 9,
+        "LSFB-CONT",
+        root,
+        tmp_path,
+        "--workers",
+        1,
+        "--chunk_size",
+        5,
+        "--gzip_level",
+        9,
         preexec_fn=limit_files,
-    )  # fmt: skip
+    )
     _, message = process.communicate()
     assert process.returncode == 2 and "could not write" in message and ".part" in message
     assert "Traceback" not in message

@@ -18,8 +18,17 @@ GRAPH = make_graph(SKELETON)
 
 @cache
 def network(stride=1, **changes):
-    fields = dict(graph_dim=8, hidden_dim=16, num_layers=2, decoder_layers=2, temporal_kernel=3,
-                  dropout=0.0) | changes  # fmt: skip
+    fields = (
+        dict(
+            graph_dim=8,
+            hidden_dim=16,
+            num_layers=2,
+            decoder_layers=2,
+            temporal_kernel=3,
+            dropout=0.0,
+        )
+        | changes
+    )
     fields["num_layers"] = max(fields["num_layers"], stride.bit_length() - 1)
     fields["decoder_layers"] = max(fields["decoder_layers"], stride.bit_length() - 1)
     model = PoseStgcn(V, C, GRAPH, latent_dim=4, temporal_stride=stride, **fields)
@@ -85,12 +94,14 @@ def test_windows_with_context_are_the_whole():
     start, end = first - model.context, stop + model.context
     assert 0 < start and end < 120 and start % stride == 0
     _, part = through(stride, *(x[:, start:end] for x in (pose, visible, segment)))
-    np.testing.assert_allclose(part[:, first - start : stop - start], whole[:, first:stop],
-                               atol=2e-5)  # fmt: skip
+    np.testing.assert_allclose(
+        part[:, first - start : stop - start], whole[:, first:stop], atol=2e-5
+    )
     # And the context is not larger than it has to be by more than what halving frames needs.
     pose[:, stop + model.context :] += 1
-    np.testing.assert_allclose(through(stride, pose, visible, segment)[1][:, first:stop],
-                               whole[:, first:stop], atol=2e-5)  # fmt: skip
+    np.testing.assert_allclose(
+        through(stride, pose, visible, segment)[1][:, first:stop], whole[:, first:stop], atol=2e-5
+    )
 
 
 @pytest.mark.parametrize("stride", [1, 4])
@@ -172,9 +183,12 @@ def test_remat_changes_nothing():
 
 @pytest.mark.parametrize(
     "change, match",
-    [(dict(temporal_stride=3), "1, 2, 4, 8"), (dict(temporal_kernel=4), "odd"),
-     (dict(temporal_stride=8, num_layers=2), "needs 3 or more")],
-)  # fmt: skip
+    [
+        (dict(temporal_stride=3), "1, 2, 4, 8"),
+        (dict(temporal_kernel=4), "odd"),
+        (dict(temporal_stride=8, num_layers=2), "needs 3 or more"),
+    ],
+)
 def test_wrong_fields_are_named(change, match):
     fields = dict(temporal_stride=1, num_layers=2, decoder_layers=3) | change
     model = PoseStgcn(V, C, GRAPH, latent_dim=4, **fields)

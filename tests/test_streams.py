@@ -62,8 +62,11 @@ def linear(data_dir, dataset, batch):
 
 
 def test_groups_hold_every_point_once(dataset):
-    for parts in ("body face left_hand right_hand", "body+face left_hand+right_hand",
-                  "face hands body"):  # fmt: skip
+    for parts in (
+        "body face left_hand right_hand",
+        "body+face left_hand+right_hand",
+        "face hands body",
+    ):
         groups = streams.split(parts, dataset.skeleton, dataset.statistics)
         points = np.concatenate([m.points for group in groups for m in group.members])
         np.testing.assert_array_equal(np.sort(points), np.arange(178))
@@ -73,10 +76,14 @@ def test_groups_hold_every_point_once(dataset):
 
 @pytest.mark.parametrize(
     "parts, message",
-    [("body face", "leaves out left_hand, right_hand"), ("body tail", "no 'tail'; choose from"),
-     ("body body+face", "'body' twice"), ("face hands body left_hand", "'left_hand' twice"),
-     ("body face+hands", "name left_hand and right_hand")],
-)  # fmt: skip
+    [
+        ("body face", "leaves out left_hand, right_hand"),
+        ("body tail", "no 'tail'; choose from"),
+        ("body body+face", "'body' twice"),
+        ("face hands body left_hand", "'left_hand' twice"),
+        ("body face+hands", "name left_hand and right_hand"),
+    ],
+)
 def test_parts_that_cannot_be_are_named(dataset, parts, message):
     with pytest.raises(ValueError, match=message):
         streams.split(parts, dataset.skeleton, dataset.statistics)
@@ -165,8 +172,9 @@ def test_four_devices_compute_what_one_computes(linear, batch):
         (value, (_, sums)), grads = jax.value_and_grad(loss, has_aux=True)(params, data, "d")
         return jax.lax.pmean((value, grads), "d"), jax.lax.psum(sums, "d")
 
-    mapped = jax.pmap(step, axis_name="d", in_axes=(None, 0), out_axes=None,
-                      devices=jax.devices()[:4])  # fmt: skip
+    mapped = jax.pmap(
+        step, axis_name="d", in_axes=(None, 0), out_axes=None, devices=jax.devices()[:4]
+    )
     (four, four_grads), four_sums = mapped(params, {k: v[:, None] for k, v in batch.items()})
     (one, (_, sums)), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(params, batch)
     assert float(four) == pytest.approx(float(one), rel=1e-5)

@@ -20,12 +20,21 @@ STATISTICS = SimpleNamespace(scale=np.full((6, 3), 0.5, np.float32))
 def config(**changes) -> ConfigDict:
     fields = dict(
         dtype="float32",
-        model=dict(hidden_dim=16, num_layers=1, num_heads=2, ff_dim=32, dropout=0.0,
-                   input_dropout=0.0, position="rotary", norm_first=True, activation="gelu",
-                   see_visibility=True),
+        model=dict(
+            hidden_dim=16,
+            num_layers=1,
+            num_heads=2,
+            ff_dim=32,
+            dropout=0.0,
+            input_dropout=0.0,
+            position="rotary",
+            norm_first=True,
+            activation="gelu",
+            see_visibility=True,
+        ),
         quantizer=dict(type="fsq", levels=(5, 5), num_codebooks=2),
         loss=dict(hand_weight=3.0, velocity_weight=0.5, type="l2"),
-    )  # fmt: skip
+    )
     made = ConfigDict(fields)
     made.update_from_flattened_dict(changes)
     return made
@@ -102,8 +111,9 @@ def test_four_devices_compute_what_one_computes(trained):
         )
         return jax.lax.pmean((value, grads), "devices"), jax.lax.psum(metrics, "devices")
 
-    mapped = jax.pmap(step, axis_name="devices", in_axes=(None, 0), out_axes=None,
-                      devices=jax.devices()[:4])  # fmt: skip
+    mapped = jax.pmap(
+        step, axis_name="devices", in_axes=(None, 0), out_axes=None, devices=jax.devices()[:4]
+    )
     (four, four_grads), four_metrics = mapped(params, {k: v[:, None] for k, v in data.items()})
     (one, (_, one_metrics)), one_grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(
         params, data
@@ -151,9 +161,12 @@ def test_gradient_descent_fits_two_poses():
 
 @pytest.mark.parametrize(
     "field, value, choices",
-    [("dtype", "float16", "float32, bfloat16"), ("quantizer.type", "vq", "fsq"),
-     ("loss.type", "huber", "l1, l2")],
-)  # fmt: skip
+    [
+        ("dtype", "float16", "float32, bfloat16"),
+        ("quantizer.type", "vq", "fsq"),
+        ("loss.type", "huber", "l1, l2"),
+    ],
+)
 def test_unknown_choices_are_named(field, value, choices):
     with pytest.raises(ValueError, match=choices):
         make(**{field: value})

@@ -284,13 +284,16 @@ def test_a_disk_that_fills_up_at_the_end_leaves_nothing(tables, tmp_path, monkey
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("body", [
-    b"\x02" + b"\xc8\x01" + b"\xff" * 8 + b"\x7f",  # 2^62 bytes of codes
-    b"\x02" + b"\xc8\x01" + b"\xff" * 12,  # a number without end
-    b"\x02" + b"\xc9\x01" + b"\x09",  # a ninth frame rate, of one
-    b"\x02" + b"\xc9\x01" + b"\x00" + struct.pack("<d", np.nan),
-    b"\x03" + b"\xc8\x01" + b"\x00\x01\xff",  # a name that is no UTF-8
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\x02" + b"\xc8\x01" + b"\xff" * 8 + b"\x7f",  # 2^62 bytes of codes
+        b"\x02" + b"\xc8\x01" + b"\xff" * 12,  # a number without end
+        b"\x02" + b"\xc9\x01" + b"\x09",  # a ninth frame rate, of one
+        b"\x02" + b"\xc9\x01" + b"\x00" + struct.pack("<d", np.nan),
+        b"\x03" + b"\xc8\x01" + b"\x00\x01\xff",  # a name that is no UTF-8
+    ],
+)
 def test_numbers_that_no_writer_writes_are_refused(tables, tmp_path, body):
     path = write(tmp_path / "x.jvq", tables, clips(1))
     head = path.read_bytes()[:16]

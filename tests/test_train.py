@@ -46,14 +46,27 @@ def command(data_dir, workdir, *flags) -> list[str]:
         "eval_videos": 0,
     }
     words = [f"--config.{name}={value}" for name, value in fields.items()]
-    return [sys.executable, "-m", "jaxvq.train", "--config=configs/fsq_pose.py:runlocal",
-            f"--workdir={workdir}", *words, *flags]  # fmt: skip
+    return [
+        sys.executable,
+        "-m",
+        "jaxvq.train",
+        "--config=configs/fsq_pose.py:runlocal",
+        f"--workdir={workdir}",
+        *words,
+        *flags,
+    ]
 
 
 def start(words, devices: int = 1) -> subprocess.Popen:
     environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-    return subprocess.Popen(words, cwd=REPOSITORY, env=environment, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+    return subprocess.Popen(
+        words,
+        cwd=REPOSITORY,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def wait_for(condition, process, seconds: float = 90) -> None:
@@ -161,8 +174,11 @@ def test_killed_and_continued_equals_uninterrupted_bit_for_bit(data_dir, tmp_pat
     assert 7 <= steps(tmp_path / "killed")[-1] < 40
     train(tiny_config(data_dir, **config), tmp_path / "killed")
     assert_same_weights(tmp_path / "whole", tmp_path / "killed")
-    whole = {line["step"]: line["train_loss"] for line in lines(tmp_path / "whole")
-             if "train_loss" in line}  # fmt: skip
+    whole = {
+        line["step"]: line["train_loss"]
+        for line in lines(tmp_path / "whole")
+        if "train_loss" in line
+    }
     continued = [line for line in lines(tmp_path / "killed") if "train_loss" in line]
     losses = {line["step"]: line["train_loss"] for line in continued}
     assert [line["step"] for line in continued] == sorted(losses)  # each step once
@@ -170,8 +186,11 @@ def test_killed_and_continued_equals_uninterrupted_bit_for_bit(data_dir, tmp_pat
 
 
 def test_sigterm_saves_and_ends_with_code_0(data_dir, tmp_path):
-    flags = ["--config.total_steps=100000", "--config.checkpoint_every=100000",
-             "--config.eval_every=100000"]  # fmt: skip
+    flags = [
+        "--config.total_steps=100000",
+        "--config.checkpoint_every=100000",
+        "--config.eval_every=100000",
+    ]
     process = start(command(data_dir, tmp_path, *flags))
     wait_for(lambda: (tmp_path / "metrics.jsonl").exists() and lines(tmp_path), process)
     process.send_signal(signal.SIGTERM)
@@ -193,8 +212,11 @@ def start_two(data_dir, workdir, *flags) -> list[subprocess.Popen]:
 
 
 def test_sigterm_to_one_of_two_hosts_stops_both_at_one_step(data_dir, tmp_path):
-    flags = ["--config.total_steps=100000", "--config.checkpoint_every=100000",
-             "--config.eval_every=100000"]  # fmt: skip
+    flags = [
+        "--config.total_steps=100000",
+        "--config.checkpoint_every=100000",
+        "--config.eval_every=100000",
+    ]
     processes = start_two(data_dir, tmp_path, *flags)
     metrics = tmp_path / "metrics.jsonl"
     wait_for(lambda: metrics.exists() and lines(tmp_path), processes[0])

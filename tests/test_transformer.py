@@ -7,8 +7,16 @@ import pytest
 
 from jaxvq.models.transformer import PoseTransformer
 
-FIELDS = dict(num_points=5, num_dims=3, hidden_dim=16, num_layers=1, num_heads=2, ff_dim=32,
-              levels=(5, 5), num_codebooks=2)  # fmt: skip
+FIELDS = dict(
+    num_points=5,
+    num_dims=3,
+    hidden_dim=16,
+    num_layers=1,
+    num_heads=2,
+    ff_dim=32,
+    levels=(5, 5),
+    num_codebooks=2,
+)
 KINDS = {
     "rotary": dict(),
     "sinusoidal": dict(position="sinusoidal"),
@@ -126,10 +134,14 @@ def test_dropout_acts_in_training_only(network):
 
 @pytest.mark.parametrize(
     "fields, message",
-    [(dict(position="learned"), "rotary, sinusoidal, constant"), (dict(activation="tanh"), "gelu"),
-     (dict(num_heads=16), "multiple"), (dict(levels=(8, 1)), "levels"),
-     (dict(num_codebooks=0), "num_codebooks")],
-)  # fmt: skip
+    [
+        (dict(position="learned"), "rotary, sinusoidal, constant"),
+        (dict(activation="tanh"), "gelu"),
+        (dict(num_heads=16), "multiple"),
+        (dict(levels=(8, 1)), "levels"),
+        (dict(num_codebooks=0), "num_codebooks"),
+    ],
+)
 def test_impossible_fields_are_refused(fields, message):
     model = PoseTransformer(**{**FIELDS, **fields})
     with pytest.raises(ValueError, match=message):

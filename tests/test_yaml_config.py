@@ -31,7 +31,9 @@ def test_the_file_beside_the_config_is_read_and_differs_where_it_says_so():
 
 
 def test_flat_keys_own_keys_and_types(tmp_path):
-    config = read(tmp_path, """
+    config = read(
+        tmp_path,
+        """
 steps_per_epoch: 10
 epochs: 50
 scheduler: cosine
@@ -43,7 +45,8 @@ num_quantizers: 2
 grad_clip: 1
 model.graph_dim: 32
 augment: {mirror: 0}
-""")  # fmt: skip
+""",
+    )
     assert config.total_steps == 500 and config.optim.warmup_steps == 0
     assert config.optim.optimizer == "sgd" and config.optim.schedule == "warmup_cosine"
     assert config.dtype == "bfloat16" and config.accumulate == 4
@@ -54,10 +57,14 @@ augment: {mirror: 0}
 
 @pytest.mark.parametrize(
     "text, match",
-    [("learning_rat: 1", "unknown key learning_rat; known are"), ("- 1", "holds no keys"),
-     ("batch_size: many", "batch_size is 'many', expected int"), ("a: [", "is not YAML"),
-     ("hidden_dim: 1.5", "model.hidden_dim is 1.5, expected int")],
-)  # fmt: skip
+    [
+        ("learning_rat: 1", "unknown key learning_rat; known are"),
+        ("- 1", "holds no keys"),
+        ("batch_size: many", "batch_size is 'many', expected int"),
+        ("a: [", "is not YAML"),
+        ("hidden_dim: 1.5", "model.hidden_dim is 1.5, expected int"),
+    ],
+)
 def test_mistakes_are_one_line(tmp_path, text, match):
     with pytest.raises(ValueError, match=match) as error:
         read(tmp_path, text)
@@ -65,7 +72,14 @@ def test_mistakes_are_one_line(tmp_path, text, match):
 
 
 def test_the_command_takes_yaml(tmp_path):
-    command = [sys.executable, "-m", "jaxvq.train", "--config", "configs/stgcn_rvq.yaml",
-               "--workdir", str(tmp_path / "run")]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "jaxvq.train",
+        "--config",
+        "configs/stgcn_rvq.yaml",
+        "--workdir",
+        str(tmp_path / "run"),
+    ]
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert result.returncode == 2 and "no dataset: give --config.data.dir" in result.stderr

@@ -5,8 +5,14 @@ import zipfile
 
 import numpy as np
 
-KINDS = {"f4": "FloatStorage", "f8": "DoubleStorage", "f2": "HalfStorage", "i8": "LongStorage",
-         "i4": "IntStorage", "b1": "BoolStorage"}  # fmt: skip
+KINDS = {
+    "f4": "FloatStorage",
+    "f8": "DoubleStorage",
+    "f2": "HalfStorage",
+    "i8": "LongStorage",
+    "i4": "IntStorage",
+    "b1": "BoolStorage",
+}
 
 
 def literal(value) -> bytes:

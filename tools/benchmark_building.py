@@ -83,8 +83,10 @@ def print_table(num_originals: int, theirs: tuple, calls: tuple, args, builds: l
         ratio = last[2] / first[2]
         print(f"\npeak at {args.clips[-1]:,} clips / {args.clips[0]:,} clips: {ratio:.3f}")
         hours = (last[0] + (LARGE_CORPUS - args.clips[-1]) * steady) / 3600
-        print(f"{LARGE_CORPUS:,} clips: {hours:.2f} hours with starting, {theirs[0] / steady:.1f} "
-              "times as fast as sign-vq's way")  # fmt: skip
+        print(
+            f"{LARGE_CORPUS:,} clips: {hours:.2f} hours with starting, {theirs[0] / steady:.1f} "
+            "times as fast as sign-vq's way"
+        )
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
 
 
@@ -144,9 +146,18 @@ def measure(originals: list[Path], count: int, args, folder: Path) -> tuple:
         path = corpus / f"{number // 1000}" / f"clip_{number}.pose"
         path.parent.mkdir(parents=True, exist_ok=True)
         os.link(originals[number % len(originals)], path)
-    words = [sys.executable, "-m", "tools.build_dataset", "--corpus", "sign_poses",
-             f"--input={corpus}", f"--data_dir={folder / f'data_{count}'}",
-             "--workers", str(args.workers), *["--compact"] * args.compact]  # fmt: skip
+    words = [
+        sys.executable,
+        "-m",
+        "tools.build_dataset",
+        "--corpus",
+        "sign_poses",
+        f"--input={corpus}",
+        f"--data_dir={folder / f'data_{count}'}",
+        "--workers",
+        str(args.workers),
+        *["--compact"] * args.compact,
+    ]
     start = time.perf_counter()
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     output = process.stdout.read()

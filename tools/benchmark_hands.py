@@ -21,8 +21,11 @@ from tools import command
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser("tools.benchmark_hands", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "tools.benchmark_hands",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
     add("--consolidated_dir", help="made by tools.create_consolidated_npz")
     add("--rows", type=int, default=1_200_000, help="random frames (default: %(default)s)")
@@ -42,7 +45,8 @@ def main(argv=None) -> int:
             write_random_hands(Path(directory) / "train.npz", args.rows)
         values = measure(Path(directory), args.batch_size, args.batches)
         values["plain_batches_per_second"] = measure_plain(
-            Path(directory) / "train.npz", args.batch_size, args.plain_batches)
+            Path(directory) / "train.npz", args.batch_size, args.plain_batches
+        )
     print(table(values))
     if args.json:
         Path(args.json).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
@@ -74,8 +78,10 @@ def write_random_hands(path: Path, rows: int) -> None:
         for start in range(0, rows, 65536):
             yield rng.standard_normal((min(65536, rows - start), HAND), dtype=np.float32)
 
-    columns = {name: npz.Column((rows, HAND), np.dtype(np.float32), pieces(seed))
-               for seed, name in enumerate((npz.LEFT, npz.RIGHT))}
+    columns = {
+        name: npz.Column((rows, HAND), np.dtype(np.float32), pieces(seed))
+        for seed, name in enumerate((npz.LEFT, npz.RIGHT))
+    }
     note = {"mean": [0.0] * 2 * HAND, "std": [1.0] * 2 * HAND}
     npz.write_npz(path, columns, lambda: note)
 

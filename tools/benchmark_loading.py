@@ -45,11 +45,20 @@ def parse_arguments(argv=None) -> argparse.Namespace:
     add("--formats", default=",".join(FORMATS), help="some of them (default: %(default)s)")
     add("--workers", default="0,2,4,8", help="numbers of Grain workers (default: %(default)s)")
     add("--num_clips", type=int, default=200, help="clips to use (default: %(default)s)")
-    add("--repeats", type=int, default=3,
-        help="of each measurement; direct reading takes five times as many (default: %(default)s)")
-    add("--frames", type=int, default=120, metavar="N",
+    add(
+        "--repeats",
+        type=int,
+        default=3,
+        help="of each measurement; direct reading takes five times as many (default: %(default)s)",
+    )
+    add(
+        "--frames",
+        type=int,
+        default=120,
+        metavar="N",
         help="only clips of N frames or more, cut to N; 0: all as they are (default: %(default)s, "
-             "as sign-vq's 563,000 clips have 104 on average)")  # fmt: skip
+        "as sign-vq's 563,000 clips have 104 on average)",
+    )
     add("--json", metavar="FILE", help="write the numbers to this file too")
     args = parser.parse_args(argv)
     if args.num_clips < 1 or args.repeats < 1:
@@ -124,15 +133,17 @@ def measure(stored: dict, args) -> list[dict]:
         packed = {}
         if dataset:
             packed = {str(n): packed_rate(dataset, n, args.repeats) for n in args.workers}
-        rows.append({
-            "format": name,
-            "bytes": size,
-            "cold_start_ms": cold,
-            **{column: direct_rate(passes) for column, passes in times[name].items()},
-            "rate_first": first_rate(source, args.repeats),
-            "rate_workers": {str(n): grain_rate(source, n, args.repeats) for n in args.workers},
-            "packed_frames": packed,
-        })  # fmt: skip
+        rows.append(
+            {
+                "format": name,
+                "bytes": size,
+                "cold_start_ms": cold,
+                **{column: direct_rate(passes) for column, passes in times[name].items()},
+                "rate_first": first_rate(source, args.repeats),
+                "rate_workers": {str(n): grain_rate(source, n, args.repeats) for n in args.workers},
+                "packed_frames": packed,
+            }
+        )
     return rows
 
 
@@ -204,9 +215,13 @@ def packed_rate(dataset, num_workers: int, repeats: int) -> float:
 
     steps, start_up = 8, 2 * max(num_workers, 2)
     batches = input_pipeline.train_batches(
-        dataset, batch_size=ROWS, seq_len=SEQ_LEN, seed=0, num_workers=num_workers,
+        dataset,
+        batch_size=ROWS,
+        seq_len=SEQ_LEN,
+        seed=0,
+        num_workers=num_workers,
         num_steps=start_up + repeats * steps,
-    )  # fmt: skip
+    )
     for _ in range(start_up):
         next(batches)
     seconds = []

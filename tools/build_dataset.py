@@ -28,36 +28,69 @@ def parse_arguments(argv=None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--corpus", required=True, help="a folder of jaxvq/datasets, such as sign_poses")
-    add("--input", required=True,
+    add(
+        "--input",
+        required=True,
         help="directory (with subdirectories) or zip of the corpus; of pami0 what comes before "
-        ".train, .dev, .val and .test")  # fmt: skip
+        ".train, .dev, .val and .test",
+    )
     add("--data_dir", required=True, help="where built datasets live")
-    add("--num_shards", type=int,
-        help="shards a split (default: one for 64 to 1000 clips, of at most 256 MiB)")  # fmt: skip
-    add("--max_skipped", type=float, default=0.05, metavar="SHARE",
-        help="share of the clips that may be unusable (default: %(default)s)")  # fmt: skip
+    add(
+        "--num_shards",
+        type=int,
+        help="shards a split (default: one for 64 to 1000 clips, of at most 256 MiB)",
+    )
+    add(
+        "--max_skipped",
+        type=float,
+        default=0.05,
+        metavar="SHARE",
+        help="share of the clips that may be unusable (default: %(default)s)",
+    )
     add("--fps", type=float, help="resample all clips to this frame rate (default: keep theirs)")
-    add("--skeleton", metavar="NAME",
+    add(
+        "--skeleton",
+        metavar="NAME",
         help="of pose_npz, what its points are: coco_wholebody_133 (default), holistic_178, "
-        "openpose_67 or lsfb_75")  # fmt: skip
-    add("--split_file", metavar="FILE",
+        "openpose_67 or lsfb_75",
+    )
+    add(
+        "--split_file",
+        metavar="FILE",
         help='JSON {"train": [names], …} or CSV with the columns file,split; names are paths or '
-        "stems, splits train, validation, test (default: by md5 of the stem)")  # fmt: skip
-    add("--stats", metavar="FILE",
+        "stems, splits train, validation, test (default: by md5 of the stem)",
+    )
+    add(
+        "--stats",
+        metavar="FILE",
         help="pose_normalization.json that .npz clips were standardised with; a zip made by "
-        "tools.zip_dataset brings its own")  # fmt: skip
-    add("--augmented", metavar="AUG",
-        help="folder of the augmented texts of how2sign_openpose or lsfb_cont")  # fmt: skip
-    add("--hand_threshold", type=float, default=0.05,
+        "tools.zip_dataset brings its own",
+    )
+    add(
+        "--augmented",
+        metavar="AUG",
+        help="folder of the augmented texts of how2sign_openpose or lsfb_cont",
+    )
+    add(
+        "--hand_threshold",
+        type=float,
+        default=0.05,
         help="OpenPose hands below this mean confidence are missing; 0 keeps all "
-        "(default: %(default)s)")  # fmt: skip
+        "(default: %(default)s)",
+    )
     add("--splits_dir", metavar="DIR", help="of hand_prior: what tools.create_hand_splits wrote")
-    add("--compact", action="store_true",
-        help="little more than half the size, rounded to 2^-11: see docs/data.md")  # fmt: skip
+    add(
+        "--compact",
+        action="store_true",
+        help="little more than half the size, rounded to 2^-11: see docs/data.md",
+    )
     add("--workers", type=int, default=os.cpu_count(), help="processes (default: %(default)s)")
-    add("--beam_pipeline_options", metavar="OPTIONS",
+    add(
+        "--beam_pipeline_options",
+        metavar="OPTIONS",
         help="build on Apache Beam (pip install 'jaxvq[beam]') with these options, such as "
-        "runner=DirectRunner,direct_running_mode=multi_processing; see docs/data.md")  # fmt: skip
+        "runner=DirectRunner,direct_running_mode=multi_processing; see docs/data.md",
+    )
     add("--overwrite", action="store_true", help="replace a dataset that is already built")
     return parser.parse_args(argv)
 

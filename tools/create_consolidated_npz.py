@@ -13,24 +13,39 @@ from tools import command
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser("tools.create_consolidated_npz", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "tools.create_consolidated_npz",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
     add("--data_dir", default="../data", help="folder of NPZ files (default: %(default)s)")
-    add("--splits_dir", default="dataset_splits",
-        help="what tools.create_hand_splits wrote (default: %(default)s)")
-    add("--output_dir", default="consolidated_splits",
-        help="folder to write (default: %(default)s)")
-    add("--no_metadata", action="store_true",
-        help="leave out {split}_metadata.json, about 90 bytes a frame")
+    add(
+        "--splits_dir",
+        default="dataset_splits",
+        help="what tools.create_hand_splits wrote (default: %(default)s)",
+    )
+    add(
+        "--output_dir", default="consolidated_splits", help="folder to write (default: %(default)s)"
+    )
+    add(
+        "--no_metadata",
+        action="store_true",
+        help="leave out {split}_metadata.json, about 90 bytes a frame",
+    )
     args = parser.parse_args(argv)
 
     from tqdm import tqdm
 
     from jaxvq.hands import consolidated
 
-    counts = consolidated.consolidate(args.data_dir, args.splits_dir, args.output_dir,
-                                      metadata=not args.no_metadata, progress=tqdm)
+    counts = consolidated.consolidate(
+        args.data_dir,
+        args.splits_dir,
+        args.output_dir,
+        metadata=not args.no_metadata,
+        progress=tqdm,
+    )
     for split, count in counts.items():
         print(f"{args.output_dir}/{split}.npz: {count:,} frames")
     return 0

@@ -21,22 +21,41 @@ CONFIG = Path(__file__).resolve().parent.parent / "configs" / "hand_splits.py"
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser("tools.create_hand_splits", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "tools.create_hand_splits",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
     add("--data_dir", default="../data", help="folder of NPZ files (default: %(default)s)")
     add("--output_dir", default="dataset_splits", help="folder to write (default: %(default)s)")
     add("--seed", type=int, default=42, help="of the draw (default: %(default)s)")
-    add("--config", default=str(CONFIG), metavar="FILE[:VARIANT]",
-        help="what to draw (default: configs/hand_splits.py); --config.FIELD=VALUE changes a field")
-    add("--totals", default="exact", choices=("exact", "floor"),
+    add(
+        "--config",
+        default=str(CONFIG),
+        metavar="FILE[:VARIANT]",
+        help="what to draw (default: configs/hand_splits.py); --config.FIELD=VALUE changes a field",
+    )
+    add(
+        "--totals",
+        default="exact",
+        choices=("exact", "floor"),
         help="floor: round every data set down, as the hand prior generator does; then its own "
-        "split files come out again, number by number (default: %(default)s)")
-    add("--split_by", default="frame", choices=("frame", "block"),
-        help="deal single frames or runs of neighbours (default: %(default)s)")
+        "split files come out again, number by number (default: %(default)s)",
+    )
+    add(
+        "--split_by",
+        default="frame",
+        choices=("frame", "block"),
+        help="deal single frames or runs of neighbours (default: %(default)s)",
+    )
     add("--block_frames", type=int, default=1024, help="length of a run (default: %(default)s)")
-    add("--gap_frames", type=int, default=32,
-        help="unused frames at both ends of a run for val or test (default: %(default)s)")
+    add(
+        "--gap_frames",
+        type=int,
+        default=32,
+        help="unused frames at both ends of a run for val or test (default: %(default)s)",
+    )
     add("--cap", action="store_true", help="lower targets to what the data sets hold")
     args, changes = parser.parse_known_args(argv)
     logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
@@ -45,9 +64,15 @@ def main(argv=None) -> int:
 
     config = read_config(args.config, changes)
     recipe = splits.Recipe(
-        datasets=config.datasets.to_dict(), targets=config.targets.to_dict(),
-        ratios=config.ratios.to_dict(), totals=args.totals, split_by=args.split_by,
-        block_frames=args.block_frames, gap_frames=args.gap_frames, cap=args.cap)
+        datasets=config.datasets.to_dict(),
+        targets=config.targets.to_dict(),
+        ratios=config.ratios.to_dict(),
+        totals=args.totals,
+        split_by=args.split_by,
+        block_frames=args.block_frames,
+        gap_frames=args.gap_frames,
+        cap=args.cap,
+    )
     frames = npz.count_frames(args.data_dir)
     result = splits.plan(frames, recipe, args.seed)
     splits.save(result, args.output_dir)

@@ -68,8 +68,12 @@ def main(argv=None) -> int:
     }
     _write_json(output / "metrics.json", result)
     _write_json(output / "evaluation_results.json", result | _details(tokenizer, evaluation))
-    page.write_report(output / "evaluation_report.md", metrics=values, about=result,
-                      codebooks=evaluation.codebooks)  # fmt: skip
+    page.write_report(
+        output / "evaluation_report.md",
+        metrics=values,
+        about=result,
+        codebooks=evaluation.codebooks,
+    )
     for key, value in values.items():
         print(f"{key:24} {value:.5g}")
 

@@ -32,8 +32,11 @@ def main(argv=None) -> int:
     parser.add_argument("--format", default="stablehlo", help=f"{', '.join(FORMATS)}")
     parser.add_argument("--output", required=True, help="folder for the files")
     parser.add_argument("--opset_version", type=int, default=23, help="of ONNX (default 23)")
-    parser.add_argument("--no_dynamic_axes", action="store_true",
-                        help="ONNX for one clip of the training length only")  # fmt: skip
+    parser.add_argument(
+        "--no_dynamic_axes",
+        action="store_true",
+        help="ONNX for one clip of the training length only",
+    )
     parser.add_argument("--validate", action="store_true", help="run the files and compare")
     args = parser.parse_args(argv)
     if args.format == "torchscript":
@@ -65,8 +68,13 @@ def main(argv=None) -> int:
         if args.validate:
             checks["stablehlo"] = validate(tokenizer, function, load_stablehlo(content))
     if args.format in ("onnx", "both"):
-        export_onnx(tokenizer, function, output / "model.onnx", args.opset_version,
-                    dynamic=not args.no_dynamic_axes)  # fmt: skip
+        export_onnx(
+            tokenizer,
+            function,
+            output / "model.onnx",
+            args.opset_version,
+            dynamic=not args.no_dynamic_axes,
+        )
         if args.validate:
             checks["onnx"] = validate(tokenizer, function, load_onnx(output / "model.onnx"))
     metadata = describe(tokenizer) | {"validation": checks}

@@ -33,20 +33,41 @@ def parse_arguments(argv=None) -> argparse.Namespace:
     add("--input", required=True, metavar="ROOT", help="folder of the corpus; only read")
     add("--augmented", metavar="AUG", help="folder of the augmented annotations; only read")
     add("--output_dir", required=True, metavar="OUT", help="made if it is not there")
-    add("--features", type=int, default=1024,
-        help="numbers a frame, padded by zeros (default: %(default)s)")  # fmt: skip
-    add("--chunk_size", type=int, default=200,
-        help="samples a part; 0: all of a split in one (default: %(default)s)")  # fmt: skip
+    add(
+        "--features",
+        type=int,
+        default=1024,
+        help="numbers a frame, padded by zeros (default: %(default)s)",
+    )
+    add(
+        "--chunk_size",
+        type=int,
+        default=200,
+        help="samples a part; 0: all of a split in one (default: %(default)s)",
+    )
     add("--splits", default=",".join(SPLITS), help="some of %(default)s")
-    add("--workers", type=int, default=os.cpu_count(),
-        help="processes; they change nothing of the content (default: %(default)s)")  # fmt: skip
+    add(
+        "--workers",
+        type=int,
+        default=os.cpu_count(),
+        help="processes; they change nothing of the content (default: %(default)s)",
+    )
     add("--gzip_level", type=int, default=6, help="1 fast … 9 small (default: %(default)s)")
-    add("--hand_threshold", type=float, default=0.05,
+    add(
+        "--hand_threshold",
+        type=float,
+        default=0.05,
         help="OpenPose hands below this mean confidence are missing; 0 keeps all "
-        "(default: %(default)s)")  # fmt: skip
-    add("--max_skipped", type=float, default=1.0, metavar="SHARE",
+        "(default: %(default)s)",
+    )
+    add(
+        "--max_skipped",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
         help="share of the sentences that may be skipped without ending with 1 "
-        "(default: %(default)s)")  # fmt: skip
+        "(default: %(default)s)",
+    )
     return parser.parse_args(argv)
 
 

@@ -26,20 +26,30 @@ def main(argv=None) -> int:
     from jaxvq.hands import npz, sources
 
     formats = "\n".join(f"  {n:<12} {layout.about}" for n, layout in sources.LAYOUTS.items())
-    parser = argparse.ArgumentParser("tools.import_hands",
-                                     description=__doc__.format(formats=formats),
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "tools.import_hands",
+        description=__doc__.format(formats=formats),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
     add("--format", required=True, choices=sources.LAYOUTS)
     add("--input", required=True, help="a file, or a folder with subfolders")
     add("--output", required=True, help="NPZ_DIR/NAME.npz")
-    add("--flat_hand_mean", metavar="SMPLX.npz",
-        help="the angles count from the mean hand: add hands_meanl and hands_meanr of this file")
+    add(
+        "--flat_hand_mean",
+        metavar="SMPLX.npz",
+        help="the angles count from the mean hand: add hands_meanl and hands_meanr of this file",
+    )
     add("--mirror", action="store_true", help="also every frame as seen in a mirror")
     add("--keep_invalid", action="store_true", help="also frames marked as not valid")
     add("--drop_constant", action="store_true", help="leave out files whose hands never move")
-    add("--max_skipped", type=float, default=0.05, metavar="SHARE",
-        help="share of the files that may be unusable (default: %(default)s)")
+    add(
+        "--max_skipped",
+        type=float,
+        default=0.05,
+        metavar="SHARE",
+        help="share of the files that may be unusable (default: %(default)s)",
+    )
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
 
@@ -69,25 +79,42 @@ def main(argv=None) -> int:
             ids += [f"{stem}:{frame}{suffix}" for frame in np.flatnonzero(keep)]
     _report(skipped, still, len(paths), args)
     if not ids:
-        raise ValueError(f"no frame of {args.input} is left; --keep_invalid and --drop_constant "
-                         "decide about some")
-    npz.write_npz(args.output, {npz.LEFT: np.concatenate(left), npz.RIGHT: np.concatenate(right),
-                                npz.IMAGE_IDS: np.array(ids)})
-    print(f"{args.output}: {len(ids):,} frames of {len(paths) - len(skipped):,} files"
-          + (f", without {dropped:,} that are not valid" if dropped else ""))
+        raise ValueError(
+            f"no frame of {args.input} is left; --keep_invalid and --drop_constant "
+            "decide about some"
+        )
+    npz.write_npz(
+        args.output,
+        {
+            npz.LEFT: np.concatenate(left),
+            npz.RIGHT: np.concatenate(right),
+            npz.IMAGE_IDS: np.array(ids),
+        },
+    )
+    print(
+        f"{args.output}: {len(ids):,} frames of {len(paths) - len(skipped):,} files"
+        + (f", without {dropped:,} that are not valid" if dropped else "")
+    )
     return 0
 
 
 def _report(skipped: list[str], still: list[Path], total: int, args) -> None:
     if len(skipped) > args.max_skipped * total:
-        raise ValueError(f"{len(skipped)} of {total} files cannot be read as {args.format}; "
-                         f"--max_skipped allows {args.max_skipped:.1%}. The first: {skipped[0]}")
+        raise ValueError(
+            f"{len(skipped)} of {total} files cannot be read as {args.format}; "
+            f"--max_skipped allows {args.max_skipped:.1%}. The first: {skipped[0]}"
+        )
     for line in skipped:
         log.warning("skipped: %s", line)
     if still:
-        log.warning("the hands never move in %d of %d files (%s): that is a body model's default "
-                    "pose, no recording; %s", len(still), total, still[0],
-                    "left out" if args.drop_constant else "--drop_constant leaves them out")
+        log.warning(
+            "the hands never move in %d of %d files (%s): that is a body model's default "
+            "pose, no recording; %s",
+            len(still),
+            total,
+            still[0],
+            "left out" if args.drop_constant else "--drop_constant leaves them out",
+        )
 
 
 if __name__ == "__main__":

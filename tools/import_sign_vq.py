@@ -12,23 +12,35 @@ from tools import command
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser("tools.import_sign_vq", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "tools.import_sign_vq",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--checkpoint", required=True, help="the Lightning checkpoint, model.ckpt")
     parser.add_argument("--args", required=True, help="args.json, written next to it")
-    parser.add_argument("--stats", required=True,
-                        help="pose_normalization.json of the sign-vq that trained it")
+    parser.add_argument(
+        "--stats", required=True, help="pose_normalization.json of the sign-vq that trained it"
+    )
     parser.add_argument("--output", required=True, help="folder for the model; must hold none yet")
     args = parser.parse_args(argv)
 
     from jaxvq import checkpoint, sign_vq
 
     config, params, skeleton, statistics = sign_vq.convert(args.checkpoint, args.args, args.stats)
-    checkpoint.save_model(args.output, config=config, skeleton=skeleton, statistics=statistics,
-                          params=params, state={})
+    checkpoint.save_model(
+        args.output,
+        config=config,
+        skeleton=skeleton,
+        statistics=statistics,
+        params=params,
+        state={},
+    )
     levels, codebooks = config.quantizer.levels, config.quantizer.num_codebooks
-    print(f"{args.output}: {config.model.num_layers} + {config.model.num_layers} layers of "
-          f"{config.model.hidden_dim}, {codebooks} codebook(s) of levels {tuple(levels)}")
+    print(
+        f"{args.output}: {config.model.num_layers} + {config.model.num_layers} layers of "
+        f"{config.model.hidden_dim}, {codebooks} codebook(s) of levels {tuple(levels)}"
+    )
     return 0
 
 

@@ -30,8 +30,12 @@ def main(argv=None) -> None:
     add("--checkpoint", required=True, help="a run, a model, or one checkpoint")
     add("--output", required=True, type=Path, help="the new folder")
     add("--license", type=Path, metavar="FILE", help="text of the licence, for LICENSE.txt")
-    add("--metrics", type=Path, metavar="FILE",
-        help="metrics.json of tools.evaluate (default: the run's last validation)")  # fmt: skip
+    add(
+        "--metrics",
+        type=Path,
+        metavar="FILE",
+        help="metrics.json of tools.evaluate (default: the run's last validation)",
+    )
     add("--name", help="in the card (default: that of --output)")
     add("--version", default="1.0.0", help="tag on the hub (default: %(default)s)")
     add("--hub", metavar="USER/NAME", help="upload to this repository")

@@ -17,15 +17,22 @@ from tools import command
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser("tools.sample_hands", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "tools.sample_hands",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
     add("--checkpoint", required=True, help="a run, a model, or one checkpoint")
     add("--output_dir", required=True, help="folder for the results")
     add("--num", type=int, default=24, help="hands to draw and to picture (default: %(default)s)")
     add("--seed", type=int, default=0, help="of the draw (default: %(default)s)")
-    add("--temperature", type=float, default=1.0,
-        help="below 1: nearer to the mean pose (default: %(default)s)")
+    add(
+        "--temperature",
+        type=float,
+        default=1.0,
+        help="below 1: nearer to the mean pose (default: %(default)s)",
+    )
     add("--split", default="test", choices=("train", "validation", "val", "test"))
     add("--data_dir", help="another dataset than the one trained on")
     add("--size", type=int, default=128, help="pixels of a hand (default: %(default)s)")
@@ -82,17 +89,26 @@ def write_reconstructions(task, model, dataset, split: str, args, output: Path) 
     chosen = np.random.default_rng(args.seed).choice(len(rows), min(args.num, len(rows)), False)
     batch = dataset.make_batch(rows[np.sort(chosen)])
     predicted = np.asarray(jax.jit(task.reconstruct)(model.params, model.state, batch))
-    both = [drawing.draw_pairs(task.space.angles(pose).reshape(len(chosen), -1), args.size)
-            for pose in (batch["pose"], predicted)]
+    both = [
+        drawing.draw_pairs(task.space.angles(pose).reshape(len(chosen), -1), args.size)
+        for pose in (batch["pose"], predicted)
+    ]
     rule = np.full((len(chosen), args.size, 2, 3), 200, np.uint8)
     pictures = np.concatenate([both[0], rule, both[1]], axis=2)
     write_png(output / "reconstructions.png", drawing.grid(pictures, 2))
-    result = {"checkpoint": str(model.path), "step": model.step, "data_dir": str(dataset.path),
-              "split": split, **values}
+    result = {
+        "checkpoint": str(model.path),
+        "step": model.step,
+        "data_dir": str(dataset.path),
+        "split": split,
+        **values,
+    }
     (output / "metrics.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(f"{split}: {values['frames']:,} frames, {values['degrees']:.2f} degrees a joint (the "
-          f"mean pose is {values['degrees_mean_pose']:.2f} off)\n"
-          f"pictures and numbers: {output / 'reconstructions.png'}, metrics.json")
+    print(
+        f"{split}: {values['frames']:,} frames, {values['degrees']:.2f} degrees a joint (the "
+        f"mean pose is {values['degrees_mean_pose']:.2f} off)\n"
+        f"pictures and numbers: {output / 'reconstructions.png'}, metrics.json"
+    )
 
 
 if __name__ == "__main__":

@@ -26,10 +26,14 @@ def parse_arguments(argv=None) -> argparse.Namespace:
     add = parser.add_argument
     add("--input", "--dir", required=True, help="directory or zip of .pose files")
     add("--output", "--out", required=True, metavar="X.zip", help="the zip to write")
-    add("--stats", metavar="FILE",
-        help="standardise with this pose_normalization.json instead")  # fmt: skip
-    add("--max_skipped", type=float, default=0.05, metavar="SHARE",
-        help="share of the clips that may be unusable (default: %(default)s)")  # fmt: skip
+    add("--stats", metavar="FILE", help="standardise with this pose_normalization.json instead")
+    add(
+        "--max_skipped",
+        type=float,
+        default=0.05,
+        metavar="SHARE",
+        help="share of the clips that may be unusable (default: %(default)s)",
+    )
     add("--workers", type=int, default=os.cpu_count(), help="processes (default: %(default)s)")
     return parser.parse_args(argv)
 

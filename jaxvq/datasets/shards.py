@@ -235,12 +235,7 @@ class Build:
     """
 
     def __init__(
-        self,
-        encode: Encoder,
-        clips: dict[str, list],
-        *,
-        num_shards: int | None,
-        max_skipped: float,
+        self, encode: Encoder, clips: dict[str, list], *, num_shards: int | None, max_skipped: float
     ):
         self.clips, self.total = clips, sum(map(len, clips.values()))
         self.runs = plan_runs(clips, num_shards)

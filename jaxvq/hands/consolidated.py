@@ -75,8 +75,10 @@ def consolidate(
         not exist, or holds NaN.
     """
     drawn = {split: splits.load(splits_dir, split) for split in names}
-    sources = {split: {name: _source(Path(data_dir), name, split) for name in samples}
-               for split, samples in drawn.items()}
+    sources = {
+        split: {name: _source(Path(data_dir), name, split) for name in samples}
+        for split, samples in drawn.items()
+    }
     for split, samples in drawn.items():
         frames = {name: np.asarray(rows, np.int64) for name, rows in samples.items()}
         path = Path(output_dir) / f"{split}.npz"
@@ -107,8 +109,10 @@ def _write_split(path: Path, sources: dict, frames: dict, progress) -> None:
 
     def statistics() -> dict:
         both = [moments[side].result() for side in (LEFT, RIGHT)]
-        return {name: np.concatenate([getattr(one, name) for one in both]).tolist()
-                for name in ("mean", "std")}
+        return {
+            name: np.concatenate([getattr(one, name) for one in both]).tolist()
+            for name in ("mean", "std")
+        }
 
     index = np.repeat(np.arange(len(sources), dtype=np.int32), [len(f) for f in frames.values()])
     columns = {
@@ -137,8 +141,10 @@ def _write_metadata(path: Path, samples: splits.Samples) -> None:
         for name, frames in samples.items():
             quoted = json.dumps(name)
             for frame in frames:
-                file.write(f'{separator}\n{{"dataset_name": {quoted}, "original_idx": {frame}, '
-                           f'"consolidated_idx": {row}}}')
+                file.write(
+                    f'{separator}\n{{"dataset_name": {quoted}, "original_idx": {frame}, '
+                    f'"consolidated_idx": {row}}}'
+                )
                 row, separator = row + 1, ","
         file.write("\n]\n" if row else "[]\n")
     os.replace(temporary, path)
@@ -201,8 +207,10 @@ class Rows:
         if not {"dataset_names", "dataset_idx", "frame_idx"} <= members.keys():
             return {}
         with np.load(self.path, allow_pickle=False) as file:
-            origin = {"dataset_name": _Names(file["dataset_names"], file["dataset_idx"]),
-                      "frame_idx": file["frame_idx"]}
+            origin = {
+                "dataset_name": _Names(file["dataset_names"], file["dataset_idx"]),
+                "frame_idx": file["frame_idx"],
+            }
         ids = members.get(IMAGE_IDS)
         if ids and ids.offset is not None:
             origin["image_id"] = _Texts(npz.map_rows(ids), ids.dtype)
@@ -246,6 +254,8 @@ def find_splits(directory: str | Path) -> dict[str, Path]:
     found = {split: Path(directory) / f"{split}.npz" for split in SPLITS}
     found = {split: path for split, path in found.items() if path.is_file()}
     if not found:
-        raise ValueError(f"no train.npz, val.npz or test.npz in {directory}; make them with "
-                         "tools.create_consolidated_npz")
+        raise ValueError(
+            f"no train.npz, val.npz or test.npz in {directory}; make them with "
+            "tools.create_consolidated_npz"
+        )
     return found

@@ -76,8 +76,14 @@ class _HandDataModule:
         if split not in self.rows:
             there = ", ".join(self.rows) or "none; call setup() first"
             raise ValueError(f"the split {split} is not set up; there are: {there}")
-        order = RowOrder(len(self.rows[split]), batch_size, self.seed, shuffle=shuffle,
-                         host_index=self.host_index, host_count=self.host_count)
+        order = RowOrder(
+            len(self.rows[split]),
+            batch_size,
+            self.seed,
+            shuffle=shuffle,
+            host_index=self.host_index,
+            host_count=self.host_count,
+        )
         make = self._batch_maker(split)
         return Loader(order, make, threads=self.num_workers, start=start)
 
@@ -93,9 +99,20 @@ class HandPriorDataModule(_HandDataModule):
     cache_dir: where the drawn frames are copied to once, default splits_dir/consolidated.
     """
 
-    def __init__(self, data_dir="../data", splits_dir="dataset_splits", batch_size: int = 32,
-                 num_workers: int = 4, pin_memory: bool = True, transform=None, *, cache_dir=None,
-                 seed: int = 42, host_index: int = 0, host_count: int = 1):
+    def __init__(
+        self,
+        data_dir="../data",
+        splits_dir="dataset_splits",
+        batch_size: int = 32,
+        num_workers: int = 4,
+        pin_memory: bool = True,
+        transform=None,
+        *,
+        cache_dir=None,
+        seed: int = 42,
+        host_index: int = 0,
+        host_count: int = 1,
+    ):
         super().__init__(batch_size, batch_size, num_workers, seed, host_index, host_count)
         self.data_dir, self.splits_dir = Path(data_dir), Path(splits_dir)
         self.cache_dir = Path(cache_dir or self.splits_dir / "consolidated")
@@ -128,11 +145,24 @@ class HandVAEDataModule(_HandDataModule):
     into -π..π. mmap: map the frames into memory instead of reading all of them at once.
     """
 
-    def __init__(self, data_dir="../data", splits_dir="dataset_splits", batch_size: int = 8192,
-                 val_batch_size: int = VAL_BATCH_SIZE, num_workers: int = 8,
-                 pin_memory: bool = True, return_dict: bool = False, mmap: bool = True,
-                 wrap_angles: bool = False, standardize: bool = True, *, cache_dir=None,
-                 seed: int = 42, host_index: int = 0, host_count: int = 1):
+    def __init__(
+        self,
+        data_dir="../data",
+        splits_dir="dataset_splits",
+        batch_size: int = 8192,
+        val_batch_size: int = VAL_BATCH_SIZE,
+        num_workers: int = 8,
+        pin_memory: bool = True,
+        return_dict: bool = False,
+        mmap: bool = True,
+        wrap_angles: bool = False,
+        standardize: bool = True,
+        *,
+        cache_dir=None,
+        seed: int = 42,
+        host_index: int = 0,
+        host_count: int = 1,
+    ):
         super().__init__(batch_size, val_batch_size, num_workers, seed, host_index, host_count)
         self.data_dir, self.splits_dir = Path(data_dir), Path(splits_dir)
         self.cache_dir = Path(cache_dir or self.splits_dir / "consolidated")
@@ -161,11 +191,21 @@ class ConsolidatedHandDataModule(_HandDataModule):
     """As HandVAEDataModule, from the files of tools.create_consolidated_npz (or the hand prior
     generator's own, which lack dataset_name and frame_idx)."""
 
-    def __init__(self, consolidated_dir="consolidated_splits", batch_size: int = 8192,
-                 num_workers: int = 8, pin_memory: bool = True, return_dict: bool = False, *,
-                 seed: int = 42, host_index: int = 0, host_count: int = 1):
-        super().__init__(batch_size, max(VAL_BATCH_SIZE, batch_size), num_workers, seed,
-                         host_index, host_count)
+    def __init__(
+        self,
+        consolidated_dir="consolidated_splits",
+        batch_size: int = 8192,
+        num_workers: int = 8,
+        pin_memory: bool = True,
+        return_dict: bool = False,
+        *,
+        seed: int = 42,
+        host_index: int = 0,
+        host_count: int = 1,
+    ):
+        super().__init__(
+            batch_size, max(VAL_BATCH_SIZE, batch_size), num_workers, seed, host_index, host_count
+        )
         self.consolidated_dir, self.return_dict = Path(consolidated_dir), return_dict
 
     def prepare_data(self) -> None:
@@ -221,15 +261,19 @@ class _Samples:
         batch |= _origin(self.source, rows)
         if self.transform is None:
             return batch
-        samples = [self.transform({name: values[i] for name, values in batch.items()})
-                   for i in range(len(rows))]
+        samples = [
+            self.transform({name: values[i] for name, values in batch.items()})
+            for i in range(len(rows))
+        ]
         return {name: _collate([sample[name] for sample in samples]) for name in samples[0]}
 
 
 def _origin(source: Rows, rows: np.ndarray) -> dict:
     origin = {name: values[rows] for name, values in source.origin.items()}
-    return {name: values if name == "frame_idx" else [str(value) for value in values]
-            for name, values in origin.items()}
+    return {
+        name: values if name == "frame_idx" else [str(value) for value in values]
+        for name, values in origin.items()
+    }
 
 
 def _collate(values: list):
@@ -244,8 +288,10 @@ def wrap_to_pi(angles: np.ndarray) -> np.ndarray:
 def _train_statistics(directory: Path, wrap_angles: bool) -> HandStatistics:
     found = consolidated.find_splits(directory)
     if "train" not in found:
-        raise ValueError(f"{directory / 'train.npz'} is missing: its mean and standard deviation "
-                         "standardise the other splits too")
+        raise ValueError(
+            f"{directory / 'train.npz'} is missing: its mean and standard deviation "
+            "standardise the other splits too"
+        )
     rows = Rows(found["train"])
     return rows.moments(wrap_to_pi) if wrap_angles else rows.statistics
 

@@ -14,9 +14,12 @@ from jaxvq.hands.skeleton import COLORS, FINGERS
 
 NUM_POINTS = 21  # the wrist, then three joints and the tip of each finger
 _KNUCKLES = {  # of the left hand
-    "index": (0.96, 0.0, 0.24), "middle": (1.0, 0.02, 0.03), "pinky": (0.80, -0.03, -0.37),
-    "ring": (0.92, 0.0, -0.18), "thumb": (0.26, -0.10, 0.28),
-}  # fmt: skip
+    "index": (0.96, 0.0, 0.24),
+    "middle": (1.0, 0.02, 0.03),
+    "pinky": (0.80, -0.03, -0.37),
+    "ring": (0.92, 0.0, -0.18),
+    "thumb": (0.26, -0.10, 0.28),
+}
 _DIRECTIONS = {
     "index": (1.0, 0.0, 0.06), "middle": (1.0, 0.0, 0.0), "pinky": (1.0, 0.0, -0.16),
     "ring": (1.0, 0.0, -0.06), "thumb": (0.72, -0.12, 0.68),
@@ -63,8 +66,10 @@ def draw_pairs(vectors: np.ndarray, size: int = 128) -> np.ndarray:
     vectors = np.asarray(vectors, np.float32)
     if vectors.ndim != 2 or vectors.shape[1] != 2 * HAND:
         raise ValueError(f"hands of shape {vectors.shape}, expected (n, {2 * HAND})")
-    sides = [_draw(hand_points(vectors[:, part], right=right), size, right)
-             for part, right in ((slice(0, HAND), False), (slice(HAND, None), True))]
+    sides = [
+        _draw(hand_points(vectors[:, part], right=right), size, right)
+        for part, right in ((slice(0, HAND), False), (slice(HAND, None), True))
+    ]
     return np.concatenate(sides, axis=2)
 
 
@@ -74,10 +79,14 @@ def _draw(points: np.ndarray, size: int, right: bool) -> np.ndarray:
     # Right, up and towards the eye of a viewer who looks at the palm of the left hand.
     across, along, depth = -points[..., 2], points[..., 0] * side, -points[..., 1]
     yaw, pitch = np.radians(-35), np.radians(20)
-    across, depth = (across * np.cos(yaw) - depth * np.sin(yaw),
-                     across * np.sin(yaw) + depth * np.cos(yaw))
-    along, depth = (along * np.cos(pitch) + depth * np.sin(pitch),
-                    depth * np.cos(pitch) - along * np.sin(pitch))
+    across, depth = (
+        across * np.cos(yaw) - depth * np.sin(yaw),
+        across * np.sin(yaw) + depth * np.cos(yaw),
+    )
+    along, depth = (
+        along * np.cos(pitch) + depth * np.sin(pitch),
+        depth * np.cos(pitch) - along * np.sin(pitch),
+    )
     fine = size * _OVERSAMPLING
     # 2.6 units high, the wrist near the lower edge.
     places = np.stack([0.5 + across * side / 2.6, 0.88 - along / 2.6], -1) * fine
@@ -102,8 +111,11 @@ def _draw_hand(places: np.ndarray, depth: np.ndarray, size: int) -> np.ndarray:
 
 def grid(pictures: np.ndarray, columns: int, margin: int = 4) -> np.ndarray:
     """Pictures (n, h, w, 3) in rows of `columns` with white between them: uint8 (H, W, 3)."""
-    pictures = np.pad(pictures, ((0, -len(pictures) % columns), *[(margin, margin)] * 2, (0, 0)),
-                      constant_values=255)
+    pictures = np.pad(
+        pictures,
+        ((0, -len(pictures) % columns), *[(margin, margin)] * 2, (0, 0)),
+        constant_values=255,
+    )
     n, h, w, _ = pictures.shape
     rows = pictures.reshape(n // columns, columns, h, w, 3)
     return rows.transpose(0, 2, 1, 3, 4).reshape(n // columns * h, columns * w, 3)

@@ -29,7 +29,8 @@ def evaluate(task, params, state, dataset: HandDataset, split: str) -> dict[str,
         sums = task.loss(params, state, batch, jax.random.key(0), train=False)[1][1]
         predicted = task.reconstruct(params, state, batch)
         angles = rotations.joint_angles(
-            task.space.angles(predicted), task.space.angles(batch["pose"]))
+            task.space.angles(predicted), task.space.angles(batch["pose"])
+        )
         used = (batch["segment"] > 0)[..., None]
         return sums, (angles * used).sum((0, 1)) * (180 / np.pi)
 
@@ -40,6 +41,7 @@ def evaluate(task, params, state, dataset: HandDataset, split: str) -> dict[str,
     sums, degrees = totals
     values = metrics.summarize(sums, task.num_codes)
     names = [f"{side}_{joint}" for side in ("left", "right") for joint in JOINTS]
-    values |= {f"degrees/{name}": float(total) / count
-               for name, total in zip(names, degrees, strict=True)}
+    values |= {
+        f"degrees/{name}": float(total) / count for name, total in zip(names, degrees, strict=True)
+    }
     return values | {"frames": count}

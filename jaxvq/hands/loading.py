@@ -36,8 +36,9 @@ class RowOrder:
         if not 0 <= self.host_index < self.host_count:
             raise ValueError(f"host_index={self.host_index} of {self.host_count} hosts")
         if self.endless and self.batch_size % self.host_count:
-            raise ValueError(f"batch_size={self.batch_size} does not divide over "
-                             f"{self.host_count} hosts")
+            raise ValueError(
+                f"batch_size={self.batch_size} does not divide over {self.host_count} hosts"
+            )
         if self.endless and not self.num_rows:
             raise ValueError("there are no rows to make batches of")
 
@@ -51,18 +52,22 @@ class RowOrder:
         """The rows, int64, of this host in batch `number`, counted from the first epoch on."""
         if self.endless:
             start = number * self.batch_size
-            start, stop = (start + self.batch_size * i // self.host_count
-                           for i in (self.host_index, self.host_index + 1))
+            start, stop = (
+                start + self.batch_size * i // self.host_count
+                for i in (self.host_index, self.host_index + 1)
+            )
             places = np.arange(start, stop)
             epochs, places = np.divmod(places, self.num_rows)
             if epochs[0] == epochs[-1]:
                 return self._epoch(int(epochs[0]))[places[0] : places[-1] + 1]
-            return np.concatenate([self._epoch(int(epoch))[places[epochs == epoch]]
-                                   for epoch in np.unique(epochs)])
+            return np.concatenate(
+                [self._epoch(int(epoch))[places[epochs == epoch]] for epoch in np.unique(epochs)]
+            )
         epoch, number = divmod(number, self.batches_per_epoch)
         rows = self._epoch(epoch)[number * self.batch_size : (number + 1) * self.batch_size]
-        start, stop = (len(rows) * i // self.host_count
-                       for i in (self.host_index, self.host_index + 1))
+        start, stop = (
+            len(rows) * i // self.host_count for i in (self.host_index, self.host_index + 1)
+        )
         return rows[start:stop]
 
     def _epoch(self, epoch: int) -> np.ndarray:
@@ -97,8 +102,14 @@ class Loader:
     `position` counts the batches handed out; a loader made with start=position goes on there.
     """
 
-    def __init__(self, order: RowOrder, make: Callable[[np.ndarray], object], *, threads: int = 0,
-                 start: int = 0):
+    def __init__(
+        self,
+        order: RowOrder,
+        make: Callable[[np.ndarray], object],
+        *,
+        threads: int = 0,
+        start: int = 0,
+    ):
         self.order, self.make, self.threads, self.position = order, make, threads, start
 
     def __len__(self) -> int:

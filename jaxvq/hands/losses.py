@@ -22,8 +22,12 @@ class HandSpace:
     @classmethod
     def make(cls, config, statistics) -> "HandSpace":
         """From config.loss and a dataset's statistics."""
-        return cls(np.asarray(statistics.mean, np.float32), np.asarray(statistics.std, np.float32),
-                   config.loss.mse_weight, config.loss.geodesic_weight)
+        return cls(
+            np.asarray(statistics.mean, np.float32),
+            np.asarray(statistics.std, np.float32),
+            config.loss.mse_weight,
+            config.loss.geodesic_weight,
+        )
 
     def angles(self, pose) -> jax.Array:
         """Standardised (b, t, 30, 3) -> axis-angle in radians."""

@@ -58,8 +58,10 @@ def members(path: str | Path) -> dict[str, Member]:
 def _member(path: Path, archive, info, raw) -> Member:
     with archive.open(info) as file:
         version = np.lib.format.read_magic(file)
-        read = {(1, 0): np.lib.format.read_array_header_1_0,
-                (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+        read = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }.get(version)
         if read is None:
             raise ValueError(f"{info.filename} is of npy version {version}")
         shape, fortran, dtype = read(file)
@@ -84,12 +86,15 @@ def hand_members(path: str | Path) -> dict[str, Member]:
     for name in (LEFT, RIGHT):
         if name not in found:
             holds = ", ".join(sorted(found)) or "nothing"
-            raise ValueError(f"{path} has no {name}; it holds {holds}. Other formats: "
-                             "tools.import_hands")
+            raise ValueError(
+                f"{path} has no {name}; it holds {holds}. Other formats: tools.import_hands"
+            )
         member = found[name]
         if member.dtype.hasobject:
-            raise ValueError(f"{member} holds pickled objects, which are never read here; save it "
-                             "as a float32 array")
+            raise ValueError(
+                f"{member} holds pickled objects, which are never read here; save it "
+                "as a float32 array"
+            )
         if member.dtype.kind != "f":
             raise ValueError(f"{member} is {member.dtype}, expected float32")
         if len(member.shape) != 2 or member.shape[1] != HAND:
@@ -172,8 +177,10 @@ def check_finite(values: np.ndarray, frames: np.ndarray, what: str) -> None:
     with np.errstate(invalid="ignore", over="ignore"):
         odd = np.flatnonzero(~np.isfinite(values.sum(1, dtype=np.float64)))
     if odd.size:
-        raise ValueError(f"{what} has NaN or infinite numbers in {odd.size} of {len(values)} "
-                         f"frames, first in frame {frames[odd[0]]}")
+        raise ValueError(
+            f"{what} has NaN or infinite numbers in {odd.size} of {len(values)} "
+            f"frames, first in frame {frames[odd[0]]}"
+        )
 
 
 @dataclass(frozen=True)

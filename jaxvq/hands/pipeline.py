@@ -54,9 +54,19 @@ class HandDataset(input_pipeline.Dataset):
         finally:
             temporary.unlink(missing_ok=True)
 
-    def train_batches(self, *, split: str = "train", batch_size: int, seq_len: int, seed: int,
-                      num_steps: int, start_step: int = 0, num_workers: int = 0, align: int = 1,
-                      **hosts: int) -> Iterator[Batch]:
+    def train_batches(
+        self,
+        *,
+        split: str = "train",
+        batch_size: int,
+        seq_len: int,
+        seed: int,
+        num_steps: int,
+        start_step: int = 0,
+        num_workers: int = 0,
+        align: int = 1,
+        **hosts: int,
+    ) -> Iterator[Batch]:
         """As input_pipeline.train_batches, of one frame a row; all frames before any comes again.
 
         num_workers: threads, at least one; a batch is a single gather. hosts: host_index and
@@ -71,15 +81,17 @@ class HandDataset(input_pipeline.Dataset):
 
         return run(make, start_step, num_steps, max(num_workers, THREADS))
 
-    def eval_batches(self, split: str, *, batch_size: int, seq_len: int, num_workers: int = 0,
-                     **hosts: int) -> Iterator[Batch]:
+    def eval_batches(
+        self, split: str, *, batch_size: int, seq_len: int, num_workers: int = 0, **hosts: int
+    ) -> Iterator[Batch]:
         """As input_pipeline.eval_batches; clip and start are a frame's block and place in it."""
         _check_single(seq_len, 1)
         rows = self.rows(split)
         count = -(-len(rows) // batch_size)
         ends = np.cumsum([0, *self.lengths[split]])
-        order = RowOrder(max(count, 1) * batch_size, batch_size, shuffle=False, endless=True,
-                         **hosts)
+        order = RowOrder(
+            max(count, 1) * batch_size, batch_size, shuffle=False, endless=True, **hosts
+        )
 
         def make(number: int) -> Batch:
             wanted = order.rows(int(number))
@@ -109,5 +121,7 @@ class HandDataset(input_pipeline.Dataset):
 
 def _check_single(seq_len: int, align: int) -> None:
     if seq_len != 1 or align != 1:
-        raise ValueError(f"seq_len={seq_len}: hands are single frames, without an order in time; "
-                         "give --config.data.seq_len=1 and a model that looks at one frame")
+        raise ValueError(
+            f"seq_len={seq_len}: hands are single frames, without an order in time; "
+            "give --config.data.seq_len=1 and a model that looks at one frame"
+        )

@@ -12,8 +12,13 @@ from jaxvq.pose.skeleton import Component, Skeleton
 FINGERS = ("index", "middle", "pinky", "ring", "thumb")  # the order of MANO and SMPL-X
 JOINTS = tuple(f"{finger}{i}" for finger in FINGERS for i in (1, 2, 3))
 LEFT, RIGHT = "LEFT_HAND_ROTATIONS", "RIGHT_HAND_ROTATIONS"
-COLORS = {"index": (214, 110, 32), "middle": (196, 160, 20), "pinky": (128, 72, 190),
-           "ring": (44, 140, 80), "thumb": (200, 50, 60)}
+COLORS = {
+    "index": (214, 110, 32),
+    "middle": (196, 160, 20),
+    "pinky": (128, 72, 190),
+    "ring": (44, 140, 80),
+    "thumb": (200, 50, 60),
+}
 
 
 def _component(name: str) -> Component:
@@ -37,5 +42,7 @@ def check_hands(skeleton: Skeleton) -> None:
     """ValueError if a dataset holds anything else than the rotations of two hands."""
     if skeleton != HAND_ROTATIONS:
         names = ", ".join(component.name for component in skeleton.components)
-        raise ValueError(f"this task trains on hand rotations (--corpus hand_prior); the dataset "
-                         f"holds {skeleton.num_points} points of {names}")
+        raise ValueError(
+            f"this task trains on hand rotations (--corpus hand_prior); the dataset "
+            f"holds {skeleton.num_points} points of {names}"
+        )

@@ -38,17 +38,32 @@ class Layout:
 
 LAYOUTS = {
     "smplh156": Layout("AMASS, SMPL-H: `poses` (t, 156)", (".npz",), ("poses",), {156: 66}),
-    "smplx165": Layout("AMASS, BEDLAM, GRAB, SMPL-X: `poses`, `pose_cam`, `fullpose` (t, 165)",
-                       (".npz",), ("poses", "pose_cam", "fullpose"), {165: 75}),
+    "smplx165": Layout(
+        "AMASS, BEDLAM, GRAB, SMPL-X: `poses`, `pose_cam`, `fullpose` (t, 165)",
+        (".npz",),
+        ("poses", "pose_cam", "fullpose"),
+        {165: 75},
+    ),
     "motionx322": Layout("Motion-X: .npy (t, 322)", (".npy",), (), {322: 66}),
-    "signavatars": Layout("SignAvatars: `smplx` (t, 182) or `unsmooth_smplx` (t, 169) in pickles, "
-                          "plain or PyTorch's", (".pkl", ".pt"), ("smplx", "unsmooth_smplx"),
-                          {182: 66, 169: 66}),
+    "signavatars": Layout(
+        "SignAvatars: `smplx` (t, 182) or `unsmooth_smplx` (t, 169) in pickles, plain or PyTorch's",
+        (".pkl", ".pt"),
+        ("smplx", "unsmooth_smplx"),
+        {182: 66, 169: 66},
+    ),
     "talkshow265": Layout("TalkSHOW: .npy (t, 265)", (".npy",), (), {265: 75}),
 }
-_WHAT_ELSE = {72: "SMPL, which has no hands", 66: "a body without hands", 63: "a body alone",
-              156: "smplh156", 165: "smplx165", 322: "motionx322", 182: "signavatars",
-              169: "signavatars", 265: "talkshow265"}
+_WHAT_ELSE = {
+    72: "SMPL, which has no hands",
+    66: "a body without hands",
+    63: "a body alone",
+    156: "smplh156",
+    165: "smplx165",
+    322: "motionx322",
+    182: "signavatars",
+    169: "signavatars",
+    265: "talkshow265",
+}
 
 
 @dataclass(frozen=True)
@@ -81,8 +96,9 @@ def read_hands(path: str | Path, layout: str) -> Hands:
         hint = f"; {width} is {_WHAT_ELSE[width]}" if width in _WHAT_ELSE else ""
         raise ValueError(f"{path} has {width} numbers a frame, {layout} has {wanted}{hint}")
     start = known.left[width]
-    left, right = (np.ascontiguousarray(matrix[:, at : at + HAND], np.float32)
-                   for at in (start, start + HAND))
+    left, right = (
+        np.ascontiguousarray(matrix[:, at : at + HAND], np.float32) for at in (start, start + HAND)
+    )
     valid = np.ones(len(matrix), bool)
     for name in ("left_valid", "right_valid"):
         if name in arrays:
@@ -114,19 +130,26 @@ def _find(arrays: dict, known: Layout, path: Path) -> np.ndarray:
     name = next((name for name in names if name in arrays), None)
     if name is None:
         shape = getattr(arrays.get("left_hand_pose"), "shape", ())
-        pca = (f"; left_hand_pose has {shape[-1]} numbers, PCA components and no joint angles"
-               if len(shape) == 2 and shape[1] < HAND else "")
-        raise ValueError(f"{path} has no {' or '.join(names)}; it has "
-                         f"{', '.join(map(str, arrays)) or 'nothing'}{pca}")
+        pca = (
+            f"; left_hand_pose has {shape[-1]} numbers, PCA components and no joint angles"
+            if len(shape) == 2 and shape[1] < HAND
+            else ""
+        )
+        raise ValueError(
+            f"{path} has no {' or '.join(names)}; it has "
+            f"{', '.join(map(str, arrays)) or 'nothing'}{pca}"
+        )
     matrix = arrays[name]
     if isinstance(matrix, npz.Member):
         if matrix.dtype.hasobject:
             raise ValueError(f"{matrix} holds pickled objects, which are never read here")
         matrix = npz.read_rows(matrix, np.arange(matrix.shape[0] if matrix.shape else 0))
     if not isinstance(matrix, np.ndarray) or matrix.ndim != 2 or matrix.dtype.kind != "f":
-        raise ValueError(f"{path}: {name or 'the array'} is no matrix of numbers, but "
-                         f"{getattr(matrix, 'dtype', type(matrix).__name__)} of shape "
-                         f"{np.shape(matrix)}")
+        raise ValueError(
+            f"{path}: {name or 'the array'} is no matrix of numbers, but "
+            f"{getattr(matrix, 'dtype', type(matrix).__name__)} of shape "
+            f"{np.shape(matrix)}"
+        )
     if not len(matrix):
         raise ValueError(f"{path} has no frames")
     return matrix
@@ -162,8 +185,10 @@ def load_mean(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     means = []
     for name in ("hands_meanl", "hands_meanr"):
         if name not in found or found[name].shape != (HAND,) or found[name].dtype.kind != "f":
-            raise ValueError(f"{path} has no {name} of {HAND} numbers; a SMPL-X model file "
-                             "(SMPLX_NEUTRAL.npz) has them")
+            raise ValueError(
+                f"{path} has no {name} of {HAND} numbers; a SMPL-X model file "
+                "(SMPLX_NEUTRAL.npz) has them"
+            )
         means.append(npz.read_rows(found[name], np.arange(HAND)).astype(np.float32))
     return means[0], means[1]
 

@@ -53,8 +53,10 @@ class Recipe:
         if self.split_by == "block" and self.totals == "floor":
             raise ValueError("split_by block needs totals exact: there is nothing to reproduce")
         if self.block_frames <= 2 * self.gap_frames or self.gap_frames < 0:
-            raise ValueError(f"blocks of {self.block_frames} frames with {self.gap_frames} unused "
-                             "at both ends leave none; give longer blocks or a smaller gap")
+            raise ValueError(
+                f"blocks of {self.block_frames} frames with {self.gap_frames} unused "
+                "at both ends leave none; give longer blocks or a smaller gap"
+            )
         if any(self.targets[p] < 0 for p in PRIORITIES):
             raise ValueError(f"targets must not be negative: {dict(self.targets)}")
         ratios = [self.ratios[s] for s in SPLITS]
@@ -89,9 +91,11 @@ def plan(frames: Mapping[str, int], recipe: Recipe, seed: int = 42) -> Plan:
         if name in listed:
             present[listed[name]][name] = frames[name]
     if not any(present.values()):
-        raise ValueError(f"none of the {len(frames)} data sets is in a priority list; found "
-                         f"{', '.join(sorted(frames)[:5]) or 'nothing'}, expected names such as "
-                         f"{', '.join(list(listed)[:3])}")
+        raise ValueError(
+            f"none of the {len(frames)} data sets is in a priority list; found "
+            f"{', '.join(sorted(frames)[:5]) or 'nothing'}, expected names such as "
+            f"{', '.join(list(listed)[:3])}"
+        )
     _warn(frames, listed)
     targets = {p: _target(p, present[p], recipe) for p in PRIORITIES}
     generator = random.Random(seed)
@@ -107,8 +111,11 @@ def _warn(frames: Mapping[str, int], listed: Mapping[str, str]) -> None:
         log.warning("%d listed data sets are missing: %s", len(missing), ", ".join(missing))
     unknown = sorted(set(frames) - set(listed))
     if unknown:
-        log.warning("%d data sets are in no priority list and not used: %s", len(unknown),
-                    ", ".join(unknown))
+        log.warning(
+            "%d data sets are in no priority list and not used: %s",
+            len(unknown),
+            ", ".join(unknown),
+        )
 
 
 def _target(priority: str, present: Mapping[str, int], recipe: Recipe) -> int:
@@ -116,14 +123,17 @@ def _target(priority: str, present: Mapping[str, int], recipe: Recipe) -> int:
     if target <= available:
         return target
     if recipe.totals == "exact" and present and not recipe.cap:
-        raise ValueError(f"the {priority} priority wants {target} frames, its {len(present)} data "
-                         f"sets hold {available}; give --config.targets.{priority}={available} or "
-                         "fewer, or --cap to take what there is")
+        raise ValueError(
+            f"the {priority} priority wants {target} frames, its {len(present)} data "
+            f"sets hold {available}; give --config.targets.{priority}={available} or "
+            "fewer, or --cap to take what there is"
+        )
     if present:
         log.warning("the %s priority wants %d frames, there are %d", priority, target, available)
     elif target:
-        log.warning("no data set of the %s priority is there: its %d frames are missing", priority,
-                    target)
+        log.warning(
+            "no data set of the %s priority is there: its %d frames are missing", priority, target
+        )
     return available
 
 
@@ -166,7 +176,8 @@ def _draw_blocks(present, targets, recipe, generator) -> dict[str, list[tuple[st
                     f"the {priority} priority wants {sizes[split]} frames for {split}, its blocks "
                     f"hold {ends[-1]}; lower --config.targets.{priority}, --block_frames "
                     f"(now {recipe.block_frames}) or --gap_frames (now {recipe.gap_frames}), or "
-                    "give --cap")
+                    "give --cap"
+                )
             for number in generator.sample(range(ends[-1]), sizes[split]):
                 block = bisect.bisect_right(ends, number) - 1
                 name, start, _ = blocks[split][block]
@@ -177,9 +188,11 @@ def _draw_blocks(present, targets, recipe, generator) -> dict[str, list[tuple[st
 def _deal_blocks(present, recipe, generator) -> dict[str, list[tuple[str, int, int]]]:
     """Split -> usable runs (data set, first frame, last + 1); a block falls to the split that lacks
     most of its share."""
-    blocks = [(name, start, min(start + recipe.block_frames, count))
-              for name, count in present.items()
-              for start in range(0, count, recipe.block_frames)]
+    blocks = [
+        (name, start, min(start + recipe.block_frames, count))
+        for name, count in present.items()
+        for start in range(0, count, recipe.block_frames)
+    ]
     generator.shuffle(blocks)
     dealt = {split: [] for split in SPLITS}
     held = dict.fromkeys(SPLITS, 0)

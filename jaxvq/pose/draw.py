@@ -150,9 +150,14 @@ def write_gif(path: str | Path, frames: np.ndarray, fps: float) -> None:
         image.putpixel((0, 0), ALMOST_WHITE_INDEX)
     temporary = f"{path}.tmp{os.getpid()}"
     images[0].save(
-        temporary, "GIF", save_all=True, append_images=images[1:],
-        duration=frame_delays(len(frames), fps), loop=0, optimize=False,
-    )  # fmt: skip
+        temporary,
+        "GIF",
+        save_all=True,
+        append_images=images[1:],
+        duration=frame_delays(len(frames), fps),
+        loop=0,
+        optimize=False,
+    )
     os.replace(temporary, path)
 
 

@@ -30,6 +30,4 @@ def resample(pose: Pose, fps: float) -> Pose:
         mixed = values[before] * (1 - fraction) + values[after] * fraction
         return np.where(both.reshape(both.shape + (1,) * (values.ndim - 2)), mixed, values[nearest])
 
-    return pose.replace(
-        data=blend(pose.data), confidence=blend(pose.confidence), fps=float(fps)
-    )
+    return pose.replace(data=blend(pose.data), confidence=blend(pose.confidence), fps=float(fps))

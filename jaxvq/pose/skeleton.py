@@ -270,11 +270,13 @@ HAND_POINTS = ("WRIST",) + tuple(
     f"{finger}_{joint}"
     for finger, joints in (
         ("THUMB", ("CMC", "MCP", "IP", "TIP")),
-        *((f, ("MCP", "PIP", "DIP", "TIP")) for f in
-          ("INDEX_FINGER", "MIDDLE_FINGER", "RING_FINGER", "PINKY")),
+        *(
+            (f, ("MCP", "PIP", "DIP", "TIP"))
+            for f in ("INDEX_FINGER", "MIDDLE_FINGER", "RING_FINGER", "PINKY")
+        ),
     )
     for joint in joints
-)  # fmt: skip
+)
 HAND_LIMBS = (
     (0, 1), (1, 2), (2, 3), (3, 4), (0, 5), (5, 6), (6, 7), (7, 8), (9, 10), (10, 11), (11, 12),
     (13, 14), (14, 15), (15, 16), (17, 18), (18, 19), (19, 20), (5, 9), (9, 13), (13, 17), (0, 17),
@@ -294,15 +296,19 @@ BODY_POINTS = (
 HOLISTIC_178 = Skeleton(
     (
         Component(
-            "POSE_LANDMARKS", BODY_POINTS,
-            ((0, 1), (0, 2), (2, 4), (1, 3), (3, 5), (0, 6), (1, 7), (6, 7)), ((255, 0, 0),),
+            "POSE_LANDMARKS",
+            BODY_POINTS,
+            ((0, 1), (0, 2), (2, 4), (1, 3), (3, 5), (0, 6), (1, 7), (6, 7)),
+            ((255, 0, 0),),
         ),
         Component(
-            "FACE_LANDMARKS", FACE_CONTOURS,
-            path_limbs(FACE_PATHS.values(), FACE_CONTOURS), ((128, 0, 0),),
+            "FACE_LANDMARKS",
+            FACE_CONTOURS,
+            path_limbs(FACE_PATHS.values(), FACE_CONTOURS),
+            ((128, 0, 0),),
         ),
         Component("LEFT_HAND_LANDMARKS", HAND_POINTS, HAND_LIMBS, HAND_COLORS),
         Component("RIGHT_HAND_LANDMARKS", HAND_POINTS, HAND_LIMBS, HAND_COLORS),
     )
-)  # fmt: skip
+)
 """MediaPipe Holistic cut to 8 body, 128 face contour, 2 x 21 hand points, in sign-vq's order."""

@@ -17,8 +17,13 @@ from jaxvq import input_pipeline, published
 from jaxvq.datasets import building
 from jaxvq.publishing import cards, croissant, dataset_card, folder, page
 
-COPIED = ("features.json", "skeleton.json", "header.poseheader", "pose_normalization.json",
-          "lengths.npz")  # fmt: skip
+COPIED = (
+    "features.json",
+    "skeleton.json",
+    "header.poseheader",
+    "pose_normalization.json",
+    "lengths.npz",
+)
 COLUMNS = ("split", "number", "id", "frames", "fps", "missing", "no_left_hand", "no_right_hand")
 
 
@@ -64,11 +69,7 @@ def publish(
         (new / "README.md").write_text(text, encoding="utf-8")
         croissant.write(new / "croissant.json", new, info, license_text, url)
         return published.write_manifest(
-            new,
-            kind="dataset",
-            name=info["name"],
-            version=info["version"],
-            content=content,
+            new, kind="dataset", name=info["name"], version=info["version"], content=content
         )
 
 

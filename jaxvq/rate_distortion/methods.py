@@ -59,10 +59,7 @@ METHODS: dict[str, Floor | Trained] = {
     "pca_dpcm": Floor(0.5, ("4", "6", "8", "10", "14", "20", "30", "45")),
     "pca_dpcm_dead_zone": Floor(0.7, ("3", "4", "6", "8", "12", "17", "25", "36")),
     "sign_vq": Trained(
-        "fsq_pose:sign_vq",
-        SIGN_VQ | {"model.position": "constant"},
-        warmup=1 / 6,
-        rates=CODEBOOKS,
+        "fsq_pose:sign_vq", SIGN_VQ | {"model.position": "constant"}, warmup=1 / 6, rates=CODEBOOKS
     ),
     "sign_vq_positions": Trained("fsq_pose:sign_vq", SIGN_VQ, warmup=1 / 6, rates=CODEBOOKS),
     "rvq": Trained("stgcn_rvq", SMALL_STGCN, layers=4),

@@ -19,10 +19,13 @@ def make(config, skeleton, statistics) -> "HandFSQTask":
         raise ValueError(f"quantizer.type {config.quantizer.type!r} is not known; choices: fsq")
     if config.dtype not in DTYPES:
         raise ValueError(f"dtype {config.dtype!r} is not known; choices: {', '.join(DTYPES)}")
-    model = HandFSQ(num_features=skeleton.num_points * skeleton.num_dims,
-                    levels=tuple(config.quantizer.levels),
-                    num_codebooks=config.quantizer.num_codebooks,
-                    dtype=DTYPES[config.dtype], **config.model)
+    model = HandFSQ(
+        num_features=skeleton.num_points * skeleton.num_dims,
+        levels=tuple(config.quantizer.levels),
+        num_codebooks=config.quantizer.num_codebooks,
+        dtype=DTYPES[config.dtype],
+        **config.model,
+    )
     return HandFSQTask(model, HandSpace.make(config, statistics), config.mirror)
 
 
@@ -60,7 +63,8 @@ class HandFSQTask(FrameTask):
         if train and self.mirror:
             pose = self.space.mirror(pose, jax.random.bernoulli(flip_key, shape=used.shape))
         output, indices = self.model.apply(
-            {"params": params}, frames(pose), train=train, rngs={"dropout": dropout_key})
+            {"params": params}, frames(pose), train=train, rngs={"dropout": dropout_key}
+        )
         cost, angles = self.space.frame_errors(joints(output), pose)
         values = self.space.metrics(angles, pose, used, detailed=not train)
         values |= {

@@ -18,10 +18,14 @@ def make(config, skeleton, statistics) -> "HandVAETask":
     check_hands(skeleton)
     if config.dtype not in DTYPES:
         raise ValueError(f"dtype {config.dtype!r} is not known; choices: {', '.join(DTYPES)}")
-    model = HandVAE(num_features=skeleton.num_points * skeleton.num_dims,
-                    dtype=DTYPES[config.dtype], **config.model)
-    return HandVAETask(model, HandSpace.make(config, statistics), config.loss.kl_weight,
-                       config.mirror)
+    model = HandVAE(
+        num_features=skeleton.num_points * skeleton.num_dims,
+        dtype=DTYPES[config.dtype],
+        **config.model,
+    )
+    return HandVAETask(
+        model, HandSpace.make(config, statistics), config.loss.kl_weight, config.mirror
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,7 +62,8 @@ class HandVAETask(FrameTask):
         shape = (*used.shape, self.model.latent_dim)
         noise = jax.random.normal(noise_key, shape) if train else jnp.zeros(shape)
         output, (mean, log_variance) = self.model.apply(
-            {"params": params}, frames(pose), noise, train=train, rngs={"dropout": dropout_key})
+            {"params": params}, frames(pose), noise, train=train, rngs={"dropout": dropout_key}
+        )
         cost, angles = self.space.frame_errors(joints(output), pose)
         kl = 0.5 * (jnp.square(mean) + jnp.exp(log_variance) - log_variance - 1).sum(-1)
         cost += self.kl_weight / output.shape[-1] * kl

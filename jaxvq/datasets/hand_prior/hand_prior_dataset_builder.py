@@ -70,8 +70,10 @@ class Builder(building.CorpusBuilder):
         """The files of the splits and of the data sets that they name."""
         self.refuse_options("stats", "augmented")
         names = sorted({name for samples in self._samples.values() for name in samples})
-        for path in (*(self._splits_dir / f"{split}_samples.json" for split in SPLITS),
-                     *(Path(self.options.input) / f"{name}.npz" for name in names)):
+        for path in (
+            *(self._splits_dir / f"{split}_samples.json" for split in SPLITS),
+            *(Path(self.options.input) / f"{name}.npz" for name in names),
+        ):
             if not path.is_file():
                 raise ValueError(f"{path} is missing: the splits draw frames from it")
             yield Input(path.name, str(path))
@@ -91,11 +93,13 @@ class Builder(building.CorpusBuilder):
         return BlockReader(self._store)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        features = tfds.features.FeaturesDict({
-            **schema.features(self.skeleton, np.float32),
-            "dataset_name": tfds.features.Text(),
-            "frame_idx": tfds.features.Tensor(shape=(None,), dtype=np.int64, encoding="bytes"),
-        })
+        features = tfds.features.FeaturesDict(
+            {
+                **schema.features(self.skeleton, np.float32),
+                "dataset_name": tfds.features.Text(),
+                "frame_idx": tfds.features.Tensor(shape=(None,), dtype=np.int64, encoding="bytes"),
+            }
+        )
         return self.dataset_info_from_configs(features=features, homepage=self.homepage)
 
     def _download_and_prepare(self, dl_manager, download_config) -> None:
