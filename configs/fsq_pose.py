@@ -64,7 +64,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data.min_hands = 0.0  # nor those that show a hand in less than this share of a clip
     config.data.skip_damaged = False  # go on without records that cannot be read
 
-    config.augment = ConfigDict()  # of training clips; 0 leaves each out, see jaxvq/augment.py
+    config.augment = ConfigDict()  # of training clips; see jaxvq/training/augment.py
     config.augment.mirror = 0.0
     config.augment.speed = 0.0
     config.augment.turn = 0.0

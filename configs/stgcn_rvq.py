@@ -27,7 +27,7 @@ def get_config(arg: str = "") -> ConfigDict:
     """The config of a variant, or of a YAML file; ValueError for an unknown one."""
     arg = arg or ""
     if arg.endswith((".yaml", ".yml")):
-        from jaxvq.yaml_config import read
+        from jaxvq.importers.pose_tokenizer_yaml import read
 
         return read(arg, get_config())
     if arg not in VARIANTS:
@@ -55,7 +55,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data.min_hands = 0.0  # nor those that show a hand in less than this share of a clip
     config.data.skip_damaged = False  # go on without records that cannot be read
 
-    config.augment = ConfigDict()  # of training clips; 0 leaves each out, see jaxvq/augment.py
+    config.augment = ConfigDict()  # of training clips; see jaxvq/training/augment.py
     config.augment.mirror = 0.5
     config.augment.speed = 0.0
     config.augment.turn = 0.0
@@ -66,7 +66,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.augment.hidden_points = 0.0
 
     config.model = ConfigDict()
-    config.model.parts = ""  # a network for each: "body face hands"; see jaxvq/streams.py
+    config.model.parts = ""  # a network for each: "body face hands"; see jaxvq/tasks/streams.py
     config.model.hidden_dim = 256  # of a frame's vector
     config.model.graph_dim = 64  # of a point's features
     config.model.num_layers = 4  # graph blocks of the encoder

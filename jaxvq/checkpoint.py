@@ -25,9 +25,9 @@ import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 from orbax.checkpoint import checkpoint_managers
 
-from jaxvq import parallel
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Statistics, statistics_from_json, statistics_to_json
+from jaxvq.training import parallel
 
 CHECKPOINTS = "checkpoints"
 FORMAT = 1

@@ -21,14 +21,16 @@ from functools import cached_property
 import jax
 import numpy as np
 
-from jaxvq import checkpoint, code_tables, published
-from jaxvq.code_tables import CodeTables
+from jaxvq import checkpoint
 from jaxvq.datasets import fixed_point
 from jaxvq.pose import preprocess
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.resample import resample
 from jaxvq.pose.writer import pose_for_canvas
+from jaxvq.storage import manifests
 from jaxvq.tasks import make_task
+from jaxvq.tokens import code_tables
+from jaxvq.tokens.code_tables import CodeTables
 
 FRAMES_PER_BATCH = 4096
 SHORTEST_WINDOW = 32
@@ -86,7 +88,7 @@ def load(path, step: int | None = None) -> "PoseTokenizer":
     Raises:
       ValueError: nothing there, not a model of this project, or a published file was altered.
     """
-    model = checkpoint.load_model(published.local(path, "model"), step)
+    model = checkpoint.load_model(manifests.local(path, "model"), step)
     task = make_task(model.config, model.skeleton, model.statistics)
     return PoseTokenizer(model=model, task=task)
 

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxvq import remote
 from jaxvq.datasets import fixed_point, records, schema
+from jaxvq.datasets.packing import Filter, MixedPlan, PackingPlan
 from jaxvq.datasets.records import DamagedShard, RecordSource, ResampledSource
 from jaxvq.hands.skeleton import HAND_ROTATIONS
-from jaxvq.packing import Filter, MixedPlan, PackingPlan
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Statistics, load_statistics
+from jaxvq.storage import remote
 
 Batch = dict[str, np.ndarray]
 

@@ -58,10 +58,11 @@ def train(config, workdir) -> dict[str, float]:
     import jax
     import numpy as np
 
-    from jaxvq import augment, checkpoint, fitting, input_pipeline, metrics, optim, parallel
+    from jaxvq import checkpoint, input_pipeline, metrics
     from jaxvq.evaluators import video
-    from jaxvq.metric_writer import MetricWriter
-    from jaxvq.tasks import make_task
+    from jaxvq.tasks import linear_code, make_task
+    from jaxvq.training import augment, optim, parallel
+    from jaxvq.training.metric_writer import MetricWriter
 
     workdir = Path(workdir)
     hosts, host = jax.process_count(), jax.process_index()
@@ -79,8 +80,8 @@ def train(config, workdir) -> dict[str, float]:
     dataset = input_pipeline.open_for_training(config.data)
     checkpoint.check_same_config(workdir, config)
     if config.model.get("transform", False):
-        log.info("fitting the linear code to %d frames", fitting.FRAMES)
-    given, (config, example) = config, fitting.start(config, dataset, workdir)
+        log.info("fitting the linear code to %d frames", linear_code.FRAMES)
+    given, (config, example) = config, linear_code.start(config, dataset, workdir)
     task = make_task(config, dataset.skeleton, dataset.statistics)
     optimizer, schedule = optim.make_optimizer(config.optim, config.total_steps)
     workdir.mkdir(parents=True, exist_ok=True)
@@ -213,7 +214,8 @@ def evaluate(eval_step, state, dataset, config, num_codes) -> dict[str, float]:
     import jax
     import numpy as np
 
-    from jaxvq import metrics, parallel
+    from jaxvq import metrics
+    from jaxvq.training import parallel
 
     batches = dataset.eval_batches(
         "validation",

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxvq import augment
-from jaxvq.augment import Augment
 from jaxvq.pose.skeleton import HOLISTIC_178
 from jaxvq.pose.statistics import Statistics
+from jaxvq.training import augment
+from jaxvq.training.augment import Augment
 
 MEAN = np.tile(np.float32([0.5, -1.0, 2.0]), (178, 1))
 STATISTICS = Statistics(MEAN, np.full((178, 3), 2.0))

@@ -9,10 +9,10 @@ import jax
 import numpy as np
 import pytest
 
-from jaxvq import optim
 from jaxvq.pose.skeleton import HOLISTIC_178
 from jaxvq.pose.statistics import Statistics
 from jaxvq.tasks import make_task
+from jaxvq.training import optim
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Configs of other data than poses are shape-checked by the tests of their own tasks.
@@ -118,7 +118,7 @@ def test_pmap_is_called_in_one_file():
         for path in sorted((REPOSITORY / "jaxvq").rglob("*.py"))
         if "jax.pmap(" in path.read_text(encoding="utf-8")
     ]
-    assert calls == ["jaxvq/parallel.py"]
+    assert calls == ["jaxvq/training/parallel.py"]
 
 
 @pytest.mark.parametrize(

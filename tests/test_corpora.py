@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxvq.corpora import CORPORA, Unusable, list_corpus, read_table, unique_names
+from jaxvq.datasets.sentence_corpora import CORPORA, Unusable, list_corpus, read_table, unique_names
 from jaxvq.pose import landmarks
 from tests.signformer_corpus import (
     JSON,

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxvq import entropy
-from jaxvq.entropy.coder import TOTAL
+from jaxvq.tokens import entropy
+from jaxvq.tokens.entropy.coder import TOTAL
 
 
 def walks(seed, clips, steps, columns, size, missing=0.0):

@@ -4,11 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from jaxvq import augment
 from jaxvq.models import graphs
 from jaxvq.pose.skeleton import HOLISTIC_178, Component, Skeleton
 from jaxvq.pose.skeletons import SKELETONS
 from jaxvq.pose.statistics import Statistics
+from jaxvq.training import augment
 
 
 @pytest.mark.parametrize("name", SKELETONS)

@@ -378,7 +378,7 @@ def test_poses_to_codes_makes_the_folder_of_its_output(run_dir, corpus, tmp_path
 
 
 def test_a_compact_file_is_reported_with_its_size(run_dir, corpus, tmp_path, capsys):
-    from jaxvq import code_tables
+    from jaxvq.tokens import code_tables
     from tools import fit_code_tables
 
     model = tmp_path / "run"

@@ -4,25 +4,26 @@ import numpy as np
 import pytest
 from test_streams import linear_config, made
 
-from jaxvq import checkpoint, fitting, inference
+from jaxvq import checkpoint, inference
 from jaxvq.input_pipeline import open_dataset
 from jaxvq.live import LiveEncoder
 from jaxvq.pose import preprocess
 from jaxvq.pose.reader import read_pose
+from jaxvq.tasks import linear_code
 
 
 def untrained(data_dir, folder, **changes):
     """A saved model whose transformer has a say at once: what it starts from is random, not 0."""
     dataset = open_dataset(data_dir)
     config = linear_config(data_dir, **changes)
-    batch = fitting.sample(config, dataset)
+    batch = linear_code.sample(config, dataset)
     task, params, state = made(config, dataset, batch)
     rng = np.random.default_rng(0)
     for part in params.values():
         for name, size in (("project_in", 3.0), ("project_back", 0.3)):
             shape = part[name]["kernel"].shape
             part[name]["kernel"] = rng.normal(0, size / shape[0] ** 0.5, shape).astype(np.float32)
-    config = fitting.fit(config, dataset.skeleton, dataset.statistics, batch)
+    config = linear_code.fit(config, dataset.skeleton, dataset.statistics, batch)
     about = dict(config=config, skeleton=dataset.skeleton, statistics=dataset.statistics)
     checkpoint.save_model(folder, **about, params=params, state=state)
     return inference.load(folder)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from jaxvq.metric_writer import MetricWriter
+from jaxvq.training.metric_writer import MetricWriter
 
 
 def read(tmp_path):

@@ -10,8 +10,8 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs.fsq_pose import get_config
-from jaxvq import checkpoint, input_pipeline, packing
-from jaxvq.datasets import building, records
+from jaxvq import checkpoint, input_pipeline
+from jaxvq.datasets import building, packing, records
 from tests import clips
 from tests.test_input_pipeline import assert_same
 

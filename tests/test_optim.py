@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from configs.stgcn_rvq import get_config
-from jaxvq import optim
+from jaxvq.training import optim
 
 
 def optim_config(**changes):

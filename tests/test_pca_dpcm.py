@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from jaxvq import code_tables, token_file
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import HOLISTIC_178
 from jaxvq.pose.statistics import Statistics
 from jaxvq.rate_distortion import coding, floor, pca_dpcm
 from jaxvq.rate_distortion.floor import Setting
+from jaxvq.tokens import code_tables, token_file
 
 SHAPE = (178, 3)
 

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 from PIL import Image
 
-from jaxvq import streams
 from jaxvq.evaluators import animation, page, pictures, reconstruction
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeletons import SKELETONS
 from jaxvq.pose.statistics import Statistics
+from jaxvq.tasks import streams
 
 SKELETON = SKELETONS["coco_wholebody_133"]
 RNG = np.random.default_rng(0)

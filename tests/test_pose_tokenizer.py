@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from configs.stgcn_rvq import get_config
-from jaxvq import optim, parallel
 from jaxvq.pose.skeletons import SKELETONS
 from jaxvq.pose.statistics import Statistics
 from jaxvq.tasks import make_task
 from jaxvq.tasks.pose_tokenizer import TERMS
+from jaxvq.training import optim, parallel
 
 SKELETON = SKELETONS["coco_wholebody_133"]
 V, C = SKELETON.num_points, SKELETON.num_dims

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY
 
-from jaxvq import inference, input_pipeline, published
+from jaxvq import inference, input_pipeline
 from jaxvq.pose.reader import read_pose
 from jaxvq.publishing import cards, dataset, folder, page
+from jaxvq.storage import manifests
 from tools import publish_dataset, publish_model
 
 CORPORA = sorted(p.parent.name for p in REPOSITORY.glob("jaxvq/datasets/*/*_dataset_builder.py"))
@@ -102,7 +103,7 @@ def test_a_published_model_is_the_model(model, run_dir, corpus):
 
 
 def test_a_model_brings_what_it_needs_and_nothing_of_its_machine(model, run_dir):
-    manifest = published.check(model, "model")
+    manifest = manifests.check(model, "model")
     files = set(manifest["files"])
     assert {
         "README.md",
@@ -313,7 +314,7 @@ def test_the_card_and_the_page_of_a_dataset(poses, data_dir):
     html = (poses / "index.html").read_text()
     assert html.count("data:image/gif") == 10 and html.count("data:image/png") == 1
     assert "frames without left hand" in html and "<svg" in html
-    for name in published.check(poses)["files"]:
+    for name in manifests.check(poses)["files"]:
         assert str(data_dir).encode() not in (poses / name).read_bytes()
 
 
@@ -477,7 +478,7 @@ def test_a_model_by_way_of_a_hub(hub, model, run_dir, terms, corpus, capsys):
     publish_model.main(publish)
     assert "uploaded: " in capsys.readouterr().out
     files = hub.repos["someone/tokens"]["files"]
-    assert set(files) == {*published.check(model)["files"], "MANIFEST.json"}
+    assert set(files) == {*manifests.check(model)["files"], "MANIFEST.json"}
     assert list(hub.repos["someone/tokens"]["tags"]) == ["1.0.0"]
     ours, theirs = inference.load(model), inference.load("hf://someone/tokens@1.0.0")
     for a, b in zip(
@@ -509,7 +510,7 @@ def test_an_upload_that_broke_off_shows_nothing_and_continues(hub, poses, data_d
     publish_dataset.main(publish)
     assert hub.uploads == sent  # what was there was not sent again
     assert list(hub.repos["someone/clips"]["tags"]) == ["1.0.0"]
-    place = published.local("hf://someone/clips", "dataset")
+    place = manifests.local("hf://someone/clips", "dataset")
     assert len(input_pipeline.open_dataset(place).source("train")) > 0
     assert not list(poses.glob(".cache*"))
 

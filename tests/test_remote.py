@@ -6,9 +6,10 @@ import zipfile
 import fsspec
 import pytest
 
-from jaxvq import input_pipeline, remote
+from jaxvq import input_pipeline
 from jaxvq.datasets import building
 from jaxvq.pose import files
+from jaxvq.storage import remote
 from tests import clips
 from tests.test_datasets_building import assert_same, contents, options
 from tools import build_dataset

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from torch_bytes import literal, mapping, program, tensor, write_checkpoint, write_zip
 
-from jaxvq.safe_pickle import Refused, load_pickle
-from jaxvq.torch_file import TORCH_GLOBALS, load_torch_zip
+from jaxvq.importers.safe_pickle import Refused, load_pickle
+from jaxvq.importers.torch_file import TORCH_GLOBALS, load_torch_zip
 
 PLAIN = {
     "numbers": [0, -1, 255, 65536, 2**40, -(2**70), 1.5, float("inf"), True, False, None],

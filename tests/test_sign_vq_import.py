@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from torch_bytes import write_checkpoint
 
-from jaxvq import checkpoint, sign_vq
+from jaxvq import checkpoint
+from jaxvq.importers import sign_vq
 from jaxvq.pose.skeleton import HOLISTIC_178
 from jaxvq.pose.statistics import Statistics, save_statistics
 from jaxvq.quantizers import fsq

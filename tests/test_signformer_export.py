@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from jaxvq.corpora import CORPORA, read_table
+from jaxvq.datasets.sentence_corpora import CORPORA, read_table
 from jaxvq.pose.reader import Pose
 from jaxvq.signformer import export, pami0
 from tests.signformer_corpus import JSON, write_frame, write_how2sign, write_lsfb, write_table

@@ -12,7 +12,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 
-from jaxvq.safe_pickle import Refused
+from jaxvq.importers.safe_pickle import Refused
 from jaxvq.signformer import pami0
 from jaxvq.signformer.pami0 import Sample, encode_sample, find_parts, read_samples, write_part
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from conftest import tiny_config
 
-from jaxvq import fitting, inference, streams
+from jaxvq import inference
 from jaxvq.input_pipeline import open_dataset
 from jaxvq.pose.statistics import Statistics
-from jaxvq.tasks import make_task
+from jaxvq.tasks import linear_code, make_task, streams
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def graph_config(data_dir, parts):
 
 def made(config, dataset, batch):
     """(task, parameters, state), compiled once for all tests of a module."""
-    config = fitting.fit(config, dataset.skeleton, dataset.statistics, batch)
+    config = linear_code.fit(config, dataset.skeleton, dataset.statistics, batch)
     task = make_task(config, dataset.skeleton, dataset.statistics)
     params, state = jax.jit(task.init)(jax.random.key(0), batch)
     # Random where it starts from 0: else much of the network has no say.
@@ -188,7 +188,7 @@ def test_four_devices_compute_what_one_computes(linear, batch):
 def test_bits_are_spent_and_not_exceeded(data_dir, dataset, batch):
     for bits in (10.0, 24.0):
         config = linear_config(data_dir, **{"quantizer.bits_per_frame": bits})
-        config = fitting.fit(config, dataset.skeleton, dataset.statistics, batch)
+        config = linear_code.fit(config, dataset.skeleton, dataset.statistics, batch)
         task = make_task(config, dataset.skeleton, dataset.statistics)
         assert 0.9 * bits < np.log2(task.num_codes).sum() / 4 <= bits
 
@@ -196,7 +196,7 @@ def test_bits_are_spent_and_not_exceeded(data_dir, dataset, batch):
 def test_too_few_bits_are_an_error(data_dir, dataset, batch):
     config = linear_config(data_dir, **{"quantizer.num_codebooks": 9})
     with pytest.raises(ValueError, match="lower quantizer.num_codebooks"):
-        fitting.fit(config, dataset.skeleton, dataset.statistics, batch)
+        linear_code.fit(config, dataset.skeleton, dataset.statistics, batch)
 
 
 def test_training_starts_from_the_linear_code_and_goes_on_where_it_stopped(data_dir, tmp_path):
@@ -219,7 +219,7 @@ def test_training_starts_from_the_linear_code_and_goes_on_where_it_stopped(data_
 
 def test_what_augmentation_hides_is_still_to_be_made(linear, batch, dataset):
     """The encoder sees nothing, the loss counts all that is there."""
-    from jaxvq import augment
+    from jaxvq.training import augment
 
     task, params, state = linear
     options = augment.Augment(hidden_points=1.0)
@@ -264,4 +264,4 @@ def test_what_cannot_be_fitted_is_said(data_dir, dataset, batch):
     ):
         with pytest.raises(ValueError, match=message):
             config = linear_config(data_dir, **changes)
-            fitting.fit(config, dataset.skeleton, dataset.statistics, data)
+            linear_code.fit(config, dataset.skeleton, dataset.statistics, data)

@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from jaxvq import code_tables, inference, published, token_file
+from jaxvq import inference
 from jaxvq.inference import Tokens
 from jaxvq.quantizers import fsq
+from jaxvq.storage import manifests
+from jaxvq.tokens import code_tables, token_file
 from tools import codes_to_poses, fit_code_tables, poses_to_codes, publish_model
 
 
@@ -244,7 +246,7 @@ def test_programs(run_dir, corpus, tmp_path, capsys):
     publish_model.main(
         ["--checkpoint", str(model), "--license", str(terms), "--output", str(folder)]
     )
-    assert code_tables.FILE in published.check(folder)["files"]
+    assert code_tables.FILE in manifests.check(folder)["files"]
     copy = inference.load(folder)
     ((_, again),) = token_file.read(compact, copy.code_tables)
     np.testing.assert_array_equal(again.indices, tokens.indices)

@@ -130,12 +130,11 @@ def test_the_lines_of_a_run(data_dir, tmp_path, caplog):
 
 def test_fitting_a_linear_code_is_announced(data_dir, tmp_path, caplog, monkeypatch):
     from configs.fsq_pose import get_config
-    from jaxvq import fitting
 
     def stop(*_):
         raise ValueError("far enough")
 
-    monkeypatch.setattr(fitting, "start", stop)
+    monkeypatch.setattr("jaxvq.tasks.linear_code.start", stop)
     config = get_config("small")
     config.data.dir = str(data_dir)
     with caplog.at_level("INFO", "jaxvq"), pytest.raises(ValueError, match="far enough"):

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from configs.fsq_pose import get_config
-from jaxvq import checkpoint, optim, parallel
+from jaxvq import checkpoint
 from jaxvq.pose.skeleton import HOLISTIC_178
 from jaxvq.pose.statistics import Statistics
 from jaxvq.tasks import make_task
+from jaxvq.training import optim, parallel
 
 ROWS, FRAMES = 4, 16
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxvq import corpora
+from jaxvq.datasets import sentence_corpora
 from jaxvq.pose import openpose
 from jaxvq.signformer import export, pami0
 from tools import command
@@ -105,9 +105,9 @@ def measure_parsing(root: Path) -> float:
 
 def measure_steps(root: Path, dataset: str, level: int) -> tuple[dict[str, float], float]:
     """Microseconds of CPU time a frame of each step, and bytes a frame."""
-    corpus = corpora.CORPORA[dataset]
+    corpus = sentence_corpora.CORPORA[dataset]
     seconds, frames, size = {"read": 0.0, "lay out": 0.0, "pickle and gzip": 0.0}, 0, 0
-    for sentence in corpora.list_corpus(corpus, root)["train"][:20]:
+    for sentence in sentence_corpora.list_corpus(corpus, root)["train"][:20]:
         times = [time.process_time()]
         pose, _ = sentence.read()
         times.append(time.process_time())
@@ -145,7 +145,7 @@ def main(argv=None) -> None:
         print("| µs a frame | gzip level | read | lay out | pickle and gzip | bytes a frame |")
         print("|---|---|---|---|---|---|")
         rates = {}
-        for dataset in corpora.CORPORA:
+        for dataset in sentence_corpora.CORPORA:
             for level in (1, 6, 9):
                 steps, size = measure_steps(root, dataset, level)
                 numbers = " | ".join(f"{took:.1f}" for took in steps.values())

@@ -29,10 +29,10 @@ def main(argv=None) -> int:
     import jax
     import numpy as np
 
-    from jaxvq import optim, parallel
     from jaxvq.pose.skeletons import SKELETONS
     from jaxvq.pose.statistics import Statistics
     from jaxvq.tasks import make_task
+    from jaxvq.training import optim, parallel
 
     if args.skeleton not in SKELETONS:
         raise ValueError(f"--skeleton {args.skeleton}: choose from {', '.join(SKELETONS)}")

@@ -101,8 +101,8 @@ def main(argv=None) -> None:
     from absl import logging
 
     logging.set_verbosity(logging.ERROR)  # TFDS warns of every config that is not in its list
-    from jaxvq import remote
     from jaxvq.datasets import building
+    from jaxvq.storage import remote
 
     options = building.Options(
         input=args.input,

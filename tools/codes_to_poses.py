@@ -52,8 +52,9 @@ def main(argv=None) -> int:
 
     from tqdm import tqdm
 
-    from jaxvq import inference, token_file
+    from jaxvq import inference
     from jaxvq.pose.writer import write_pose
+    from jaxvq.tokens import token_file
 
     tokenizer = inference.load(args.model)
     if compact:
@@ -79,7 +80,7 @@ def main(argv=None) -> int:
 
 def _read_compact(file: str, tables, output: Path, count: int):
     """Paths and tokens of a token file, clip by clip."""
-    from jaxvq import token_file
+    from jaxvq.tokens import token_file
 
     _check_output(output, count)
     written = set()

@@ -15,7 +15,7 @@ import csv
 import os
 from pathlib import Path
 
-from jaxvq.corpora import SPLITS, read_table
+from jaxvq.datasets.sentence_corpora import SPLITS, read_table
 from tools import command
 
 COLUMNS = ("sentence_id", "sentence_name", "sentence")

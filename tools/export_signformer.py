@@ -20,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 
-from jaxvq.corpora import CORPORA, SPLITS
+from jaxvq.datasets.sentence_corpora import CORPORA, SPLITS
 from tools import command
 
 
@@ -99,11 +99,11 @@ def main(argv=None) -> int:
     """Exports the splits one after another and says what became of them."""
     args = parse_arguments(argv)
     check(args)
-    from jaxvq import corpora
+    from jaxvq.datasets import sentence_corpora
     from jaxvq.signformer import export
 
     corpus = CORPORA[args.dataset]
-    sentences = corpora.list_corpus(corpus, args.input, args.augmented)
+    sentences = sentence_corpora.list_corpus(corpus, args.input, args.augmented)
     for split in sentences.keys() - set(SPLITS):
         print(f"warning: {len(sentences[split])} sentences of an unknown split {split!r} ignored")
     encoder = export.Encoder(corpus.parts, args.features, args.hand_threshold, args.gzip_level)

@@ -25,7 +25,8 @@ def main(argv=None) -> int:
 
     from tqdm import tqdm
 
-    from jaxvq import code_tables, inference, input_pipeline
+    from jaxvq import inference, input_pipeline
+    from jaxvq.tokens import code_tables
 
     tokenizer = inference.load(args.checkpoint)
     model = tokenizer.model

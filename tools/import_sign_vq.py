@@ -25,7 +25,8 @@ def main(argv=None) -> int:
     parser.add_argument("--output", required=True, help="folder for the model; must hold none yet")
     args = parser.parse_args(argv)
 
-    from jaxvq import checkpoint, sign_vq
+    from jaxvq import checkpoint
+    from jaxvq.importers import sign_vq
 
     config, params, skeleton, statistics = sign_vq.convert(args.checkpoint, args.args, args.stats)
     checkpoint.save_model(

@@ -32,8 +32,9 @@ def main(argv=None) -> int:
 
     from tqdm import tqdm
 
-    from jaxvq import inference, token_file
+    from jaxvq import inference
     from jaxvq.pose.files import list_poses
+    from jaxvq.tokens import token_file
 
     files = list_poses(args.data, suffixes=(".pose",))
     tokenizer = inference.load(args.model)

@@ -39,8 +39,8 @@ def main(argv=None) -> None:
     from absl import logging
 
     logging.set_verbosity(logging.ERROR)  # TFDS warns of folders that it did not make itself
-    from jaxvq import published
     from jaxvq.publishing import dataset, folder
+    from jaxvq.storage import manifests
 
     built = dataset.open_corpus(args.data_dir, args.corpus)
     info = dataset.read_info(built.path)
@@ -50,7 +50,7 @@ def main(argv=None) -> None:
         "license_file": args.license,
         "url": f"https://huggingface.co/datasets/{args.hub}" if args.hub else "",
     }
-    if args.hub and (args.output / published.MANIFEST).is_file():
+    if args.hub and (args.output / manifests.MANIFEST).is_file():
         dataset.check_same(built, args.output)
     elif args.dry_run:
         with folder.rehearsing(args.output) as trial:

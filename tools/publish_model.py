@@ -43,8 +43,8 @@ def main(argv=None) -> None:
     add("--dry_run", action="store_true", help="check everything, write and send nothing")
     args = parser.parse_args(argv)
 
-    from jaxvq import published
     from jaxvq.publishing import folder, model
+    from jaxvq.storage import manifests
 
     folder.check_version(args.version)
     if args.hub:
@@ -56,7 +56,7 @@ def main(argv=None) -> None:
         "metrics": args.metrics,
         "export": export_stablehlo,
     }
-    if args.hub and (args.output / published.MANIFEST).is_file():
+    if args.hub and (args.output / manifests.MANIFEST).is_file():
         model.check_same(args.checkpoint, args.output, args.version)
     elif args.dry_run:
         with folder.rehearsing(args.output) as trial:

@@ -16,8 +16,8 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jaxvq import remote
 from jaxvq.datasets.shards import Build, Encoded, Run, Written, shard_path
+from jaxvq.storage import remote
 
 
 @dataclass(frozen=True)

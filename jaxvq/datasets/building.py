@@ -23,9 +23,9 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import dataset_builder
 
-from jaxvq import remote
 from jaxvq.datasets import beam_build, compact, recipes, schema, shards, splits
 from jaxvq.pose.skeleton import Skeleton
+from jaxvq.storage import remote
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxvq import remote
 from jaxvq.datasets import fixed_point
+from jaxvq.storage import remote
 
 if TYPE_CHECKING:
     from jaxvq.datasets.building import ClipConfig, Options

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxvq import corpora
-from jaxvq.corpora import Corpus, Sentence
-from jaxvq.datasets import building, schema, splits
+from jaxvq.datasets import building, schema, sentence_corpora, splits
+from jaxvq.datasets.sentence_corpora import Corpus, Sentence
 from jaxvq.datasets.shards import SkippedClip
 from jaxvq.pose import preprocess
 from jaxvq.pose.files import PoseFile
@@ -27,7 +26,7 @@ class SentenceClip:
 
 
 class SentenceBuilder(building.CorpusBuilder, skip_registration=True):
-    """A builder of one of corpora.CORPORA: clips as of every corpus, each with its sentence.
+    """A builder for one of sentence_corpora.CORPORA; each clip comes with its sentence.
 
     Records hold, besides schema.features: text, signer, and name as the export calls the sentence.
     """
@@ -42,10 +41,12 @@ class SentenceBuilder(building.CorpusBuilder, skip_registration=True):
 
     def list_clips(self) -> list[SentenceClip]:
         """The sentences of all splits."""
-        listed = corpora.list_corpus(self.corpus, self.options.input, self.options.augmented)
+        listed = sentence_corpora.list_corpus(
+            self.corpus, self.options.input, self.options.augmented
+        )
         return [
             SentenceClip(f"{_TFDS_SPLITS[split]}/{sentence.name}", sentence)
-            for split in corpora.SPLITS
+            for split in sentence_corpora.SPLITS
             for sentence in listed[split]
         ]
 
@@ -53,9 +54,11 @@ class SentenceBuilder(building.CorpusBuilder, skip_registration=True):
         """The tables and all that is read."""
         self.refuse_options("stats", "splits_dir")
         folder = self.corpus.folder
-        paths = {str(corpora.find_table(self.options.input, folder, "annotations.csv"))}
+        paths = {str(sentence_corpora.find_table(self.options.input, folder, "annotations.csv"))}
         if self.options.augmented:
-            table = corpora.find_table(self.options.augmented, folder, self.corpus.augmented)
+            table = sentence_corpora.find_table(
+                self.options.augmented, folder, self.corpus.augmented
+            )
             paths.add(str(table))
         for clip in self.list_clips():
             paths.update(clip.sentence.files)
@@ -84,11 +87,11 @@ class SentenceReader:
     fps: float | None
 
     def __call__(self, clip: SentenceClip) -> dict:
-        """Raises SkippedClip with the reason of corpora.Unusable, or for want of shoulders."""
+        """Raises SkippedClip with the reason of Unusable, or for want of shoulders."""
         sentence = clip.sentence
         try:
             pose, _ = sentence.read(self.hand_threshold)
-        except corpora.Unusable as error:
+        except sentence_corpora.Unusable as error:
             raise SkippedClip(error.reason, str(error)) from error
         pose = pose.replace(data=pose.data * np.array(self.scale, np.float32))
         try:

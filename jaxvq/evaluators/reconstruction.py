@@ -16,7 +16,7 @@ from jaxvq import metrics
 from jaxvq.inference import PoseTokenizer
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import Skeleton
-from jaxvq.streams import Streams
+from jaxvq.tasks.streams import Streams
 
 PCK_THRESHOLDS = (0.02, 0.05, 0.1)  # shoulder widths
 

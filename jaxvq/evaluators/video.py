@@ -3,11 +3,12 @@
 import shutil
 from pathlib import Path
 
-from jaxvq import checkpoint, parallel
+from jaxvq import checkpoint
 from jaxvq.evaluators.pictures import normalised_pairs
 from jaxvq.inference import PoseTokenizer
 from jaxvq.pose import draw
 from jaxvq.pose.reader import Pose
+from jaxvq.training import parallel
 
 MAX_FRAMES = 512  # of one video: a GIF of a longer clip is too large to look at
 

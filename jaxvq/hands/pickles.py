@@ -11,8 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxvq.safe_pickle import Allowed, expect, load_pickle
-from jaxvq.torch_file import TORCH_GLOBALS, Storage, Tensor, load_legacy_storage, load_torch_zip
+from jaxvq.importers.safe_pickle import Allowed, expect, load_pickle
+from jaxvq.importers.torch_file import (
+    TORCH_GLOBALS,
+    Storage,
+    Tensor,
+    load_legacy_storage,
+    load_torch_zip,
+)
 
 _PLAIN_DTYPE = re.compile(r"[fiub][1248]")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxvq import remote
+from jaxvq.storage import remote
 
 SUFFIXES = (".pose", ".npz")
 

@@ -4,8 +4,8 @@ import datetime
 import json
 from pathlib import Path
 
-from jaxvq import published
 from jaxvq.publishing import cards
+from jaxvq.storage import manifests
 
 VERSION = "http://mlcommons.org/croissant/1.0"
 # Names of the format -> what they stand for; the "@json" and "@vocab" ones hold no further names.
@@ -117,7 +117,7 @@ def _file(path: Path) -> dict:
         "contentUrl": path.name,
         "contentSize": f"{path.stat().st_size} B",
         "encodingFormat": "text/csv" if csv else "application/octet-stream",
-        "sha256": published.file_sha256(path),
+        "sha256": manifests.file_sha256(path),
     }
 
 

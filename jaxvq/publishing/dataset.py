@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxvq import input_pipeline, published
+from jaxvq import input_pipeline
 from jaxvq.datasets import building
 from jaxvq.publishing import cards, croissant, dataset_card, folder, page
+from jaxvq.storage import manifests
 
 COPIED = (
     "features.json",
@@ -68,7 +69,7 @@ def publish(
         text = dataset_card.card(info, content, counters, dataset.skeleton, license_text)
         (new / "README.md").write_text(text, encoding="utf-8")
         croissant.write(new / "croissant.json", new, info, license_text, url)
-        return published.write_manifest(
+        return manifests.write_manifest(
             new, kind="dataset", name=info["name"], version=info["version"], content=content
         )
 
@@ -88,13 +89,13 @@ def open_corpus(data_dir: str | Path, corpus: str) -> input_pipeline.Dataset:
 
 def check_same(dataset: input_pipeline.Dataset, output: Path) -> None:
     """Raises ValueError unless `output` is a publication of what the dataset holds now."""
-    manifest, info = published.check(output, "dataset"), read_info(dataset.path)
+    manifest, info = manifests.check(output, "dataset"), read_info(dataset.path)
     there = {name for name in manifest["files"] if ".array_record-" in name}
     shards = [shard for names in info["shards"].values() for shard in names]
     changed = there.symmetric_difference(shards) or {
         shard
         for shard in shards
-        if published.file_sha256(dataset.path / shard) != manifest["files"][shard]["sha256"]
+        if manifests.file_sha256(dataset.path / shard) != manifest["files"][shard]["sha256"]
     }
     if changed or manifest["version"] != info["version"]:
         raise ValueError(
@@ -188,7 +189,7 @@ def read(source, number: int) -> dict:
     except Exception as error:  # whatever a decoder makes of damaged bytes
         raise ValueError(
             f"{source.dataset_info.data_dir}: record {number} cannot be decoded "
-            f"({published.first_line(error)}); build the dataset again"
+            f"({manifests.first_line(error)}); build the dataset again"
         ) from None
 
 

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from jaxvq import published
+from jaxvq.storage import manifests
 
 
 def check_version(version: str) -> None:
@@ -20,8 +20,8 @@ def check_free(output: Path) -> None:
     """Raises ValueError where a folder is in the way; it says so if that is a version of this."""
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
-    if (output / published.MANIFEST).is_file():
-        there = published.read_manifest(output)
+    if (output / manifests.MANIFEST).is_file():
+        there = manifests.read_manifest(output)
         raise ValueError(
             f"{output} holds version {there['version']} of {there['name']} already; give another "
             "--output"
@@ -59,16 +59,16 @@ def check_hub(name: str, kind: str, version: str) -> None:
 
     Asked before anything is made, so that a typo does not cost an hour of sums.
     """
-    published.check_name(name)
-    hub = published.import_hub()
+    manifests.check_name(name)
+    hub = manifests.import_hub()
     if not hub.get_token():
         raise ValueError("no credentials for the hub: run `hf auth login`, or set HF_TOKEN")
     try:
-        refs = published.api().list_repo_refs(name, repo_type=kind)
+        refs = manifests.api().list_repo_refs(name, repo_type=kind)
     except hub.errors.RepositoryNotFoundError:
         return
     except Exception as error:
-        raise ValueError(f"the hub does not answer: {published.first_line(error)}") from None
+        raise ValueError(f"the hub does not answer: {manifests.first_line(error)}") from None
     if version in [tag.name for tag in refs.tags]:
         raise ValueError(f"hf://{name} has version {version} already; raise the version")
 
@@ -80,8 +80,8 @@ def upload(folder: Path, name: str, *, private: bool) -> str:
     upload that broke off shows nothing, and the next one sends only what is not there yet.
     Raises ValueError if the folder is not what its manifest says, or the hub refuses.
     """
-    manifest = published.check(folder)
-    client, kind, version = published.api(), manifest["kind"], manifest["version"]
+    manifest = manifests.check(folder)
+    client, kind, version = manifests.api(), manifest["kind"], manifest["version"]
     try:
         client.create_repo(name, repo_type=kind, private=private, exist_ok=True)
         commit = client.upload_folder(
@@ -94,7 +94,7 @@ def upload(folder: Path, name: str, *, private: bool) -> str:
         client.create_tag(name, tag=version, repo_type=kind, revision=commit.oid)
     except Exception as error:
         raise ValueError(
-            f"the upload to {name} broke off ({published.first_line(error)}); "
+            f"the upload to {name} broke off ({manifests.first_line(error)}); "
             "the same command continues it"
         ) from None
     return str(commit.repo_url)

@@ -7,12 +7,14 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxvq import checkpoint, code_tables, inference, published
+from jaxvq import checkpoint, inference
 from jaxvq.evaluators import reconstruction
 from jaxvq.evaluators.page import meaning
 from jaxvq.pose.statistics import save_statistics
 from jaxvq.pose.writer import write_header
 from jaxvq.publishing import cards, folder
+from jaxvq.storage import manifests
+from jaxvq.tokens import code_tables
 
 PLACES = ("checkpoint", "data_dir")  # fields of metrics.json that name folders of a machine
 
@@ -63,7 +65,7 @@ def publish(
         (new / "README.md").write_text(
             card(tokenizer, measured, name, version, license_text), encoding="utf-8"
         )
-        manifest = published.write_manifest(
+        manifest = manifests.write_manifest(
             new, kind="model", name=name, version=version, step=model.step
         )
         inference.load(new)
@@ -72,7 +74,7 @@ def publish(
 
 def check_same(run: str, output: Path, version: str) -> None:
     """Raises ValueError unless `output` is this version of what `run` holds now."""
-    manifest = published.check(output, "model")
+    manifest = manifests.check(output, "model")
     if manifest["version"] != version:
         raise ValueError(f"{output} is version {manifest['version']}, not {version}")
     now, then = inference.load(run).model, inference.load(output).model
@@ -165,7 +167,7 @@ write_pose("Y.pose", tokenizer.decode(tokens))
 `skeleton.json`, `pose_normalization.json` and `header.poseheader` are copies of these for other
 programs; `metrics.json` is the table above. `code_tables.npz`, where there is one, is what compact
 token files (`poses_to_codes --output X.jvq`) are coded by. `model.stablehlo`, where there is one,
-runs with nothing but jax, on CPU, GPU and TPU, as `_metadata.json` says. `{published.MANIFEST}`
+runs with nothing but jax, on CPU, GPU and TPU, as `_metadata.json` says. `{manifests.MANIFEST}`
 holds size and sha256 of every file; loading compares them.
 
 ## Licence

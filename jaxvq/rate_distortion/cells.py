@@ -181,9 +181,10 @@ def _measure(tokenizers: list, clips: dict, scale, path: Path) -> dict:
 
     The error on validation of clips as wholes; that on test is as tools.evaluate has it.
     """
-    from jaxvq import code_tables, inference
+    from jaxvq import inference
     from jaxvq.evaluators import reconstruction
     from jaxvq.rate_distortion import coding, floor
+    from jaxvq.tokens import code_tables
 
     validation, test = clips["validation"], clips["test"]
     errors = [

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxvq import code_tables, token_file
 from jaxvq.inference import Tokens
+from jaxvq.tokens import code_tables, token_file
 
 NO_MODEL = "00" * 32  # in the place of a fingerprint
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxvq.corpora import SPLITS, Corpus, Sentence, Unusable
+from jaxvq.datasets.sentence_corpora import SPLITS, Corpus, Sentence, Unusable
 from jaxvq.datasets.workers import map_ordered
 from jaxvq.pose.reader import Pose
 from jaxvq.signformer import pami0

@@ -26,8 +26,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from jaxvq.safe_pickle import Allowed, expect, load_pickle
-from jaxvq.torch_file import (
+from jaxvq.importers.safe_pickle import Allowed, expect, load_pickle
+from jaxvq.importers.torch_file import (
     LEGACY_MAGIC,
     LEGACY_PROTOCOL,
     TORCH_GLOBALS,

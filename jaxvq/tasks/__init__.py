@@ -3,7 +3,7 @@
 import importlib
 from pathlib import Path
 
-from jaxvq import streams
+from jaxvq.tasks import streams
 
 
 def make_task(config, skeleton, statistics):

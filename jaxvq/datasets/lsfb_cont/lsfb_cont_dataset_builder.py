@@ -2,8 +2,8 @@
 
 import tensorflow_datasets as tfds
 
-from jaxvq.corpora import CORPORA
 from jaxvq.datasets import building, sentences
+from jaxvq.datasets.sentence_corpora import CORPORA
 from jaxvq.pose.skeletons import LSFB_75
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxvq.corpora import unique_names
 from jaxvq.datasets import building, schema, splits
+from jaxvq.datasets.sentence_corpora import unique_names
 from jaxvq.datasets.shards import SkippedClip
 from jaxvq.pose.files import PoseFile
 from jaxvq.pose.skeleton import Component, Skeleton

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxvq.safe_pickle import Allowed, Global, expect, load_pickle, set_items
+from jaxvq.importers.safe_pickle import Allowed, Global, expect, load_pickle, set_items
 
 # Storage class -> (dtype on disk, bytes of an element). bfloat16 has no numpy dtype.
 _STORAGES = {

@@ -6,8 +6,8 @@ symbols = entropy.decode(data, len(symbols), tables, known=symbols >= 0)
 bits = entropy.cost(symbols, tables)
 """
 
-from jaxvq.entropy.coder import Decoder, Encoder
-from jaxvq.entropy.fitting import fit
-from jaxvq.entropy.tables import Tables, cost, decode, encode, get, put
+from jaxvq.tokens.entropy.coder import Decoder, Encoder
+from jaxvq.tokens.entropy.fitting import fit
+from jaxvq.tokens.entropy.tables import Tables, cost, decode, encode, get, put
 
 __all__ = ["Decoder", "Encoder", "Tables", "cost", "decode", "encode", "fit", "get", "put"]

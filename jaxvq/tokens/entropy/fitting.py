@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxvq.entropy import tables as contexts
-from jaxvq.entropy.coder import TOTAL
-from jaxvq.entropy.tables import ACTIVITY, MAX_SURPRISE, Column, Source, Tables
+from jaxvq.tokens.entropy import tables as contexts
+from jaxvq.tokens.entropy.coder import TOTAL
+from jaxvq.tokens.entropy.tables import ACTIVITY, MAX_SURPRISE, Column, Source, Tables
 
 MAX_SOURCES = 4
 MAX_ENTRIES = 1 << 15  # numbers in the tables of one column

@@ -15,7 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
-from jaxvq.entropy.coder import TOTAL, Decoder, Encoder
+from jaxvq.tokens.entropy.coder import TOTAL, Decoder, Encoder
 
 WHOLE, FLAG, FLAGGED = 0, 1, 2  # kinds of columns
 ACTIVITY = -1  # in place of a source's column

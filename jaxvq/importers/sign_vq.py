@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxvq.importers.torch_file import Tensor, load_torch_zip
 from jaxvq.pose.skeleton import HOLISTIC_178, Skeleton
 from jaxvq.pose.statistics import Statistics, load_statistics
-from jaxvq.torch_file import Tensor, load_torch_zip
 
 # sign-vq's names for its codebooks, and the FSQ levels behind them. 2048 changed between versions.
 LEVELS: dict[int, tuple[tuple[int, ...], ...]] = {

@@ -20,7 +20,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxvq import checkpoint, entropy
+from jaxvq import checkpoint
+from jaxvq.tokens import entropy
 
 FILE = "code_tables.npz"
 FORMAT = 1

@@ -7,8 +7,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxvq import checkpoint, input_pipeline, streams
+from jaxvq import checkpoint, input_pipeline
 from jaxvq.models import transform
+from jaxvq.tasks import streams
 
 # Principal components of a frame to choose from; no part of the body needs as many.
 COMPONENTS = 48

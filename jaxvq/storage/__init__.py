@@ -1,0 +1,1 @@
+"""Files and addresses: writing whole files or none, remote folders, manifests with checksums."""

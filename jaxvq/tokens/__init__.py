@@ -1,0 +1,1 @@
+"""Tokens, and the compact files that hold them."""
