@@ -86,7 +86,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.activation = "gelu"
     config.model.see_visibility = True
     config.model.parts = ""  # a network for each: "body face left_hand right_hand"; see streams.py
-    config.model.patch = 1  # frames that one step of tokens stands for
+    config.model.frames_per_step = 1  # frames that one step of tokens stands for
     config.model.transform = False  # a linear code fitted to the data beside the transformer
     config.model.window = 0  # steps on either side that a step attends to; 0 for all of the clip
     config.model.causal = False  # attend to nothing that comes later
@@ -94,13 +94,13 @@ def get_config(arg: str = "") -> ConfigDict:
     config.quantizer = ConfigDict()
     config.quantizer.type = "fsq"
     config.quantizer.levels = (8, 5, 5, 5)
-    config.quantizer.num_codebooks = 1  # a stream
+    config.quantizer.num_quantizers = 1  # a stream
     config.quantizer.bits_per_frame = 0.0  # with model.transform: to choose the levels by the data
 
     config.loss = ConfigDict()
     config.loss.type = "l2"
     config.loss.hand_weight = 5.0  # 2 favours the face, 10 the hands
-    config.loss.velocity_weight = 0.0
+    config.loss.velocity = 0.0
 
     config.optim = ConfigDict()
     config.optim.optimizer = "adamw"
@@ -141,8 +141,8 @@ def get_config(arg: str = "") -> ConfigDict:
 def _linear(config: ConfigDict) -> None:
     config.batch_size = 64
     config.model.update(hidden_dim=256, num_layers=4, ff_dim=1024, dropout=0.0)
-    config.model.update(parts="body face hands", patch=16, transform=True, window=4)
-    config.quantizer.update(num_codebooks=4, bits_per_frame=9.97)
+    config.model.update(parts="body face hands", frames_per_step=16, transform=True, window=4)
+    config.quantizer.update(num_quantizers=4, bits_per_frame=9.97)
     config.loss.update(type="distance", hand_weight=1.0)
     config.optim.update(learning_rate=1e-3, weight_decay=0.0)
 
@@ -162,8 +162,8 @@ def _small(config: ConfigDict) -> None:
 
 def _live(config: ConfigDict) -> None:
     _linear(config)
-    config.model.update(patch=4, window=8, causal=True)
-    config.quantizer.num_codebooks = 1
+    config.model.update(frames_per_step=4, window=8, causal=True)
+    config.quantizer.num_quantizers = 1
 
 
 def _sign_vq(config: ConfigDict) -> None:
@@ -181,7 +181,7 @@ def _sign_vq(config: ConfigDict) -> None:
         activation="relu",
         see_visibility=False,
     )
-    config.quantizer.num_codebooks = 4
+    config.quantizer.num_quantizers = 4
     # sign-vq weighs hands 10 and everything else 178 / (134 + 44 * 10).
     config.loss.hand_weight = 10 * (134 + 44 * 10) / 178
     config.optim.update(schedule="warmup_rsqrt", warmup_steps=10_000, final_scale=0.1, eps=1e-5)

@@ -76,7 +76,7 @@ def get_config(arg: str = "") -> ConfigDict:
         config.quantizer = ConfigDict()
         config.quantizer.type = "fsq"
         config.quantizer.levels = (8, 5, 5, 5)
-        config.quantizer.num_codebooks = 4
+        config.quantizer.num_quantizers = 4
     else:
         config.model.latent_dim = 32
         config.loss.kl_weight = 0.1  # 1 would weigh a number's unit variance like its error

@@ -15,7 +15,7 @@ Variants, after a colon:
   :runlocal          seconds on a CPU; what the tests run.
 
 config.quantizer.type=rvq|rfsq|fsq changes the quantizer on the same network;
-config.model.temporal_stride=1|2|4|8 the number of frames a token stands for.
+config.model.frames_per_step=1|2|4|8 the number of frames a token stands for.
 """
 
 from ml_collections import ConfigDict
@@ -72,7 +72,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.num_layers = 4  # graph blocks of the encoder
     config.model.decoder_layers = 4
     config.model.temporal_kernel = 9
-    config.model.temporal_stride = 1  # frames a token stands for
+    config.model.frames_per_step = 1  # frames a token stands for
     config.model.dropout = 0.1
     config.model.remat = False  # compute activations twice instead of keeping them
 
@@ -154,7 +154,7 @@ def _runlocal(config: ConfigDict) -> None:
     config.batch_size = 8
     config.data.seq_len = 32
     config.model.update(hidden_dim=32, graph_dim=8, num_layers=2, decoder_layers=2)
-    config.model.update(temporal_kernel=3, temporal_stride=2, dropout=0.0)
+    config.model.update(temporal_kernel=3, frames_per_step=2, dropout=0.0)
     config.quantizer.update(num_quantizers=2, codebook_size=64, code_dim=16)
     config.optim.update(learning_rate=3e-3, warmup_steps=10)
     config.log_every = 20

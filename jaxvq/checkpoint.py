@@ -25,6 +25,7 @@ import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 from orbax.checkpoint import checkpoint_managers
 
+from jaxvq import config_names
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Statistics, statistics_from_json, statistics_to_json
 from jaxvq.training import parallel
@@ -179,7 +180,7 @@ def load_model(path, step: int | None = None) -> Model:
     with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
         model = reader.restore(item, args=ocp.args.StandardRestore(_as_numpy(_saved_tree(item))))
     return Model(
-        config=ConfigDict(with_tuples(meta["config"])),
+        config=ConfigDict(with_tuples(config_names.to_current_names(meta["config"]))),
         skeleton=skeleton,
         statistics=statistics_from_json(meta["statistics"], skeleton),
         params=model["params"],
@@ -317,7 +318,8 @@ def check_same_config(workdir, config) -> None:
     path = Path(workdir) / "config.json"
     if not path.exists():
         return
-    before, now = flatten(json.loads(path.read_text())), flatten(config_to_json(config))
+    before = flatten(config_names.to_current_names(json.loads(path.read_text())))
+    now = flatten(config_to_json(config))
     differ = [
         key
         for key in sorted(before.keys() | now.keys())

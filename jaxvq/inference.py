@@ -40,7 +40,7 @@ SHORTEST_WINDOW = 32
 class Tokens:
     """One clip: indices int32 (t', s, q), frames a second, and the number of frames t of the clip.
 
-    t' is t / downsample rounded up; s streams (parts of the body), q quantizers.
+    t' is t / frames_per_step rounded up; s streams (parts of the body), q quantizers.
     """
 
     indices: np.ndarray
@@ -164,7 +164,7 @@ class PoseTokenizer:
 
     def without_absent(self, pose: Pose, indices: np.ndarray) -> Pose:
         """A pose (t, v, c), with confidence 0 where its tokens (t', s, q) say that nothing is."""
-        absent = np.repeat(self.task.absent(indices), self.task.downsample, axis=0)
+        absent = np.repeat(self.task.absent(indices), self.task.frames_per_step, axis=0)
         absent = absent[: len(pose.data)]
         return pose.replace(confidence=np.where(absent, np.float32(0), pose.confidence))
 
@@ -212,7 +212,7 @@ class PoseTokenizer:
 
     def encode_clips(self, clips: Sequence[Pose]) -> list[np.ndarray]:
         """Indices int32 (t', s, q) of each standardised clip."""
-        return self._map_windows(clips, self._encode, self.task.downsample)
+        return self._map_windows(clips, self._encode, self.task.frames_per_step)
 
     def reconstruct_clips(self, clips: Sequence[Pose]) -> list[np.ndarray]:
         """Standardised poses float32 (t, v, c) after the forward pass."""
@@ -222,7 +222,7 @@ class PoseTokenizer:
         """Standardised poses float32 (t, v, c) of each clip's tokens."""
         for item in tokens:
             self.check_tokens(item)
-        skeleton, down = self.model.skeleton, self.task.downsample
+        skeleton, down = self.model.skeleton, self.task.frames_per_step
         blank = [
             Pose(skeleton, np.zeros((n, 0, 0), np.float32), np.zeros((n, 0), np.float32), 1.0)
             for n in (item.length for item in tokens)
@@ -273,22 +273,25 @@ class PoseTokenizer:
     def window(self) -> int:
         """Frames computed together: those the model was trained on, or, with context, enough for it
         to be a part of the work only; a multiple of the downsampling."""
-        frames, down = self.model.config.data.seq_len, self.task.downsample
+        frames, down = self.model.config.data.seq_len, self.task.frames_per_step
         frames = max(frames, 8 * self.task.context)
         return max(1, frames // down) * down
 
     @property
     def bits_per_frame(self) -> float:
         """Nominal rate: log2 of the codebook sizes, summed, over the downsampling."""
-        return sum(math.log2(size) for size in self.task.num_codes) / self.task.downsample
+        return sum(math.log2(size) for size in self.task.codebook_sizes) / self.task.frames_per_step
 
     def _padded(self, length: int) -> int:
-        power, down = max(SHORTEST_WINDOW, 1 << (length - 1).bit_length()), self.task.downsample
+        power, down = (
+            max(SHORTEST_WINDOW, 1 << (length - 1).bit_length()),
+            self.task.frames_per_step,
+        )
         return min(-(-power // down) * down, self.window)
 
     def check_tokens(self, item: Tokens) -> None:
         """Raises ValueError for tokens that this model cannot have made."""
-        sizes, down = self.task.num_codes, self.task.downsample
+        sizes, down = self.task.codebook_sizes, self.task.frames_per_step
         indices = item.indices
         if indices.ndim != 3 or indices.shape[1:] != self.task.token_shape:
             raise ValueError(
@@ -307,15 +310,17 @@ class PoseTokenizer:
                 odd = int(lowest if lowest < 0 else value)
                 raise ValueError(f"code {odd} is outside of 0..{size - 1}, this model's codes")
 
-    def _map_windows(self, clips: Sequence[Pose], function, downsample: int) -> list[np.ndarray]:
+    def _map_windows(
+        self, clips: Sequence[Pose], function, frames_per_step: int
+    ) -> list[np.ndarray]:
         results: list = [None] * len(clips)
         for windows in self.windows(clips):
             values = np.asarray(function(self.variables, windows.batch))
             for window in windows.rows:
                 if results[window.clip] is None:
-                    steps = -(-len(clips[window.clip].data) // downsample)
+                    steps = -(-len(clips[window.clip].data) // frames_per_step)
                     results[window.clip] = np.zeros((steps, *values.shape[2:]), values.dtype)
-            _scatter(values, windows.rows, results, downsample)
+            _scatter(values, windows.rows, results, frames_per_step)
         return results
 
     @cached_property
@@ -373,10 +378,10 @@ def _make_windows(rows: list, frames: int, overlap: bool) -> Windows:
     return Windows(batch, [window for window, _, _ in rows])
 
 
-def _scatter(values: np.ndarray, rows, results: list[np.ndarray], downsample: int) -> None:
+def _scatter(values: np.ndarray, rows, results: list[np.ndarray], frames_per_step: int) -> None:
     for row, window in enumerate(rows):
-        first, stop = window.first // downsample, -(-window.stop // downsample)
-        at = first - window.start // downsample
+        first, stop = window.first // frames_per_step, -(-window.stop // frames_per_step)
+        at = first - window.start // frames_per_step
         results[window.clip][first:stop] = values[row, at : at + stop - first]
 
 

@@ -2,15 +2,15 @@
 
     live = LiveEncoder(inference.load("RUN"))
     for pose in camera:                      # a Pose of any number of frames
-        for step in live.push(pose):         # int32 (s, q), each for `downsample` frames
+        for step in live.push(pose):         # int32 (s, q), each for `frames_per_step` frames
             ...
     live.finish()                            # what the last, incomplete step gives
 
 The tokens are those that `encode` gives for the whole, where the placement is the same (but for the
 rare feature half way between two levels, which the last bit of a sum decides). Memory does not grow
 once both shoulders were seen; frames before that are held. A causal model (model.causal) gives a
-step as soon as its frames are in: it is late by downsample - 1 frames. One that looks ahead waits
-for `task.encoder_context` frames more, and computes as many at once, see `LiveEncoder.latency`.
+step as soon as its frames are in: it is late by frames_per_step - 1 frames. One that looks ahead
+waits for `task.encoder_context` frames more, and computes as many at once: `LiveEncoder.latency`.
 """
 
 import numpy as np
@@ -42,7 +42,7 @@ class LiveEncoder:
                 "delay"
             )
         self._tokenizer, self._placement, self._ended = tokenizer, placement, False
-        self._step, self._context = tokenizer.task.downsample, tokenizer.task.encoder_context
+        self._step, self._context = tokenizer.task.frames_per_step, tokenizer.task.encoder_context
         self._ahead = 0 if model.get("causal", False) else self._context
         # Frames in one computation: one step where it must come at once, more where it may not.
         self._block = self._step if not self._ahead else max(self._context, self._step)

@@ -136,7 +136,7 @@ def summarize(sums: dict, sizes: tuple[int, ...]) -> dict[str, float]:
 
     Args:
       sums: a task's metrics, summed over batches and devices.
-      sizes: number of codes of each codebook, the task's `num_codes`.
+      sizes: number of codes of each codebook, the task's `codebook_sizes`.
     """
     values = {}
     for name, value in sums.items():

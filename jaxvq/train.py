@@ -131,7 +131,7 @@ def train(config, workdir) -> dict[str, float]:
         host_index=host,
         host_count=hosts,
         num_workers=config.data.num_workers,
-        align=task.downsample,
+        align=task.frames_per_step,
     )
     writer = None
     if host == 0:
@@ -154,7 +154,9 @@ def train(config, workdir) -> dict[str, float]:
         last = step == config.total_steps
         stopping = stop.requested(step)
         if step % config.log_every == 0 or last:
-            values = {f"train_{k}": v for k, v in metrics.summarize(sums, task.num_codes).items()}
+            values = {
+                f"train_{k}": v for k, v in metrics.summarize(sums, task.codebook_sizes).items()
+            }
             values["learning_rate"] = float(schedule(step - 1))
             values |= clock.rates(step)
             sums = None
@@ -178,7 +180,7 @@ def train(config, workdir) -> dict[str, float]:
         evaluated = step % config.eval_every == 0 or last
         if evaluated:
             with clock.paused():
-                validation = evaluate(eval_step, state, dataset, config, task.num_codes)
+                validation = evaluate(eval_step, state, dataset, config, task.codebook_sizes)
                 if validation:
                     log.info("step %d  validation: %s", step, _line(validation))
                 if writer:
@@ -209,7 +211,7 @@ def _next(dataset, workdir) -> str:
     return f"measure it: python -m tools.{tool} --checkpoint {run} --output_dir {run}/test"
 
 
-def evaluate(eval_step, state, dataset, config, num_codes) -> dict[str, float]:
+def evaluate(eval_step, state, dataset, config, codebook_sizes) -> dict[str, float]:
     """Metrics over the validation split with the weights to publish; {} for an empty split."""
     import jax
     import numpy as np
@@ -228,7 +230,7 @@ def evaluate(eval_step, state, dataset, config, num_codes) -> dict[str, float]:
     for batch in itertools.islice(batches, config.eval_batches or None):
         step_sums = parallel.gather(eval_step(params, state.state, parallel.shard(batch)))
         sums = step_sums if sums is None else jax.tree.map(np.add, sums, step_sums)
-    return metrics.summarize(sums, num_codes) if sums else {}
+    return metrics.summarize(sums, codebook_sizes) if sums else {}
 
 
 class _StopRequest:

@@ -58,7 +58,7 @@ def test_every_method_has_four_rates_and_a_config_that_parses():
                 assert frames == 8 * 256, "all see the same frames"
     line = methods.command("sign_vq", "2x10", steps=60, seed=3, data_dir="D", workdir="R")
     assert line.startswith("python -m jaxvq.train --config configs/fsq_pose.py:sign_vq ")
-    for part in ('position="constant"', "num_codebooks=2", "total_steps=60", "--workdir R"):
+    for part in ('position="constant"', "num_quantizers=2", "total_steps=60", "--workdir R"):
         assert part in line
 
 
@@ -89,7 +89,7 @@ def test_cells_of_a_floor_and_of_a_training_make_a_table(
 
 def test_first_layers_are_a_task_of_fewer_tokens():
     class Whole:
-        downsample, context, num_codes, digits = 2, 3, (4, 5, 6), ((4,), (5,), (6,))
+        frames_per_step, context, codebook_sizes, digits = 2, 3, (4, 5, 6), ((4,), (5,), (6,))
 
         def encode(self, params, state, batch):
             return jnp.arange(12).reshape(2, 2, 1, 3) % 4
@@ -98,8 +98,8 @@ def test_first_layers_are_a_task_of_fewer_tokens():
             return indices
 
     task = FirstLayers(Whole(), 2)
-    assert (task.num_codes, task.digits, task.token_shape) == ((4, 5), ((4,), (5,)), (1, 2))
-    assert (task.downsample, task.context) == (2, 3)
+    assert (task.codebook_sizes, task.digits, task.token_shape) == ((4, 5), ((4,), (5,)), (1, 2))
+    assert (task.frames_per_step, task.context) == (2, 3)
     assert task.encode({}, {}, {}).tolist() == [[[[0, 1]], [[3, 0]]], [[[2, 3]], [[1, 2]]]]
     decoded = task.reconstruct({}, {}, {})
     assert decoded[..., 2].tolist() == [[[-1], [-1]], [[-1], [-1]]], "-1 leaves a layer out"

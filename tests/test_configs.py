@@ -36,7 +36,7 @@ def test_config_parses_locks_and_its_shapes_fit(name, variant):
 
     statistics = Statistics(np.zeros((178, 3), np.float32), np.ones((178, 3), np.float32))
     task = make_task(config, HOLISTIC_178, statistics)
-    b, t = 2, 16 * task.downsample
+    b, t = 2, 16 * task.frames_per_step
     batch = {
         "pose": jax.ShapeDtypeStruct((b, t, 178, 3), np.float32),
         "visible": jax.ShapeDtypeStruct((b, t, 178), bool),
@@ -45,12 +45,12 @@ def test_config_parses_locks_and_its_shapes_fit(name, variant):
     }
     params, state = jax.eval_shape(task.init, jax.random.key(0), batch)
     indices = jax.eval_shape(task.encode, params, state, batch)
-    assert indices.shape == (b, t // task.downsample, *task.token_shape)
+    assert indices.shape == (b, t // task.frames_per_step, *task.token_shape)
     assert indices.dtype == np.int32
     pose = jax.eval_shape(task.decode, params, state, indices, batch)
     assert pose.shape == (b, t, 178, 3) and pose.dtype == np.float32
     assert jax.eval_shape(task.reconstruct, params, state, batch).shape == pose.shape
-    assert len(task.num_codes) == np.prod(task.token_shape)
+    assert len(task.codebook_sizes) == np.prod(task.token_shape)
 
     optimizer, schedule = optim.make_optimizer(config.optim, config.total_steps)
     jax.eval_shape(optimizer.init, params)

@@ -12,7 +12,7 @@ from jaxvq.quantizers import fsq
     "bits, size", [(8, 240), (9, 500), (10, 1000), (11, 2000), (12, 4375), (14, 15360), (16, 64000)]
 )
 def test_levels_make_about_two_to_the_bits_codes(bits, size):
-    assert fsq.num_codes(fsq.LEVELS[bits]) == size
+    assert fsq.codebook_size(fsq.LEVELS[bits]) == size
 
 
 @pytest.mark.parametrize(
@@ -49,9 +49,7 @@ def test_equals_vector_quantize_pytorch(shared, levels):
     np.testing.assert_array_equal(our_codes, codes)
     np.testing.assert_allclose(our_grad, grad_z, atol=2e-6)
     if decoded.size:
-        np.testing.assert_array_equal(
-            fsq.indices_to_codes(np.arange(len(decoded)), levels), decoded
-        )
+        np.testing.assert_array_equal(fsq.lookup(np.arange(len(decoded)), levels), decoded)
 
 
 def test_by_hand():
@@ -63,9 +61,9 @@ def test_by_hand():
 
 @pytest.mark.parametrize("levels", [*fsq.LEVELS.values(), (2, 3), (999,)])
 def test_every_token_decodes_to_its_own_code(levels):
-    size = fsq.num_codes(levels)
+    size = fsq.codebook_size(levels)
     indices = jnp.arange(size)
-    codes = fsq.indices_to_codes(indices, levels)
+    codes = fsq.lookup(indices, levels)
     assert codes.min() == -1 and codes.max() <= 1
     # The inverse of the bound takes each code back to a z that falls into it again.
     half = (np.array(levels) - 1) * 1.001 / 2

@@ -235,7 +235,7 @@ def test_models_learn_hands(variant, statistics):
         params, state = step(params, state, batch, jax.random.key(i))
     batch = make_batch(test_hands, statistics)
     evaluate = jax.jit(lambda p, b: task.loss(p, {}, b, jax.random.key(0), train=False)[1][1])
-    values = metrics.summarize(jax.device_get(evaluate(params, batch)), task.num_codes)
+    values = metrics.summarize(jax.device_get(evaluate(params, batch)), task.codebook_sizes)
     assert values["degrees"] < 0.5 * values["degrees_mean_pose"]
 
     if variant == "fsq_runlocal":

@@ -63,7 +63,7 @@ def test_errors_do_not_add_up_over_time(components):
 def test_symbols_are_changes_and_flags_of_hands(components):
     clip = make_clip(30, seed=1)
     codec = pca_dpcm.PcaDpcm(components, size=2, step=0.5)
-    assert codec.limit == 6 and codec.num_codes == (13, 13, 2, 2)
+    assert codec.limit == 6 and codec.codebook_sizes == (13, 13, 2, 2)
     tokens = codec.encode(clip)
     assert tokens.indices.shape == (30, 1, 4) and tokens.indices.dtype == np.int32
     assert (tokens.fps, tokens.length) == (25.0, 30)

@@ -113,7 +113,7 @@ def test_decoding_the_tokens_is_the_forward_pass_and_layers_can_be_left_out():
         data = batch()
         indices = jax.jit(task.encode)(params, state, data)
         assert indices.shape == (ROWS, FRAMES // 2, *task.token_shape)
-        assert len(task.num_codes) == 2 and task.downsample == 2
+        assert len(task.codebook_sizes) == 2 and task.frames_per_step == 2
         decode = jax.jit(task.decode)
         whole = jax.jit(task.reconstruct)(params, state, data)
         np.testing.assert_allclose(decode(params, state, indices, data), whole, atol=2e-5)

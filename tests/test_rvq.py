@@ -172,11 +172,11 @@ def test_residual_fsq_refines_and_round_trips():
     levels, bounded = (8, 5, 5, 5), np.tanh(z)
     codes, indices = rfsq.quantize(z, levels, 3)
     assert indices.shape == (200, 3) and indices.min() >= 0
-    assert indices.max() < fsq.num_codes(levels)
-    np.testing.assert_array_equal(rfsq.indices_to_codes(indices, levels), codes)
+    assert indices.max() < fsq.codebook_size(levels)
+    np.testing.assert_array_equal(rfsq.lookup(indices, levels), codes)
     for layers in (1, 2, 3):
         shown = np.where(np.arange(3) < layers, indices, -1)
-        error = np.abs(bounded - np.asarray(rfsq.indices_to_codes(jnp.asarray(shown), levels)))
+        error = np.abs(bounded - np.asarray(rfsq.lookup(jnp.asarray(shown), levels)))
         limit = (1 / (np.array(levels) - 1.0)) ** layers
         assert (error <= limit * 1.001 + 1e-6).all()
     slope = jax.grad(lambda z: rfsq.quantize(z, levels, 3)[0].sum())(z)
@@ -206,7 +206,7 @@ def test_all_bottlenecks_have_one_interface(kind):
     result = made.quantize(state, z.astype(jnp.bfloat16).reshape(2, 12, -1))
     assert result.indices.shape == (2, 12, 3) and result.indices.dtype == jnp.int32
     assert result.codes.dtype == jnp.float32 and result.commitment.shape == (2, 12)
-    assert (np.asarray(result.indices).max((0, 1)) < made.num_codes).all()
+    assert (np.asarray(result.indices).max((0, 1)) < made.codebook_sizes).all()
     np.testing.assert_allclose(made.lookup(state, result.indices), result.codes, atol=1e-6)
 
 

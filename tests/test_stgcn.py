@@ -31,7 +31,7 @@ def network(stride=1, **changes):
     )
     fields["num_layers"] = max(fields["num_layers"], stride.bit_length() - 1)
     fields["decoder_layers"] = max(fields["decoder_layers"], stride.bit_length() - 1)
-    model = PoseStgcn(V, C, GRAPH, latent_dim=4, temporal_stride=stride, **fields)
+    model = PoseStgcn(V, C, GRAPH, latent_dim=4, frames_per_step=stride, **fields)
 
     @jax.jit
     def init():
@@ -184,13 +184,13 @@ def test_remat_changes_nothing():
 @pytest.mark.parametrize(
     "change, match",
     [
-        (dict(temporal_stride=3), "1, 2, 4, 8"),
+        (dict(frames_per_step=3), "1, 2, 4, 8"),
         (dict(temporal_kernel=4), "odd"),
-        (dict(temporal_stride=8, num_layers=2), "needs 3 or more"),
+        (dict(frames_per_step=8, num_layers=2), "needs 3 or more"),
     ],
 )
 def test_wrong_fields_are_named(change, match):
-    fields = dict(temporal_stride=1, num_layers=2, decoder_layers=3) | change
+    fields = dict(frames_per_step=1, num_layers=2, decoder_layers=3) | change
     model = PoseStgcn(V, C, GRAPH, latent_dim=4, **fields)
     with pytest.raises(ValueError, match=match):
         jax.eval_shape(model.init, jax.random.key(0), *batch(8))

@@ -28,8 +28,8 @@ def linear_config(data_dir, **changes):
     """A linear code of patches of 4 frames with a tiny transformer, in four streams."""
     config = tiny_config(data_dir)
     with config.unlocked():
-        config.model.update(parts="body face hands", patch=4, transform=True, window=2)
-        config.quantizer.update(bits_per_frame=16.0, num_codebooks=2)
+        config.model.update(parts="body face hands", frames_per_step=4, transform=True, window=2)
+        config.quantizer.update(bits_per_frame=16.0, num_quantizers=2)
         config.loss.type = "distance"
         config.update_from_flattened_dict(changes)
     return config
@@ -110,14 +110,14 @@ def test_a_mirrored_left_hand_is_the_right_hand_of_its_network(dataset, batch):
 def test_the_graph_network_has_streams(data_dir, dataset, batch):
     task, params, state = made(graph_config(data_dir, "body+face hands"), dataset, batch)
     indices = jax.jit(task.encode)(params, state, batch)
-    assert indices.shape == (4, 32 // task.downsample, 3, task.token_shape[1])
-    assert len(task.num_codes) == 3 * task.token_shape[1]
+    assert indices.shape == (4, 32 // task.frames_per_step, 3, task.token_shape[1])
+    assert len(task.codebook_sizes) == 3 * task.token_shape[1]
     decoded = jax.jit(task.decode)(params, state, indices, batch)
     np.testing.assert_allclose(decoded, jax.jit(task.reconstruct)(params, state, batch), atol=1e-4)
     loss, (observed, values) = jax.jit(
         lambda p, s: task.loss(p, s, batch, jax.random.key(3), train=True)
     )(params, state)
-    assert np.isfinite(loss) and values["code_counts"].shape[0] == len(task.num_codes)
+    assert np.isfinite(loss) and values["code_counts"].shape[0] == len(task.codebook_sizes)
     after = jax.jit(task.update_state)(state, observed)
     assert jax.tree.structure(after) == jax.tree.structure(state)
 
@@ -190,12 +190,12 @@ def test_bits_are_spent_and_not_exceeded(data_dir, dataset, batch):
         config = linear_config(data_dir, **{"quantizer.bits_per_frame": bits})
         config = linear_code.fit(config, dataset.skeleton, dataset.statistics, batch)
         task = make_task(config, dataset.skeleton, dataset.statistics)
-        assert 0.9 * bits < np.log2(task.num_codes).sum() / 4 <= bits
+        assert 0.9 * bits < np.log2(task.codebook_sizes).sum() / 4 <= bits
 
 
 def test_too_few_bits_are_an_error(data_dir, dataset, batch):
-    config = linear_config(data_dir, **{"quantizer.num_codebooks": 9})
-    with pytest.raises(ValueError, match="lower quantizer.num_codebooks"):
+    config = linear_config(data_dir, **{"quantizer.num_quantizers": 9})
+    with pytest.raises(ValueError, match="lower quantizer.num_quantizers"):
         linear_code.fit(config, dataset.skeleton, dataset.statistics, batch)
 
 
@@ -232,7 +232,7 @@ def test_what_augmentation_hides_is_still_to_be_made(linear, batch, dataset):
     before, after = loss(batch), loss(hidden)
     assert before["mpjpe"][1] == after["mpjpe"][1] == batch["visible"].sum()
     assert after["mpjpe"][0] > 1.5 * before["mpjpe"][0]
-    assert (np.asarray(after["code_counts"]) > 0).sum() == len(task.num_codes)
+    assert (np.asarray(after["code_counts"]) > 0).sum() == len(task.codebook_sizes)
 
 
 @pytest.mark.parametrize("hidden", ["left_hand", "right_hand"])
@@ -259,8 +259,8 @@ def test_what_cannot_be_fitted_is_said(data_dir, dataset, batch):
     nobody["visible"][:, :, dataset.skeleton.parts["face"]] = False
     for changes, data, message in (
         ({}, nobody, "no frame of training shows face"),
-        ({"quantizer.bits_per_frame": 60.0, "quantizer.num_codebooks": 1}, batch, "raise quant"),
-        ({"quantizer.bits_per_frame": 1.0}, batch, "lower quantizer.num_codebooks"),
+        ({"quantizer.bits_per_frame": 60.0, "quantizer.num_quantizers": 1}, batch, "raise quant"),
+        ({"quantizer.bits_per_frame": 1.0}, batch, "lower quantizer.num_quantizers"),
     ):
         with pytest.raises(ValueError, match=message):
             config = linear_config(data_dir, **changes)

@@ -32,8 +32,8 @@ def config(**changes) -> ConfigDict:
             activation="gelu",
             see_visibility=True,
         ),
-        quantizer=dict(type="fsq", levels=(5, 5), num_codebooks=2),
-        loss=dict(hand_weight=3.0, velocity_weight=0.5, type="l2"),
+        quantizer=dict(type="fsq", levels=(5, 5), num_quantizers=2),
+        loss=dict(hand_weight=3.0, velocity=0.5, type="l2"),
     )
     made = ConfigDict(fields)
     made.update_from_flattened_dict(changes)
@@ -130,14 +130,18 @@ def test_tokens_and_back(trained):
     task, params, state = trained
     data = batch()
     indices = jax.jit(task.encode)(params, state, data)
-    assert indices.shape == (4, 8, 1, 2) and task.num_codes == (25, 25) and task.downsample == 1
+    assert (
+        indices.shape == (4, 8, 1, 2)
+        and task.codebook_sizes == (25, 25)
+        and task.frames_per_step == 1
+    )
     decoded = jax.jit(task.decode)(params, state, indices, data)
     whole = jax.jit(task.reconstruct)(params, state, data)
     np.testing.assert_allclose(decoded, whole, atol=1e-5)
 
 
 def test_gradient_descent_fits_two_poses():
-    task, data = make(**{"loss.velocity_weight": 0.0}), batch(rows=1, frames=2, seed=1)
+    task, data = make(**{"loss.velocity": 0.0}), batch(rows=1, frames=2, seed=1)
     data["visible"][:] = True
     data["pose"] = np.random.default_rng(2).normal(size=data["pose"].shape).astype(np.float32)
     params, state = task.init(jax.random.key(1), data)

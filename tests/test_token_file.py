@@ -21,10 +21,10 @@ class Task:
 
     digits: tuple
     token_shape: tuple[int, int]
-    downsample: int = 1
+    frames_per_step: int = 1
 
     @property
-    def num_codes(self):
+    def codebook_sizes(self):
         return tuple(int(np.prod(book)) for book in self.digits)
 
 
@@ -71,9 +71,7 @@ def test_digits_are_those_of_fsq():
     indices = np.arange(1000)[:, None]
     digits = code_tables.split_digits(indices, (levels,))
     half = np.array(levels) // 2
-    np.testing.assert_allclose(
-        (digits - half) / half, fsq.indices_to_codes(indices[:, 0], levels), atol=1e-6
-    )
+    np.testing.assert_allclose((digits - half) / half, fsq.lookup(indices[:, 0], levels), atol=1e-6)
     np.testing.assert_array_equal(code_tables.join_digits(digits, (levels,)), indices)
     with pytest.raises(ValueError, match=r"code 1000 is outside of 0\.\.999"):
         code_tables.split_digits(indices + 1, (levels,))

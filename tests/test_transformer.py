@@ -15,7 +15,7 @@ FIELDS = dict(
     num_heads=2,
     ff_dim=32,
     levels=(5, 5),
-    num_codebooks=2,
+    num_quantizers=2,
 )
 KINDS = {
     "rotary": dict(),
@@ -139,7 +139,7 @@ def test_dropout_acts_in_training_only(network):
         (dict(activation="tanh"), "gelu"),
         (dict(num_heads=16), "multiple"),
         (dict(levels=(8, 1)), "levels"),
-        (dict(num_codebooks=0), "num_codebooks"),
+        (dict(num_quantizers=0), "num_quantizers"),
     ],
 )
 def test_impossible_fields_are_refused(fields, message):

@@ -198,18 +198,18 @@ def _tokens(line: Line, tokenizer):
     from jaxvq.inference import Tokens
 
     task = tokenizer.task
-    books = len(task.num_codes)
+    books = len(task.codebook_sizes)
     steps, rest = divmod(len(line.codes), books)
     if rest:
         raise ValueError(
             f"{line.where}: {len(line.codes)} codes do not divide into steps of "
             f"{books}, as this model has"
         )
-    length = steps * task.downsample if line.length is None else line.length
-    if -(-length // task.downsample) != steps:
+    length = steps * task.frames_per_step if line.length is None else line.length
+    if -(-length // task.frames_per_step) != steps:
         raise ValueError(
             f"{line.where}: {steps} steps of codes for {length} frames; this model "
-            f"has one step for {task.downsample} frames"
+            f"has one step for {task.frames_per_step} frames"
         )
     # s streams and q quantizers are read from the codes in the order they were written.
     indices = np.array(line.codes, np.int64).reshape(steps, *task.token_shape)

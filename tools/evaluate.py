@@ -115,7 +115,7 @@ def _draw(tokenizer, evaluation, clips, output: Path, split: str) -> list[Path]:
     pictures.write_point_errors(drawn[0], evaluation.point_errors, model.statistics, model.skeleton)
     if evaluation.code_counts.size:
         drawn.append(output / "code_usage.svg")
-        sizes, names = tokenizer.task.num_codes, evaluation.codebooks
+        sizes, names = tokenizer.task.codebook_sizes, evaluation.codebooks
         pictures.write_code_usage(drawn[1], evaluation.code_counts, sizes, names)
     for i, pair in enumerate(pictures.normalised_pairs(tokenizer, clips)):
         drawn.append(output / f"sequence_{split}_{i}.png")

@@ -110,7 +110,7 @@ def make_function(tokenizer):
         indices = task.encode(params, state, batch)
         decoded = task.decode(params, state, indices, batch) * scale + mean
         b, steps = indices.shape[:2]
-        flat = jnp.moveaxis(indices.reshape(b, steps, len(task.num_codes)), -1, 0)
+        flat = jnp.moveaxis(indices.reshape(b, steps, len(task.codebook_sizes)), -1, 0)
         return decoded, flat, task.codes(state, indices)
 
     return function
@@ -122,7 +122,7 @@ def export_stablehlo(tokenizer, function) -> bytes:
     import jax.numpy as jnp
     from jax import export
 
-    skeleton, down = tokenizer.model.skeleton, tokenizer.task.downsample
+    skeleton, down = tokenizer.model.skeleton, tokenizer.task.frames_per_step
     frames = "t" if down == 1 else f"{down}*t"
     b, t = export.symbolic_shape(f"b, {frames}")
     pose = jax.ShapeDtypeStruct((b, t, skeleton.num_points, skeleton.num_dims), jnp.float32)
@@ -142,7 +142,7 @@ def export_onnx(tokenizer, function, path: Path, opset: int, *, dynamic: bool) -
     operations allow that; else for the training length."""
     from jax2onnx import to_onnx
 
-    skeleton, down = tokenizer.model.skeleton, tokenizer.task.downsample
+    skeleton, down = tokenizer.model.skeleton, tokenizer.task.frames_per_step
     frames = tokenizer.model.config.data.seq_len // down * down
     shape = ("B" if dynamic else 1, frames, skeleton.num_points)
 
@@ -175,9 +175,9 @@ def validate(tokenizer, function, call) -> dict[str, float]:
     import numpy as np
 
     skeleton, statistics = tokenizer.model.skeleton, tokenizer.model.statistics
-    frames = tokenizer.model.config.data.seq_len // tokenizer.task.downsample
+    frames = tokenizer.model.config.data.seq_len // tokenizer.task.frames_per_step
     rng = np.random.default_rng(0)
-    shape = (2, frames * tokenizer.task.downsample, skeleton.num_points)
+    shape = (2, frames * tokenizer.task.frames_per_step, skeleton.num_points)
     pose = rng.normal(size=(*shape, skeleton.num_dims)) * statistics.std + statistics.mean
     pose, visible = pose.astype(np.float32), rng.random(shape) < 0.9
     expected = [np.asarray(x) for x in jax.jit(function)(pose, visible)]
@@ -206,11 +206,11 @@ def describe(tokenizer) -> dict:
         },
         "outputs": {
             "reconstructed": f"float32 (b, t, {v}, {c}), as the input",
-            "indices": f"int32 ({len(task.num_codes)}, b, t / {task.downsample})",
-            "quantized": f"float32 (b, t / {task.downsample}, d)",
+            "indices": f"int32 ({len(task.codebook_sizes)}, b, t / {task.frames_per_step})",
+            "quantized": f"float32 (b, t / {task.frames_per_step}, d)",
         },
-        "frames_per_token": task.downsample,
-        "num_codes": list(task.num_codes),
+        "frames_per_token": task.frames_per_step,
+        "num_codes": list(task.codebook_sizes),
         "platforms": list(PLATFORMS),
         "jax": jax.__version__,
         "points": [list(name) for name in model.skeleton.names],

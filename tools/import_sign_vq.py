@@ -37,7 +37,7 @@ def main(argv=None) -> int:
         params=params,
         state={},
     )
-    levels, codebooks = config.quantizer.levels, config.quantizer.num_codebooks
+    levels, codebooks = config.quantizer.levels, config.quantizer.num_quantizers
     print(
         f"{args.output}: {config.model.num_layers} + {config.model.num_layers} layers of "
         f"{config.model.hidden_dim}, {codebooks} codebook(s) of levels {tuple(levels)}"

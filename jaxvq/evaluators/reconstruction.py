@@ -73,7 +73,7 @@ def evaluate(tokenizer: PoseTokenizer, clips: Iterator[Pose]) -> Evaluation:
     for part, pair in sums["mpjpe_mean_pose"].items():
         values[f"mpjpe_mean_pose/{part}"] = metrics.mean(pair)
     values |= {f"mpjpe_layers/{n}": metrics.mean(p) for n, p in enumerate(sums["layers"], 1)}
-    task, counts, sizes = tokenizer.task, sums["code_counts"], tokenizer.task.num_codes
+    task, counts, sizes = tokenizer.task, sums["code_counts"], tokenizer.task.codebook_sizes
     values["code_utilization"] = metrics.utilization(counts, sizes)
     values["perplexity"] = metrics.perplexity(counts)
     if len(sizes) > 1:
@@ -82,7 +82,7 @@ def evaluate(tokenizer: PoseTokenizer, clips: Iterator[Pose]) -> Evaluation:
             values[f"perplexity/{n + 1}"] = metrics.perplexity(counts[n : n + 1])
     values["bits_per_frame"] = tokenizer.bits_per_frame
     values["bits_per_second"] = tokenizer.bits_per_frame * frames / seconds
-    values["entropy_per_frame"] = float(metrics.entropy(counts).sum()) / task.downsample
+    values["entropy_per_frame"] = float(metrics.entropy(counts).sum()) / task.frames_per_step
     values["compression"] = skeleton.num_points * skeleton.num_dims * 32 / tokenizer.bits_per_frame
     total, seen = sums["points"]
     errors = np.where(seen > 0, total / np.maximum(seen, 1), np.nan)
@@ -91,8 +91,8 @@ def evaluate(tokenizer: PoseTokenizer, clips: Iterator[Pose]) -> Evaluation:
 
 
 def codebook_names(task, skeleton: Skeleton) -> tuple[str, ...]:
-    """What to call each codebook of `task.num_codes`: "face 2/4" is the second of four that code
-    the face; "codebook 2/4" where a task does not tell parts of the body apart."""
+    """A name for each of the s·q codebooks: "face 2/4" is the second of four that code the face,
+    "codebook 2/4" one of a task with a single stream."""
     count = task.token_shape[1]
     streams = ["codebook"]
     if isinstance(task, Streams):
@@ -129,7 +129,7 @@ def make_step(tokenizer: PoseTokenizer) -> Callable:
                 for partial in _decode_layers(task, variables, indices, batch)
             ],
             "code_counts": metrics.code_counts(
-                indices, kept[:, :: task.downsample], task.num_codes
+                indices, kept[:, :: task.frames_per_step], task.codebook_sizes
             ),
         }
 

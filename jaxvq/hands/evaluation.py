@@ -39,7 +39,7 @@ def evaluate(task, params, state, dataset: HandDataset, split: str) -> dict[str,
         part = jax.tree.map(np.asarray, step(params, state, batch))
         totals = part if totals is None else jax.tree.map(np.add, totals, part)
     sums, degrees = totals
-    values = metrics.summarize(sums, task.num_codes)
+    values = metrics.summarize(sums, task.codebook_sizes)
     names = [f"{side}_{joint}" for side in ("left", "right") for joint in JOINTS]
     values |= {
         f"degrees/{name}": float(total) / count for name, total in zip(names, degrees, strict=True)

@@ -73,7 +73,7 @@ class HandSpace:
 class FrameTask:
     """What tasks on single frames have in common (see tasks.pose_autoencoder)."""
 
-    downsample = 1
+    frames_per_step = 1
     context = 0
 
     def update_state(self, state, observed, axis_name=None):

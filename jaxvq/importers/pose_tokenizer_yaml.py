@@ -24,7 +24,7 @@ KEYS = {
     "hidden_dim": "model.hidden_dim",
     "num_layers": "model.num_layers",
     "dropout": "model.dropout",
-    "temporal_stride": "model.temporal_stride",
+    "temporal_stride": "model.frames_per_step",
     "num_quantizers": "quantizer.num_quantizers",
     "codebook_size": "quantizer.codebook_size",
     "commitment_cost": "quantizer.commitment",

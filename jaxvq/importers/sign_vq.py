@@ -32,7 +32,7 @@ LEVELS: dict[int, tuple[tuple[int, ...], ...]] = {
 _DEFAULTS = {
     "codebook_size": None,
     "pose_dims": (178, 3),
-    "num_codebooks": 4,
+    "num_quantizers": 4,
     "hidden_dim": 512,
     "nhead": 16,
     "dim_feedforward": 2048,
@@ -134,7 +134,7 @@ def _check_order(path) -> None:
 
 def _find_levels(arguments: dict, weights: _Weights) -> tuple[int, ...]:
     """The levels that go with both the name of the codebook and the width of the weights."""
-    codebooks, size = arguments["num_codebooks"], arguments["codebook_size"]
+    codebooks, size = arguments["num_quantizers"], arguments["codebook_size"]
     # Without a projection the features are the codes.
     projected = "fsq.project_in.weight" in weights
     width = weights["fsq.project_in.weight"].shape[0] if projected else arguments["hidden_dim"]
@@ -168,8 +168,8 @@ def _make_config(arguments: dict, levels: tuple[int, ...]) -> ConfigDict:
                 activation="relu",
                 see_visibility=False,
             ),
-            quantizer=dict(type="fsq", levels=levels, num_codebooks=arguments["num_codebooks"]),
-            loss=dict(type="l2", hand_weight=1.0, velocity_weight=0.0),
+            quantizer=dict(type="fsq", levels=levels, num_quantizers=arguments["num_quantizers"]),
+            loss=dict(type="l2", hand_weight=1.0, velocity=0.0),
         )
     )
 

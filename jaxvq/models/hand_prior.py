@@ -76,11 +76,11 @@ class HandVAE(nn.Module):
 
 
 class HandFSQ(nn.Module):
-    """Vectors (…, num_features) to indices int32 (…, num_codebooks) and back."""
+    """Vectors (…, num_features) to indices int32 (…, num_quantizers) and back."""
 
     num_features: int
     levels: tuple[int, ...]
-    num_codebooks: int
+    num_quantizers: int
     hidden_dim: int
     num_layers: int
     dropout: float
@@ -88,18 +88,18 @@ class HandFSQ(nn.Module):
 
     def setup(self):
         sizes = self.hidden_dim, self.num_layers, self.dropout, self.dtype
-        self.encoder = ResidualMLP(self.num_codebooks * len(self.levels), *sizes)
+        self.encoder = ResidualMLP(self.num_quantizers * len(self.levels), *sizes)
         self.decoder = ResidualMLP(self.num_features, *sizes, start_at_zero=True)
 
     def quantize(self, x, train: bool = False) -> tuple[jax.Array, jax.Array]:
         z = self.encoder(x, train)
-        return fsq.quantize(z.reshape(*z.shape[:-1], self.num_codebooks, -1), self.levels)
+        return fsq.quantize(z.reshape(*z.shape[:-1], self.num_quantizers, -1), self.levels)
 
     def encode(self, x) -> jax.Array:
         return self.quantize(x)[1]
 
     def decode(self, indices) -> jax.Array:
-        return self._decode(fsq.indices_to_codes(indices, self.levels))
+        return self._decode(fsq.lookup(indices, self.levels))
 
     def _decode(self, codes, train: bool = False) -> jax.Array:
         return self.decoder(codes.reshape(*codes.shape[:-2], -1), train)

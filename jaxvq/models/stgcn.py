@@ -35,7 +35,7 @@ class PoseStgcn(nn.Module):
     hidden_dim: of a frame's vector, and of the decoder. latent_dim: of what is quantized.
     decoder_layers: temporal blocks of the decoder.
     temporal_kernel: frames that a convolution over time sees, odd.
-    temporal_stride: frames a latent stands for: 1, 2, 4 or 8.
+    frames_per_step: frames a latent stands for: 1, 2, 4 or 8.
     norm_latent: normalise what the latent is made of, so that FSQ's bound does not saturate.
     dropout: in all blocks. remat: compute the blocks again in the backward pass, to save memory.
     dtype: compute dtype; parameters, latents and output are float32.
@@ -50,7 +50,7 @@ class PoseStgcn(nn.Module):
     num_layers: int = 4
     decoder_layers: int = 4
     temporal_kernel: int = 9
-    temporal_stride: int = 1
+    frames_per_step: int = 1
     norm_latent: bool = False
     dropout: float = 0.1
     remat: bool = False
@@ -58,7 +58,7 @@ class PoseStgcn(nn.Module):
 
     def setup(self):
         self._check_fields()
-        halvings = self.temporal_stride.bit_length() - 1
+        halvings = self.frames_per_step.bit_length() - 1
         graph_block, temporal_block = GraphBlock, TemporalBlock
         if self.remat:
             graph_block = nn.remat(GraphBlock, static_argnums=(3,))
@@ -85,24 +85,24 @@ class PoseStgcn(nn.Module):
         )
 
     def _check_fields(self):
-        if self.temporal_stride not in STRIDES:
+        if self.frames_per_step not in STRIDES:
             choices = ", ".join(map(str, STRIDES))
-            raise ValueError(f"model.temporal_stride={self.temporal_stride}: choose from {choices}")
+            raise ValueError(f"model.frames_per_step={self.frames_per_step}: choose from {choices}")
         if self.temporal_kernel < 1 or self.temporal_kernel % 2 == 0:
             raise ValueError(f"model.temporal_kernel={self.temporal_kernel}: must be odd")
-        halvings = self.temporal_stride.bit_length() - 1
+        halvings = self.frames_per_step.bit_length() - 1
         for name in ("num_layers", "decoder_layers"):
             if getattr(self, name) < max(halvings, 1):
                 raise ValueError(
-                    f"model.{name}={getattr(self, name)}: a temporal_stride of "
-                    f"{self.temporal_stride} needs {max(halvings, 1)} or more"
+                    f"model.{name}={getattr(self, name)}: a frames_per_step of "
+                    f"{self.frames_per_step} needs {max(halvings, 1)} or more"
                 )
 
     @property
     def context(self) -> int:
         """Frames on either side of a frame that can change its reconstruction, rounded up to a
         multiple of the stride."""
-        stride = self.temporal_stride
+        stride = self.frames_per_step
         decoder = [max(stride // 2**i, 1) for i in range(self.decoder_layers)]
         return self._whole_steps(self._encoder_scales() + decoder, 2)
 
@@ -113,12 +113,12 @@ class PoseStgcn(nn.Module):
 
     def _encoder_scales(self) -> list[int]:
         """Frames from one tap to the next of each of the encoder's convolutions."""
-        stride = self.temporal_stride
+        stride = self.frames_per_step
         return [min(2**i, stride) for i in range(self.num_layers)] + [stride]
 
     def _whole_steps(self, scales: list[int], turns: int) -> int:
         # Merging frames, and splitting them again, reaches up to a stride further, each turn.
-        stride = self.temporal_stride
+        stride = self.frames_per_step
         further = turns * stride if stride > 1 else 0
         reach = self.temporal_kernel // 2 * sum(scales) + further
         return -(-reach // stride) * stride
@@ -132,7 +132,7 @@ class PoseStgcn(nn.Module):
         visible = visible & (segment > 0)[..., None]
         x = jnp.where(visible[..., None], pose, 0).astype(self.dtype)
         x = jnp.concatenate([x, visible[..., None].astype(self.dtype)], -1)
-        x, segment = (_pad_time(a, self.temporal_stride) for a in (x, segment))
+        x, segment = (_pad_time(a, self.frames_per_step) for a in (x, segment))
         x = self.embed(x) + self.point_embedding[None, None].astype(self.dtype)
         for i, block in enumerate(self.graph_blocks):
             x = block(x, segment, train)
@@ -147,7 +147,7 @@ class PoseStgcn(nn.Module):
     def decode(self, latents, segment, train=False):
         """Poses float32 (b, t, v, c), standardised, from (quantized) latents; segment (b, t)."""
         t = segment.shape[1]
-        segments = [_pad_time(segment, self.temporal_stride)]
+        segments = [_pad_time(segment, self.frames_per_step)]
         for _ in self.double:
             segments.append(_first_of_pairs(segments[-1]))
         x = self.from_latent(latents.astype(self.dtype))

@@ -154,10 +154,10 @@ def _distortions(values: np.ndarray) -> np.ndarray:
     return np.minimum.accumulate(np.stack(columns, 1), 1)
 
 
-def pack(levels: list[int], num_codebooks: int) -> tuple[tuple[int, ...], ...]:
+def pack(levels: list[int], num_quantizers: int) -> tuple[tuple[int, ...], ...]:
     """Deals levels to codebooks so that these have about as many codes, the most varying feature
     first; a codebook that gets none has one code."""
-    books: list[list[int]] = [[] for _ in range(num_codebooks)]
+    books: list[list[int]] = [[] for _ in range(num_quantizers)]
     for level in levels:
         min(books, key=math.prod).append(level)
     return tuple(tuple(book) for book in books)

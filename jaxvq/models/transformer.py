@@ -41,8 +41,9 @@ class PoseTransformer(nn.Module):
 
     num_points, num_dims: v and c of the poses.
     hidden_dim, num_layers, num_heads, ff_dim: of the encoder and of the decoder alike.
-    levels, num_codebooks: FSQ levels of a codebook, or a tuple of them for each, and q.
-    patch: frames that one step of tokens stands for. Clips start at multiples of it in their row.
+    levels, num_quantizers: FSQ levels of a codebook, or a tuple of them for each, and q.
+    frames_per_step: frames that one step of tokens covers. Clips start at multiples of it in their
+      row.
     transform: whether a linear code runs beside the transformer; FSQ then clips its features.
     window: how many steps on either side a step attends to; 0 for the whole clip.
     causal: whether a step attends to none after it.
@@ -63,8 +64,8 @@ class PoseTransformer(nn.Module):
     num_heads: int = 16
     ff_dim: int = 2048
     levels: tuple[int, ...] = fsq.LEVELS[10]
-    num_codebooks: int = 4
-    patch: int = 1
+    num_quantizers: int = 4
+    frames_per_step: int = 1
     transform: bool = False
     window: int = 0
     causal: bool = False
@@ -102,14 +103,16 @@ class PoseTransformer(nn.Module):
         # The first output is the mean pose. From a random one, the first steps teach the decoder to
         # ignore its input, and the codes collapse to a handful that training takes long to leave.
         self.project_back = nn.Dense(
-            self.patch * self.num_points * self.num_dims,
+            self.frames_per_step * self.num_points * self.num_dims,
             dtype=jnp.float32,
             kernel_init=nn.initializers.zeros,
         )
         if self.transform:
             self.analysis = nn.Dense(features, use_bias=False, dtype=jnp.float32)
             self.synthesis = nn.Dense(
-                self.patch * self.num_points * self.num_dims, use_bias=False, dtype=jnp.float32
+                self.frames_per_step * self.num_points * self.num_dims,
+                use_bias=False,
+                dtype=jnp.float32,
             )
 
     def _check_fields(self):
@@ -122,14 +125,16 @@ class PoseTransformer(nn.Module):
                 f"hidden_dim {self.hidden_dim} must be a multiple of 2 · num_heads "
                 f"({2 * self.num_heads})"
             )
-        if self.patch < 1 or self.window < 0:
-            raise ValueError(f"patch {self.patch} must be at least 1, window {self.window} 0")
-        fsq.codebooks(self.levels, self.num_codebooks)
+        if self.frames_per_step < 1 or self.window < 0:
+            raise ValueError(
+                f"frames_per_step {self.frames_per_step} must be at least 1, window {self.window} 0"
+            )
+        fsq.codebooks(self.levels, self.num_quantizers)
 
     @property
     def books(self) -> tuple[tuple[int, ...], ...]:
         """The FSQ levels of each of the q codebooks."""
-        return fsq.codebooks(self.levels, self.num_codebooks)
+        return fsq.codebooks(self.levels, self.num_quantizers)
 
     @property
     def context(self) -> int:
@@ -137,14 +142,14 @@ class PoseTransformer(nn.Module):
         whole clip, or nothing, or where a window's place in its clip counts as well."""
         if self.position == "sinusoidal":
             return 0
-        return 2 * self.num_layers * self.window * self.patch
+        return 2 * self.num_layers * self.window * self.frames_per_step
 
     def features(self, pose, visible, segment, position, train=False):
         """FSQ's features (b, t', n), before they are bounded and rounded."""
-        visible = patches.split(visible & (segment > 0)[..., None], self.patch)
-        pose = patches.split(pose, self.patch)
+        visible = patches.split(visible & (segment > 0)[..., None], self.frames_per_step)
+        pose = patches.split(pose, self.frames_per_step)
         b, steps = pose.shape[:2]
-        if self.patch == 1:
+        if self.frames_per_step == 1:
             pose = jnp.where(visible[..., None], pose, 0)
         else:
             pose = patches.fill(pose, visible)
@@ -186,8 +191,8 @@ class PoseTransformer(nn.Module):
 
     def _steps(self, segment, position):
         """Segment and position (b, t') of the steps: those of the first frame of each."""
-        return patches.split(segment, self.patch)[:, :, 0], (
-            patches.split(position, self.patch)[:, :, 0] // self.patch
+        return patches.split(segment, self.frames_per_step)[:, :, 0], (
+            patches.split(position, self.frames_per_step)[:, :, 0] // self.frames_per_step
         )
 
     def _quantize(self, features):
@@ -202,7 +207,7 @@ class PoseTransformer(nn.Module):
         x = self.project_back(x.astype(jnp.float32))
         if self.transform:
             x += self.synthesis(codes)
-        x = x.reshape(*x.shape[:2], self.patch, self.num_points, self.num_dims)
+        x = x.reshape(*x.shape[:2], self.frames_per_step, self.num_points, self.num_dims)
         return patches.join(x, segment.shape[1])
 
 

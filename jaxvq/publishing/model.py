@@ -125,10 +125,10 @@ def card(tokenizer, measured: dict, name: str, version: str, license_text: str) 
         for key, value in measured.items()
         if key not in ("split", "step") and isinstance(value, int | float)
     ]
-    sizes = tokenizer.task.num_codes
+    sizes = tokenizer.task.codebook_sizes
     points = ", ".join(f"{len(c.points)} {c.name}" for c in skeleton.components)
     codes = (
-        f"{len(sizes)} code(s) for every {tokenizer.task.downsample} frame(s), of codebooks of "
+        f"{len(sizes)} code(s) per {tokenizer.task.frames_per_step} frame(s), from codebooks of "
         f"{', '.join(map(str, sizes))}: {tokenizer.bits_per_frame:.1f} bits a frame"
         if sizes
         else "none: a prior without a codebook"

@@ -1,8 +1,8 @@
 """The three ways to turn a latent into q tokens, behind one interface, for models that offer all.
 
-A bottleneck has latent_dim, num_codes (the size of each of its q codebooks), digits (the alphabets
-that each of these is the product of, the first varying fastest), and pure functions of a `state`:
-what learns without gradients, {} for FSQ.
+A bottleneck has latent_dim, codebook_sizes (of its q codebooks), digits (the alphabets that each of
+these is the product of, the first varying fastest), and pure functions of a `state`: what learns
+without gradients, {} for FSQ.
     init(rng) -> state
     quantize(state, z (…, latent_dim), active=None) -> Quantized
     lookup(state, indices (…, q)) -> codes (…, latent_dim)
@@ -36,7 +36,7 @@ def make(quantizer):
         raise ValueError(f"quantizer.num_quantizers={q}: must be 1 or more")
     if quantizer.type != "rvq":
         levels = tuple(quantizer.levels)
-        fsq.num_codes(levels)
+        fsq.codebook_size(levels)
         return (Fsq if quantizer.type == "fsq" else ResidualFsq)(levels, q)
     if quantizer.init not in rvq.INITS:
         known = ", ".join(rvq.INITS)
@@ -51,7 +51,7 @@ def make(quantizer):
         )
     return ResidualVq(
         latent_dim=quantizer.code_dim,
-        num_codes=sizes,
+        codebook_sizes=sizes,
         used=rvq.make_used(sizes),
         decay=quantizer.decay,
         dead_below=quantizer.dead_below,
@@ -64,7 +64,7 @@ class ResidualVq:
     """`rvq` with its codebooks as state, a dict of codes, counts, sums and steps."""
 
     latent_dim: int
-    num_codes: tuple[int, ...]
+    codebook_sizes: tuple[int, ...]
     used: np.ndarray
     decay: float
     dead_below: float
@@ -73,7 +73,7 @@ class ResidualVq:
 
     @property
     def digits(self) -> tuple[tuple[int, ...], ...]:
-        return tuple((size,) for size in self.num_codes)
+        return tuple((size,) for size in self.codebook_sizes)
 
     def init(self, rng):
         return rvq.init(rng, self.used, self.latent_dim)._asdict()
@@ -111,8 +111,8 @@ class Fsq:
         return len(self.levels) * self.num_quantizers
 
     @property
-    def num_codes(self) -> tuple[int, ...]:
-        return (fsq.num_codes(self.levels),) * self.num_quantizers
+    def codebook_sizes(self) -> tuple[int, ...]:
+        return (fsq.codebook_size(self.levels),) * self.num_quantizers
 
     @property
     def digits(self) -> tuple[tuple[int, ...], ...]:
@@ -128,7 +128,7 @@ class Fsq:
         return Quantized(codes.reshape(z.shape), indices, jnp.zeros(z.shape[:-1]))
 
     def lookup(self, state, indices):
-        codes = fsq.indices_to_codes(indices, self.levels)
+        codes = fsq.lookup(indices, self.levels)
         return codes.reshape(*indices.shape[:-1], self.latent_dim)
 
     def update(self, state, z, valid, axis_name=None):
@@ -148,8 +148,8 @@ class ResidualFsq:
         return len(self.levels)
 
     @property
-    def num_codes(self) -> tuple[int, ...]:
-        return (fsq.num_codes(self.levels),) * self.num_quantizers
+    def codebook_sizes(self) -> tuple[int, ...]:
+        return (fsq.codebook_size(self.levels),) * self.num_quantizers
 
     @property
     def digits(self) -> tuple[tuple[int, ...], ...]:
@@ -163,7 +163,7 @@ class ResidualFsq:
         return Quantized(codes, indices, jnp.zeros(z.shape[:-1]))
 
     def lookup(self, state, indices):
-        return rfsq.indices_to_codes(indices, self.levels)
+        return rfsq.lookup(indices, self.levels)
 
     def update(self, state, z, valid, axis_name=None):
         return state

@@ -33,7 +33,7 @@ _WIDENING = 1e-3  # how far past the outermost integers the bounded value may re
 _MAX_LEVEL = 999  # above it the widening would reach one integer too far
 
 
-def num_codes(levels: tuple[int, ...]) -> int:
+def codebook_size(levels: tuple[int, ...]) -> int:
     """The size of the codebook: the product of the levels.
 
     Raises:
@@ -78,7 +78,7 @@ def quantize(
 
     Returns:
       codes: float32, as z, in [-1, 1]; their gradient is that of the bound (straight through).
-      indices: int32 (...), each in 0..num_codes(levels) - 1.
+      indices: int32 (...), each in 0..codebook_sizes(levels) - 1.
     """
     _check(z.shape, levels)
     bounded = bound(z, levels, kind)
@@ -92,7 +92,7 @@ def quantize(
     return codes, indices
 
 
-def indices_to_codes(indices: jax.Array, levels: tuple[int, ...]) -> jax.Array:
+def lookup(indices: jax.Array, levels: tuple[int, ...]) -> jax.Array:
     """The codes float32 (..., len(levels)) in [-1, 1] that the indices (...) stand for."""
     indices = jnp.asarray(indices).astype(jnp.int32)[..., None]
     levels_i = _per_level(levels, indices.ndim).astype(np.int32)
@@ -101,20 +101,22 @@ def indices_to_codes(indices: jax.Array, levels: tuple[int, ...]) -> jax.Array:
     return (digits - half_width).astype(jnp.float32) / half_width.astype(np.float32)
 
 
-def codebooks(levels, num_codebooks: int) -> tuple[tuple[int, ...], ...]:
+def codebooks(levels, num_quantizers: int) -> tuple[tuple[int, ...], ...]:
     """The levels of each codebook: of `levels` for all, or already one tuple for each.
 
     Raises:
-      ValueError: levels that FSQ cannot have, no codebook, or not `num_codebooks` of them.
+      ValueError: levels that FSQ cannot have, no codebook, or not `num_quantizers` of them.
     """
-    if num_codebooks < 1:
-        raise ValueError(f"num_codebooks {num_codebooks} must be at least 1")
+    if num_quantizers < 1:
+        raise ValueError(f"num_quantizers {num_quantizers} must be at least 1")
     each = bool(levels) and not isinstance(levels[0], (int, np.integer))
-    books = tuple(map(tuple, levels)) if each else (tuple(levels),) * num_codebooks
-    if len(books) != num_codebooks:
-        raise ValueError(f"levels of {len(books)} codebooks, but num_codebooks is {num_codebooks}")
+    books = tuple(map(tuple, levels)) if each else (tuple(levels),) * num_quantizers
+    if len(books) != num_quantizers:
+        raise ValueError(
+            f"levels of {len(books)} codebooks, but num_quantizers is {num_quantizers}"
+        )
     for book in books:
-        num_codes(book)
+        codebook_size(book)
     return books
 
 
@@ -128,7 +130,7 @@ def quantize_books(z: jax.Array, books, kind: str = "tanh") -> tuple[jax.Array, 
 
 def books_to_codes(indices: jax.Array, books) -> jax.Array:
     """The inverse of `quantize_books`: indices (..., q) -> codes float32 (..., n)."""
-    codes = [indices_to_codes(indices[..., i], book) for i, book in enumerate(books)]
+    codes = [lookup(indices[..., i], book) for i, book in enumerate(books)]
     return jnp.concatenate(codes, -1)
 
 
@@ -148,6 +150,6 @@ def _basis(levels, ndim: int) -> np.ndarray:
 
 
 def _check(shape: tuple[int, ...], levels: tuple[int, ...]) -> None:
-    num_codes(levels)
+    codebook_size(levels)
     if not shape or shape[-1] != len(levels):
         raise ValueError(f"FSQ levels {tuple(levels)} need {len(levels)} features, got {shape}")

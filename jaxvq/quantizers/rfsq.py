@@ -24,7 +24,7 @@ def quantize(
       codes: float32, as z, in [-1, 1], straight-through gradient of the bound.
       indices: int32 (…, q), mixed radix with the first level least significant, as in fsq.
     """
-    fsq.num_codes(levels)
+    fsq.codebook_size(levels)
     bounded = jnp.tanh(z.astype(jnp.float32))
     residual, indices = jax.lax.stop_gradient(bounded), []
     for layer in range(num_layers):
@@ -34,11 +34,11 @@ def quantize(
         indices.append((digits.astype(jnp.int32) * _basis(levels, z.ndim)).sum(-1))
     indices = jnp.stack(indices, -1)
     shown = indices if active is None else jnp.where(active, indices, -1)
-    codes = indices_to_codes(shown, levels)
+    codes = lookup(shown, levels)
     return codes + (bounded - jax.lax.stop_gradient(bounded)), indices
 
 
-def indices_to_codes(indices: jax.Array, levels: tuple[int, ...]) -> jax.Array:
+def lookup(indices: jax.Array, levels: tuple[int, ...]) -> jax.Array:
     """The sum float32 (…, len(levels)) that int (…, q) stand for; -1 leaves a layer out."""
     total = 0.0
     for layer in range(indices.shape[-1]):

@@ -22,7 +22,7 @@ def measure(
 
     Args:
       train: indices int (t', s, q) of the clips to fit tables on.
-      task: whatever has num_codes, digits, token_shape and downsample, as tasks have.
+      task: whatever has codebook_sizes, digits, token_shape and frames_per_step, as tasks have.
 
     Returns:
       real_bytes: the size of the file, everything in it; real_bits_per_frame and

@@ -15,9 +15,9 @@ class FirstLayers:
     refines = False  # the layers below this one have their own rows in a comparison
 
     @property
-    def downsample(self) -> int:
+    def frames_per_step(self) -> int:
         """Frames a step of tokens stands for."""
-        return self.task.downsample
+        return self.task.frames_per_step
 
     @property
     def context(self) -> int:
@@ -30,9 +30,9 @@ class FirstLayers:
         return self.task.encoder_context
 
     @property
-    def num_codes(self) -> tuple[int, ...]:
+    def codebook_sizes(self) -> tuple[int, ...]:
         """Number of codes of each codebook in use."""
-        return self.task.num_codes[: self.layers]
+        return self.task.codebook_sizes[: self.layers]
 
     @property
     def digits(self) -> tuple[tuple[int, ...], ...]:
@@ -50,7 +50,7 @@ class FirstLayers:
 
     def decode(self, params, state, indices, batch):
         """Standardised poses float32 (b, t, v, c)."""
-        left = len(self.task.num_codes) - self.layers
+        left = len(self.task.codebook_sizes) - self.layers
         indices = jnp.pad(indices, ((0, 0),) * 3 + ((0, left),), constant_values=-1)
         return self.task.decode(params, state, indices, batch)
 

@@ -51,7 +51,7 @@ def sweep(
         for step in STEPS:
             codec = PcaDpcm(components, size, step, dead_zone)
             seen, tokens = ([codec.encode(c) for c in clips] for clips in (train, validation))
-            bits = _order_0_bits(seen, tokens, codec.num_codes) / frames
+            bits = _order_0_bits(seen, tokens, codec.codebook_sizes) / frames
             poses = [codec.decode(item) for item in tokens]
             error = distortion(validation, poses, scale)["mpjpe/all"]
             points.append(Setting(size, step, bits, error))
@@ -110,7 +110,7 @@ def measure(codec: PcaDpcm, train: Sequence[Pose], test: Sequence[Pose], scale, 
     tokens = [codec.encode(clip) for clip in test]
     seconds = time.monotonic() - started
     values = distortion(test, [codec.decode(item) for item in tokens], scale)
-    sizes, every = codec.num_codes, np.concatenate([item.indices for item in tokens])
+    sizes, every = codec.codebook_sizes, np.concatenate([item.indices for item in tokens])
     counts = metrics.code_counts(every[None], np.ones((1, len(every)), bool), sizes)
     frames = len(every)
     values |= {

@@ -52,7 +52,7 @@ SMALL_STGCN = {  # 0.94 million parameters
     "quantizer.dropout": 0.5,  # what one training for several rates needs
     "optim.learning_rate": 2e-3,
 }
-CODEBOOKS = {f"{n}x10": {"quantizer.num_codebooks": n} for n in (1, 2, 3, 4)}
+CODEBOOKS = {f"{n}x10": {"quantizer.num_quantizers": n} for n in (1, 2, 3, 4)}
 SIGN_VQ = SMALL | {"optim.learning_rate": 3e-4}  # as published
 
 METHODS: dict[str, Floor | Trained] = {
@@ -70,7 +70,11 @@ METHODS: dict[str, Floor | Trained] = {
         "fsq_pose:frames",
         SMALL | {"model.parts": "body face hands", "optim.learning_rate": 1e-3},
         rates={
-            f"40/{patch}": {"model.patch": patch, "model.hidden_dim": d, "model.ff_dim": 4 * d}
+            f"40/{patch}": {
+                "model.frames_per_step": patch,
+                "model.hidden_dim": d,
+                "model.ff_dim": 4 * d,
+            }
             for patch, d in ((8, 56), (4, 64), (2, 72), (1, 80))
         },
     ),
@@ -79,7 +83,7 @@ METHODS: dict[str, Floor | Trained] = {
         "fsq_pose:small",
         {},
         rates={
-            bits: {"quantizer.bits_per_frame": float(bits), "quantizer.num_codebooks": books}
+            bits: {"quantizer.bits_per_frame": float(bits), "quantizer.num_quantizers": books}
             for bits, books in (("1.5", 1), ("3", 1), ("5", 2), ("9.97", 4), ("15", 4), ("25", 8))
         },
     ),

@@ -89,22 +89,22 @@ class PcaDpcm:
     step: float
     dead_zone: float = 0.5
 
-    downsample = 1
+    frames_per_step = 1
 
     @property
-    def num_codes(self) -> tuple[int, ...]:
+    def codebook_sizes(self) -> tuple[int, ...]:
         """Sizes of the alphabets: k of changes, then a flag for each hand."""
         return (2 * self.limit + 1,) * self.size + (2,) * len(self._hands)
 
     @property
     def digits(self) -> tuple[tuple[int, ...], ...]:
         """Each symbol is its own only digit."""
-        return tuple((size,) for size in self.num_codes)
+        return tuple((size,) for size in self.codebook_sizes)
 
     @property
     def token_shape(self) -> tuple[int, int]:
         """(s, q): one stream of all symbols."""
-        return 1, len(self.num_codes)
+        return 1, len(self.codebook_sizes)
 
     @property
     def limit(self) -> int:

@@ -22,7 +22,7 @@ def make(config, skeleton, statistics) -> "HandFSQTask":
     model = HandFSQ(
         num_features=skeleton.num_points * skeleton.num_dims,
         levels=tuple(config.quantizer.levels),
-        num_codebooks=config.quantizer.num_codebooks,
+        num_quantizers=config.quantizer.num_quantizers,
         dtype=DTYPES[config.dtype],
         **config.model,
     )
@@ -38,16 +38,16 @@ class HandFSQTask(FrameTask):
     mirror: bool
 
     @property
-    def num_codes(self) -> tuple[int, ...]:
-        return (fsq.num_codes(self.model.levels),) * self.model.num_codebooks
+    def codebook_size(self) -> tuple[int, ...]:
+        return (fsq.codebook_size(self.model.levels),) * self.model.num_quantizers
 
     @property
     def digits(self) -> tuple[tuple[int, ...], ...]:
-        return (self.model.levels,) * self.model.num_codebooks
+        return (self.model.levels,) * self.model.num_quantizers
 
     @property
     def token_shape(self) -> tuple[int, int]:
-        return 1, self.model.num_codebooks
+        return 1, self.model.num_quantizers
 
     def init(self, rng, batch):
         x = frames(batch["pose"][:1, :1])
@@ -69,7 +69,7 @@ class HandFSQTask(FrameTask):
         values = self.space.metrics(angles, pose, used, detailed=not train)
         values |= {
             "loss": losses.masked_sum(cost, used),
-            "code_counts": metrics.code_counts(indices, used, self.num_codes),
+            "code_counts": metrics.code_counts(indices, used, self.codebook_sizes),
         }
         total = totals and totals["frames"]
         return losses.masked_mean(cost, used, axis_name, total), ({}, values)

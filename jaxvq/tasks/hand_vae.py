@@ -37,7 +37,7 @@ class HandVAETask(FrameTask):
     kl_weight: float
     mirror: bool
 
-    num_codes: tuple[int, ...] = ()
+    codebook_sizes: tuple[int, ...] = ()
 
     @property
     def token_shape(self) -> tuple[int, int]:

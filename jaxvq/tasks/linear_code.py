@@ -53,7 +53,7 @@ def sample(config, dataset) -> dict[str, np.ndarray]:
         seq_len=data.seq_len,
         seed=config.seed,
         num_steps=count,
-        align=config.model.patch,
+        align=config.model.frames_per_step,
     )
     rows = list(itertools.islice(batches, count))
     return {key: np.concatenate([row[key] for row in rows]) for key in rows[0]}
@@ -68,7 +68,7 @@ def fit(config, skeleton, statistics, batch):
     Args:
       batch: thousands of frames of training, as a task's `init` takes them.
     Raises:
-      ValueError: too few or too many bits for `quantizer.num_codebooks` codebooks a stream, or a
+      ValueError: too few or too many bits for `quantizer.num_quantizers` codebooks a stream, or a
         part of the body that no frame shows.
     """
     bits = config.quantizer.get("bits_per_frame", 0.0)
@@ -76,7 +76,7 @@ def fit(config, skeleton, statistics, batch):
         return config
     names = config.model.get("parts", "")
     groups = streams.split(names, skeleton, statistics) if names else None
-    patch, kinds = config.model.patch, []
+    patch, kinds = config.model.frames_per_step, []
     for name, part, scale, members in _parts(batch, groups, statistics):
         poses, seen = jax.jit(transform.seen_patches, static_argnums=1)(part, patch)
         v, c = scale.shape
@@ -92,16 +92,16 @@ def fit(config, skeleton, statistics, batch):
         weight = seen.mean() * np.sqrt(v / patch)
         kinds.append((values[seen], float(weight), members))
     levels = transform.allocate(kinds, bits * patch)
-    books = tuple(transform.pack(part, config.quantizer.num_codebooks) for part in levels)
+    books = tuple(transform.pack(part, config.quantizer.num_quantizers) for part in levels)
     if not all(book for part in books for book in part):
         raise ValueError(
-            f"quantizer.bits_per_frame={bits} is too little for {config.quantizer.num_codebooks} "
-            "codebooks a stream: lower quantizer.num_codebooks"
+            f"quantizer.bits_per_frame={bits} is too little for {config.quantizer.num_quantizers} "
+            "codebooks a stream: lower quantizer.num_quantizers"
         )
     if max(math.prod(book) for part in books for book in part) >= 2**31:
         raise ValueError(
-            f"quantizer.bits_per_frame={bits} is too much for {config.quantizer.num_codebooks} "
-            "codebooks a stream, whose codes int32 has to number: raise quantizer.num_codebooks"
+            f"quantizer.bits_per_frame={bits} is too much for {config.quantizer.num_quantizers} "
+            "codebooks a stream, whose codes int32 has to number: raise quantizer.num_quantizers"
         )
     return _with_levels(config, books if names else books[0])
 

@@ -32,20 +32,21 @@ def make(config, skeleton, statistics) -> "PoseAutoencoder":
         num_points=skeleton.num_points,
         num_dims=skeleton.num_dims,
         levels=tuple(config.quantizer.levels),
-        num_codebooks=config.quantizer.num_codebooks,
+        num_quantizers=config.quantizer.num_quantizers,
         dtype=DTYPES[config.dtype],
         # A config from before a field was there means its default.
         **{name: config.model[name] for name in _MODEL_FIELDS if name in config.model},
     )
-    if model.patch > 1 and config.data.seq_len % model.patch:
+    if model.frames_per_step > 1 and config.data.seq_len % model.frames_per_step:
         raise ValueError(
-            f"data.seq_len={config.data.seq_len} is no multiple of model.patch={model.patch}"
+            f"data.seq_len={config.data.seq_len} is no multiple of "
+            f"model.frames_per_step={model.frames_per_step}"
         )
     return PoseAutoencoder(
         model=model,
         point_weights=losses.hand_weights(skeleton, config.loss.hand_weight),
         std=statistics.scale,
-        velocity_weight=config.loss.velocity_weight,
+        velocity_weight=config.loss.velocity,
         loss_type=config.loss.type,
     )
 
@@ -61,7 +62,7 @@ _MODEL_FIELDS = (
     "norm_first",
     "activation",
     "see_visibility",
-    "patch",
+    "frames_per_step",
     "transform",
     "window",
     "causal",
@@ -70,7 +71,7 @@ _MODEL_FIELDS = (
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PoseAutoencoder:
-    """The interface of every task. Tokens are int32 (b, t / downsample, s, q); `state` holds the
+    """The interface of every task. Tokens are int32 (b, t', s, q); `state` holds the
     variables that change without gradients (none here). Batches are dicts of pose, visible,
     segment and position as the input pipeline makes them."""
 
@@ -83,9 +84,9 @@ class PoseAutoencoder:
     refines = False
 
     @property
-    def downsample(self) -> int:
+    def frames_per_step(self) -> int:
         """Frames a step of tokens stands for."""
-        return self.model.patch
+        return self.model.frames_per_step
 
     @property
     def context(self) -> int:
@@ -98,9 +99,9 @@ class PoseAutoencoder:
         return self.model.context // 2
 
     @property
-    def num_codes(self) -> tuple[int, ...]:
+    def codebook_sizes(self) -> tuple[int, ...]:
         """Number of codes of each of the s·q codebooks."""
-        return tuple(map(fsq.num_codes, self.model.books))
+        return tuple(map(fsq.codebook_size, self.model.books))
 
     @property
     def digits(self) -> tuple[tuple[int, ...], ...]:
@@ -110,7 +111,7 @@ class PoseAutoencoder:
     @property
     def token_shape(self) -> tuple[int, int]:
         """(s, q): streams and quantizers of one step of tokens."""
-        return 1, self.model.num_codebooks
+        return 1, self.model.num_quantizers
 
     def absent(self, indices: np.ndarray) -> np.ndarray:
         """bool (t', v): points that indices (t', 1, q) say are not there, all of a step or none.
@@ -129,7 +130,7 @@ class PoseAutoencoder:
         params = jax.jit(self.model.init)(rng, *_inputs(_first_frames(batch)))["params"]
         if self.model.transform:
             levels = [level for book in self.model.books for level in book]
-            patches, visible = transform.seen_patches(batch, self.model.patch)
+            patches, visible = transform.seen_patches(batch, self.model.frames_per_step)
             analysis, synthesis = transform.fit(patches, visible, self.std, levels)
             params = params | {"analysis": {"kernel": analysis}, "synthesis": {"kernel": synthesis}}
         return params, {}
@@ -158,8 +159,8 @@ class PoseAutoencoder:
             )
         distance = metrics.distances(output.pose, batch["pose"], self.std)
         visible = batch["visible"] & (batch["segment"] > 0)[..., None]
-        steps = batch["segment"][:, :: self.downsample] > 0
-        counts = metrics.code_counts(output.indices, steps, self.num_codes)
+        steps = batch["segment"][:, :: self.frames_per_step] > 0
+        counts = metrics.code_counts(output.indices, steps, self.codebook_sizes)
         return loss, (
             {},
             {

@@ -26,10 +26,10 @@ def make(config, skeleton, statistics) -> "PoseTokenizer":
         raise ValueError(f"dtype {config.dtype!r} is not known; choices: {', '.join(DTYPES)}")
     if config.loss.type not in ("l1", "l2"):
         raise ValueError(f"loss.type {config.loss.type!r} is not known; choices: l1, l2")
-    if config.data.seq_len % config.model.temporal_stride:
+    if config.data.seq_len % config.model.frames_per_step:
         raise ValueError(
             f"data.seq_len={config.data.seq_len} is no multiple of "
-            f"model.temporal_stride={config.model.temporal_stride}"
+            f"model.frames_per_step={config.model.frames_per_step}"
         )
     quantizer = bottleneck.make(config.quantizer)
     graph = make_graph(skeleton)
@@ -76,9 +76,9 @@ class PoseTokenizer:
     commitment: float
 
     @property
-    def downsample(self) -> int:
+    def frames_per_step(self) -> int:
         """Frames a token stands for."""
-        return self.model.temporal_stride
+        return self.model.frames_per_step
 
     @property
     def context(self) -> int:
@@ -96,9 +96,9 @@ class PoseTokenizer:
         return self.quantizer.refines
 
     @property
-    def num_codes(self) -> tuple[int, ...]:
+    def codebook_sizes(self) -> tuple[int, ...]:
         """Number of codes of each of the s·q codebooks."""
-        return self.quantizer.num_codes
+        return self.quantizer.codebook_sizes
 
     @property
     def digits(self) -> tuple[tuple[int, ...], ...]:
@@ -108,7 +108,7 @@ class PoseTokenizer:
     @property
     def token_shape(self) -> tuple[int, int]:
         """(s, q)."""
-        return 1, len(self.num_codes)
+        return 1, len(self.codebook_sizes)
 
     def absent(self, indices: np.ndarray) -> np.ndarray:
         """bool (t', v): points that indices say are not there: none, there is no code for that."""
@@ -135,7 +135,7 @@ class PoseTokenizer:
             dropout, layers = jax.random.split(rng)
             keys, rows = {"dropout": dropout}, len(batch["segment"])
             if self.quantizer_dropout and self.quantizer.refines:
-                count, share = len(self.num_codes), self.quantizer_dropout
+                count, share = len(self.codebook_sizes), self.quantizer_dropout
                 active = bottleneck.draw_active(layers, rows, count, share)
         latents = self._encode(params, batch, train, keys)
         if active is not None:
@@ -156,7 +156,7 @@ class PoseTokenizer:
         sums["loss"] = sums["reconstruction"]
         sums["mpjpe"] = metrics.sum_count(distance, _visible(batch))
         sums["code_counts"] = metrics.code_counts(
-            quantized.indices[:, :, None], valid, self.num_codes
+            quantized.indices[:, :, None], valid, self.codebook_sizes
         )
         observed = {"latents": latents.reshape(-1, latents.shape[-1]), "valid": valid.reshape(-1)}
         return loss, (jax.lax.stop_gradient(observed), sums)
@@ -240,7 +240,7 @@ class PoseTokenizer:
         return jnp.sqrt(jnp.square(bones).sum(-1) + 1e-12)
 
     def _token_valid(self, batch):
-        return batch["segment"][:, :: self.downsample] > 0
+        return batch["segment"][:, :: self.frames_per_step] > 0
 
 
 def _visible(batch):

@@ -166,9 +166,9 @@ class Streams:
     tasks: tuple
 
     @property
-    def downsample(self) -> int:
+    def frames_per_step(self) -> int:
         """Frames a step of tokens stands for."""
-        return self.tasks[0].downsample
+        return self.tasks[0].frames_per_step
 
     @property
     def context(self) -> int:
@@ -186,9 +186,9 @@ class Streams:
         return self.tasks[0].refines
 
     @property
-    def num_codes(self) -> tuple[int, ...]:
+    def codebook_sizes(self) -> tuple[int, ...]:
         """Number of codes of each of the s·q codebooks, stream by stream."""
-        return sum((t.num_codes * len(g.members) for g, t in self._pairs()), ())
+        return sum((t.codebook_sizes * len(g.members) for g, t in self._pairs()), ())
 
     @property
     def digits(self) -> tuple[tuple[int, ...], ...]:

@@ -20,7 +20,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxvq import checkpoint
+from jaxvq import checkpoint, config_names
 from jaxvq.tokens import entropy
 
 FILE = "code_tables.npz"
@@ -29,14 +29,20 @@ FORMAT = 1
 
 @dataclass(frozen=True, eq=False)
 class CodeTables:
-    """fingerprint: of the model, see `fingerprint`. digits: alphabets of the digits of each of the
-    s·q codebooks. streams: s. downsample: frames a step. rest: int32 (n,), the digits of the rest
-    rows. flags, symbols: tables of the streams' flags (t', s), and of all digits (t', n)."""
+    """What compact token files of one model are coded with.
+
+    fingerprint: of the model, see `fingerprint`.
+    digits: alphabets of the digits of each of the s·q codebooks.
+    streams: s.
+    frames_per_step: as the model's.
+    rest: int32 (n,), the digits of the rest rows.
+    flags, symbols: tables of the streams' flags (t', s), and of all digits (t', n).
+    """
 
     fingerprint: str
     digits: tuple[tuple[int, ...], ...]
     streams: int
-    downsample: int
+    frames_per_step: int
     rest: np.ndarray
     flags: entropy.Tables
     symbols: entropy.Tables
@@ -105,7 +111,7 @@ class CodeTables:
             "fingerprint": self.fingerprint,
             "digits": self.digits,
             "streams": self.streams,
-            "downsample": self.downsample,
+            "downsample": self.frames_per_step,  # the name in files
         }
         arrays = {"meta": np.array(json.dumps(meta)), "rest": self.rest.astype(np.int32)}
         for name in ("flags", "symbols"):
@@ -129,7 +135,7 @@ def fit(sequences: Sequence[np.ndarray], task, fingerprint: str) -> CodeTables:
     Raises:
       ValueError: a task without codes, no clips, or codes that are not the task's.
     """
-    if not task.num_codes:
+    if not task.codebook_sizes:
         raise ValueError("this model has no codes, so there is nothing to fit tables for")
     digits, (streams, _) = task.digits, task.token_shape
     rows = [split_digits(x.reshape(len(x), len(digits)), digits) for x in sequences]
@@ -149,7 +155,7 @@ def fit(sequences: Sequence[np.ndarray], task, fingerprint: str) -> CodeTables:
         fingerprint=fingerprint,
         digits=digits,
         streams=streams,
-        downsample=task.downsample,
+        frames_per_step=task.frames_per_step,
         rest=rest,
         flags=entropy.fit(flags, (2,) * streams),
         symbols=entropy.fit(moving, sizes),
@@ -213,7 +219,7 @@ def fingerprint(model: checkpoint.Model) -> str:
     """sha256, as hex, of all that decides what tokens mean: parameters, state, skeleton, statistics
     and the parts of the config that describe the network. A published model has that of its run.
     """
-    config = checkpoint.config_to_json(model.config)
+    config = config_names.to_first_names(checkpoint.config_to_json(model.config))
     network = {name: config.get(name) for name in ("task", "model", "quantizer")}
     digest = hashlib.sha256(json.dumps(network, sort_keys=True).encode())
     digest.update(json.dumps(model.skeleton.to_json(), sort_keys=True).encode())
@@ -282,7 +288,7 @@ def read(path: Path) -> CodeTables:
             fingerprint=meta["fingerprint"],
             digits=tuple(map(tuple, meta["digits"])),
             streams=meta["streams"],
-            downsample=meta["downsample"],
+            frames_per_step=meta["downsample"],
             rest=arrays["rest"],
             **parts,
         )

@@ -70,7 +70,7 @@ class Writer:
           ValueError: tokens that are not the model's, or not as many as their length asks for, or a
             name that is no UTF-8; the clip is left out, and the file is as it was.
         """
-        steps = -(-tokens.length // self._tables.downsample)
+        steps = -(-tokens.length // self._tables.frames_per_step)
         if len(tokens.indices) != steps:
             raise ValueError(f"{name}: {len(tokens.indices)} steps of tokens, expected {steps}")
         try:
@@ -136,7 +136,7 @@ def read(path, tables: CodeTables) -> Iterator[tuple[str, Tokens]]:
     parts = []
     for part in read_parts(path, tables):
         parts.append(part.indices)
-        if part.first + len(part.indices) == -(-part.length // tables.downsample):
+        if part.first + len(part.indices) == -(-part.length // tables.frames_per_step):
             yield part.name, Tokens(np.concatenate(parts), part.fps, part.length)
             parts = []
 
@@ -166,7 +166,7 @@ def _parts(path, tables: CodeTables, total: int) -> Iterator[Part]:
             coder = entropy.Decoder(_read(file, _read_varint(file)))
             while clips:
                 name, fps, length = clips[0]
-                steps = -(-length // tables.downsample)
+                steps = -(-length // tables.frames_per_step)
                 indices = tables.get(coder, min(STEPS_PER_PART, steps - first))
                 yield Part(name, fps, length, first, indices)
                 first += len(indices)

@@ -1,0 +1,67 @@
+"""What version 0.1 wrote loads, encodes, decodes and goes on training as it did."""
+
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxvq import inference, input_pipeline
+from jaxvq.checkpoint import load_model
+from jaxvq.pose.reader import read_pose
+
+ARCHIVE = Path(__file__).parent / "compatibility" / "version_0.1.tar.xz"
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("version_0.1")
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(before):
+    with np.load(before / "expected.npz") as stored:
+        return dict(stored)
+
+
+@pytest.mark.parametrize("model, name", [("published", "default"), ("frames",) * 2, ("stgcn",) * 2])
+def test_models_encode_and_decode_as_they_did(before, expected, model, name, caplog):
+    tokenizer = inference.load(before / model)
+    assert caplog.text.count("old field names") == 1
+    for path in sorted((before / "clips").glob("*.pose")):
+        tokens = tokenizer.encode(read_pose(path))
+        np.testing.assert_array_equal(tokens.indices, expected[f"{name}/{path.stem}/indices"])
+        decoded = tokenizer.decode(tokens).data[:6]
+        np.testing.assert_allclose(decoded, expected[f"{name}/{path.stem}/pose"], atol=2e-3)
+
+
+def test_token_files_decode_to_the_same_codes(before, expected):
+    from jaxvq.tokens import token_file
+
+    tokenizer = inference.load(before / "published")
+    read = dict(token_file.read(before / "tokens.jvq", tokenizer.code_tables))
+    assert len(read) == 3
+    for name, tokens in read.items():
+        np.testing.assert_array_equal(
+            tokens.indices, expected[f"default/{Path(name).stem}/indices"]
+        )
+
+
+@pytest.mark.parametrize("layout", ["data", "compact"])
+def test_datasets_give_the_same_batches(before, expected, layout):
+    dataset = input_pipeline.open_dataset(before / layout)
+    assert dataset.fingerprint == str(expected[f"{layout}/fingerprint"])
+    batch = next(dataset.train_batches(batch_size=2, seq_len=32, seed=0, num_steps=1))
+    np.testing.assert_array_equal(batch["pose"][:, :4], expected[f"{layout}/pose"])
+
+
+def test_a_run_goes_on(before):
+    from jaxvq.train import train
+
+    config = load_model(before / "stgcn").config
+    config.data.dir, config.total_steps = str(before / "data"), 7
+    assert np.isfinite(train(config, before / "stgcn")["loss"])
+    assert load_model(before / "stgcn").step == 7
