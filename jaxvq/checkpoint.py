@@ -13,6 +13,7 @@ position in the data needs no file of its own: it is the step.
 """
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -64,16 +65,28 @@ def make_meta(config, skeleton, statistics, *, fps: float = 0.0, fingerprint: st
 class Checkpointer:
     """Saves asynchronously; keeps the last `keep_last` and the best `keep_best` checkpoints.
 
-    Best is the lowest `validation_loss` among the metrics given to `save`. A checkpoint appears
-    under its step only when it is complete.
+    Best is the lowest `best_metric` among the metrics given to `save`. A checkpoint appears under
+    its step only when it is complete.
+
+    Raises:
+      ValueError: `save` gets metrics without `best_metric`.
     """
 
-    def __init__(self, directory, *, keep_last: int = 2, keep_best: int = 1):
+    def __init__(
+        self,
+        directory,
+        *,
+        keep_last: int = 2,
+        keep_best: int = 1,
+        best_metric: str = "validation_loss",
+    ):
+        self._best_metric = best_metric
         policies = [checkpoint_managers.LatestN(max(keep_last, 1))]
         if keep_best > 0:
             policies.append(
                 checkpoint_managers.BestN(
-                    get_metric_fn=lambda metrics: metrics["validation_loss"],
+                    # Infinite for what a run saved before it was continued with another metric.
+                    get_metric_fn=lambda metrics: metrics.get(best_metric, math.inf),
                     reverse=True,
                     n=keep_best,
                     keep_checkpoints_without_metrics=False,
@@ -97,6 +110,11 @@ class Checkpointer:
         step = int(state.step)
         if step in self._manager.all_steps():
             return
+        if metrics and self._best_metric not in metrics:
+            raise ValueError(
+                f"best_metric={self._best_metric!r} is not measured; choose from "
+                f"{', '.join(metrics)}"
+            )
         train = {"opt_state": state.opt_state}
         if state.ema_params:
             train["params"] = state.params
@@ -108,7 +126,7 @@ class Checkpointer:
                 train=ocp.args.StandardSave(train),
                 meta=ocp.args.JsonSave({**meta, "step": step}),
             ),
-            metrics=dict(metrics) if metrics else None,
+            metrics={self._best_metric: metrics[self._best_metric]} if metrics else None,
         )
 
     def restore(self, state: parallel.TrainState, step: int) -> parallel.TrainState:
@@ -180,7 +198,7 @@ def load_model(path, step: int | None = None) -> Model:
     with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
         model = reader.restore(item, args=ocp.args.StandardRestore(_as_numpy(_saved_tree(item))))
     return Model(
-        config=ConfigDict(with_tuples(config_names.to_current_names(meta["config"]))),
+        config=_config_of(meta),
         skeleton=skeleton,
         statistics=statistics_from_json(meta["statistics"], skeleton),
         params=model["params"],
@@ -189,6 +207,15 @@ def load_model(path, step: int | None = None) -> Model:
         path=step_directory,
         fps=float(meta.get("fps", meta["config"].get("data", {}).get("fps", 0.0))),
     )
+
+
+def load_config(path, step: int | None = None) -> ConfigDict:
+    """The config in the newest checkpoint (or that of `step`), with what was fitted to the data."""
+    return _config_of(load_meta(find_checkpoint(path, step)))
+
+
+def _config_of(meta: dict) -> ConfigDict:
+    return ConfigDict(with_tuples(config_names.to_current_names(meta["config"])))
 
 
 def load_meta(step_directory: Path) -> dict:

@@ -22,6 +22,7 @@ import jax
 import numpy as np
 
 from jaxvq import checkpoint
+from jaxvq.batch import Batch, empty_batch
 from jaxvq.datasets import fixed_point
 from jaxvq.pose import preprocess
 from jaxvq.pose.reader import Pose
@@ -31,38 +32,23 @@ from jaxvq.storage import manifests
 from jaxvq.tasks import make_task
 from jaxvq.tokens import code_tables
 from jaxvq.tokens.code_tables import CodeTables
+from jaxvq.tokens.tokens import Tokens
 
 FRAMES_PER_BATCH = 4096
 SHORTEST_WINDOW = 32
 
 
 @dataclass(frozen=True)
-class Tokens:
-    """One clip: indices int32 (t', s, q), frames a second, and the number of frames t of the clip.
-
-    t' is t / frames_per_step rounded up; s streams (parts of the body), q quantizers.
-    """
-
-    indices: np.ndarray
-    fps: float
-    length: int
-
-    def flat(self) -> list[int]:
-        """The integers step by step, and in a step stream by stream, as they stand in a CSV."""
-        return self.indices.reshape(-1).tolist()
-
-
-@dataclass(frozen=True)
 class Windows:
     """A batch for the model, and the windows in its rows."""
 
-    batch: dict[str, np.ndarray]
+    batch: Batch
     rows: list["Window"]
 
     @property
     def kept(self) -> np.ndarray:
         """bool (b, t): frames that count; the others are padding, or context of those that do."""
-        kept = np.zeros(self.batch["segment"].shape, bool)
+        kept = np.zeros(self.batch.segment.shape, bool)
         for row, window in enumerate(self.rows):
             kept[row, window.first - window.start : window.stop - window.start] = True
         return kept
@@ -231,7 +217,7 @@ class PoseTokenizer:
             np.zeros((n.length, skeleton.num_points, skeleton.num_dims), np.float32) for n in tokens
         ]
         for windows in self.windows(blank):
-            rows, frames = windows.batch["segment"].shape
+            rows, frames = windows.batch.segment.shape
             indices = np.zeros((rows, -(-frames // down), *tokens[0].indices.shape[1:]), np.int32)
             for row, window in enumerate(windows.rows):
                 part = tokens[window.clip].indices[window.start // down : -(-window.end // down)]
@@ -328,7 +314,7 @@ class PoseTokenizer:
         """(params, state) on the device."""
         return jax.device_put((self.model.params, self.model.state))
 
-    def encode_batch(self, batch: dict) -> jax.Array:
+    def encode_batch(self, batch: Batch) -> jax.Array:
         """Tokens int32 (b, t', s, q) of one batch as `windows` makes them."""
         return self._encode(self.variables, batch)
 
@@ -363,19 +349,16 @@ def _make_windows(rows: list, frames: int, overlap: bool) -> Windows:
     """
     count = 1 << (len(rows) - 1).bit_length()
     points, dims = rows[0][1].shape[1:]
-    pose = np.zeros((count, frames, points, dims), np.float32)
-    visible = np.zeros((count, frames, points), bool)
-    segment = np.zeros((count, frames), np.int32)
+    batch = empty_batch(count, frames, points, dims)
     for row, (_, data, mask) in enumerate(rows):
-        pose[row, : len(data)] = data
-        visible[row, : len(data)] = ~mask
-        segment[row, : len(data)] = 1
+        batch.pose[row, : len(data)] = data
+        batch.visible[row, : len(data)] = ~mask
+        batch.segment[row, : len(data)] = 1
     starts = np.zeros((count, 1), np.int32)
     if overlap:
         starts[: len(rows), 0] = [window.start for window, _, _ in rows]
-    position = (np.arange(frames, dtype=np.int32) + starts) * segment
-    batch = {"pose": pose, "visible": visible, "segment": segment, "position": position}
-    return Windows(batch, [window for window, _, _ in rows])
+    position = (np.arange(frames, dtype=np.int32) + starts) * batch.segment
+    return Windows(batch._replace(position=position), [window for window, _, _ in rows])
 
 
 def _scatter(values: np.ndarray, rows, results: list[np.ndarray], frames_per_step: int) -> None:

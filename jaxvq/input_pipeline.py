@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxvq.batch import Batch, empty_batch
 from jaxvq.datasets import fixed_point, records, schema
 from jaxvq.datasets.packing import Filter, MixedPlan, PackingPlan
 from jaxvq.datasets.records import DamagedShard, RecordSource, ResampledSource
@@ -24,8 +25,6 @@ from jaxvq.hands.skeleton import HAND_ROTATIONS
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Statistics, load_statistics
 from jaxvq.storage import remote
-
-Batch = dict[str, np.ndarray]
 
 # Batches made ahead of the one in use. They are large, and one more than the loop needs is enough.
 PREFETCH = 2
@@ -160,15 +159,17 @@ def open_for_training(data) -> Dataset:
     return replace(dataset.resampled(fps), mixed=tuple(mixed), **options)
 
 
-def batch_spec(skeleton: Skeleton) -> dict[str, tuple[tuple[int, ...], type]]:
-    """Name -> (shape after (b, t), dtype) of the arrays that every batch has."""
-    v, c = skeleton.num_points, skeleton.num_dims
-    return {
-        "pose": ((v, c), np.float32),
-        "visible": ((v,), np.bool_),
-        "segment": ((), np.int32),
-        "position": ((), np.int32),
-    }
+def with_absolute_paths(config):
+    """A copy of a config whose datasets are found from any folder."""
+    config = config.copy_and_resolve_references()
+    config.data.dir = _absolute(config.data.dir)
+    if "mixture" in config.data:
+        config.data.mixture = tuple((_absolute(path), w) for path, w in config.data.mixture)
+    return config
+
+
+def _absolute(path: str) -> str:
+    return path if remote.is_remote(path) else str(Path(path).absolute())
 
 
 def train_batches(
@@ -187,9 +188,7 @@ def train_batches(
 ) -> Iterator[Batch]:
     """Packed batches for steps start_step … num_steps - 1: this host's rows of each.
 
-    batch_size is global; a host gets batch_size / host_count rows. Arrays, all with (b, t) first:
-    pose float32 (b, t, v, c), standardised, 0 where missing; visible bool (b, t, v);
-    segment int32 (b, t): 1.. counts the clips in a row; position int32 (b, t): frame of its clip.
+    batch_size is global; a host gets batch_size / host_count rows.
     Clips longer than seq_len give a crop of that length, another one each epoch. Clips start at
     multiples of `align` in their row, with padding (segment 0) in between.
     Row r of step n depends on (seed, n, r) only. Raises ValueError for an empty or unknown split.
@@ -234,8 +233,7 @@ def eval_batches(
     """Every frame of a split exactly once, in the order of the records: one window a row.
 
     A clip longer than seq_len gives several consecutive windows. The last batch is filled up with
-    empty rows (segment 0). As `train_batches`, and clip int32 (b,): number of the clip in the
-    split, -1 for an empty row; start int32 (b,): the window's first frame in its clip.
+    empty rows (segment 0). Batches have `clip` and `start`.
     """
     rows = host_rows(batch_size, host_count, host_index)
     if seq_len < 1:
@@ -285,7 +283,7 @@ def _run(make, start: int, stop: int, num_workers: int) -> Iterator[Batch]:
     try:
         for batch in iterator:
             # Out of the workers' shared memory, which is then free again.
-            yield {name: np.array(array) for name, array in batch.items()}
+            yield Batch(*(None if array is None else np.array(array) for array in batch))
     finally:
         iterator.close()
         batch = iterator = None
@@ -304,7 +302,8 @@ class _TrainBatch:
 
     def __call__(self, step: int) -> Batch:
         seq_len, align = self.plan.plans[0].seq_len, self.plan.plans[0].align
-        batch = _empty_batch(self.sources[0].skeleton, len(self.rows), seq_len)
+        skeleton = self.sources[0].skeleton
+        batch = empty_batch(len(self.rows), seq_len, skeleton.num_points, skeleton.num_dims)
         for r, row in enumerate(self.rows):
             at = 0
             part, fragments = self.plan.row(int(step) * self.batch_size + row)
@@ -341,9 +340,9 @@ class _EvalBatch:
     skip_damaged: bool
 
     def __call__(self, index: int) -> Batch:
-        batch = _empty_batch(self.source.skeleton, len(self.rows), self.seq_len)
-        batch["clip"] = np.full(len(self.rows), -1, np.int32)
-        batch["start"] = np.zeros(len(self.rows), np.int32)
+        rows, skeleton = len(self.rows), self.source.skeleton
+        batch = empty_batch(rows, self.seq_len, skeleton.num_points, skeleton.num_dims)
+        batch = batch._replace(clip=np.full(rows, -1, np.int32), start=np.zeros(rows, np.int32))
         for r, row in enumerate(self.rows):
             window = int(index) * self.batch_size + row
             if window >= len(self.clips):
@@ -352,32 +351,25 @@ class _EvalBatch:
             example = _read(self.source, clip, self.skip_damaged)
             if example is None:
                 continue
-            batch["clip"][r], batch["start"][r] = clip, start
+            batch.clip[r], batch.start[r] = clip, start
             count = min(len(example["data"]) - start, self.seq_len)
             _fill(batch, r, 0, example, start, count, 1, 0)
         _standardize(batch, self.statistics)
         return batch
 
 
-def _empty_batch(skeleton: Skeleton, rows: int, seq_len: int) -> Batch:
-    return {
-        name: np.zeros((rows, seq_len, *shape), dtype)
-        for name, (shape, dtype) in batch_spec(skeleton).items()
-    }
-
-
-def _fill(batch, row, at, example, first, count, segment, position) -> None:
+def _fill(batch: Batch, row, at, example, first, count, segment, position) -> None:
     """Puts frames [first, first + count) of a clip into a row of the batch, from frame `at` on."""
     place = slice(at, at + count)
-    fixed_point.to_float32(example["data"][first : first + count], out=batch["pose"][row, place])
-    np.logical_not(example["mask"][first : first + count], out=batch["visible"][row, place])
-    batch["segment"][row, place] = segment
-    batch["position"][row, place] = np.arange(position, position + count)
+    fixed_point.to_float32(example["data"][first : first + count], out=batch.pose[row, place])
+    np.logical_not(example["mask"][first : first + count], out=batch.visible[row, place])
+    batch.segment[row, place] = segment
+    batch.position[row, place] = np.arange(position, position + count)
 
 
 def _standardize(batch: Batch, statistics: Statistics) -> None:
     """`statistics.standardize` in place, a row at a time while it is in the processor's cache."""
-    for pose, visible in zip(batch["pose"], batch["visible"], strict=True):
+    for pose, visible in zip(batch.pose, batch.visible, strict=True):
         pose -= statistics.mean
         pose /= statistics.std
         # Numbers of points: three times as fast as a mask.

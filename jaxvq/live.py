@@ -15,6 +15,7 @@ waits for `task.encoder_context` frames more, and computes as many at once: `Liv
 
 import numpy as np
 
+from jaxvq.batch import Batch
 from jaxvq.inference import PoseTokenizer
 from jaxvq.pose import preprocess
 from jaxvq.pose.reader import Pose
@@ -116,13 +117,14 @@ class LiveEncoder:
         """Tokens (steps, s, q) of the next `count` frames, and forgets what no later one needs."""
         frames = min(len(self._pose), self._size)
         pad = self._size - frames
-        batch = {
-            "pose": np.pad(self._pose[:frames], [(0, pad), (0, 0), (0, 0)])[None],
-            "visible": np.pad(self._visible[:frames], [(0, pad), (0, 0)])[None],
-            "segment": (np.arange(self._size, dtype=np.int32) < frames).astype(np.int32)[None],
+        number = np.arange(self._size, dtype=np.int32)[None]
+        batch = Batch(
+            pose=np.pad(self._pose[:frames], [(0, pad), (0, 0), (0, 0)])[None],
+            visible=np.pad(self._visible[:frames], [(0, pad), (0, 0)])[None],
+            segment=(number < frames).astype(np.int32),
             # As `encode` counts them, for the same rounding errors.
-            "position": np.arange(self._size, dtype=np.int32)[None] + self._start,
-        }
+            position=number + self._start,
+        )
         tokens = np.asarray(self._tokenizer.encode_batch(batch))[0]
         first = self._past // self._step
         tokens = tokens[first : first + -(-count // self._step)]

@@ -130,18 +130,24 @@ def entropy(counts) -> np.ndarray:
     return -np.sum(p * np.log2(np.where(p > 0, p, 1)), axis=-1)
 
 
-def summarize(sums: dict, sizes: tuple[int, ...]) -> dict[str, float]:
-    """What a task's summed metrics say: means of the (sum, count) pairs, and of "code_counts" the
-    utilization in percent ("code_utilization") and the "perplexity".
+def summarize(
+    sums: dict, codebook_sizes: tuple[int, ...], term_weights: dict[str, float]
+) -> dict[str, float]:
+    """What a task's summed metrics say.
 
     Args:
       sums: a task's metrics, summed over batches and devices.
-      sizes: number of codes of each codebook, the task's `codebook_sizes`.
+      codebook_sizes, term_weights: the task's.
+
+    Returns:
+      "loss", the weighted sum of the terms, which is what training lowers; the mean of each (sum,
+      count) pair, the terms among them; of "code_counts" the "code_utilization" in percent and the
+      "perplexity".
     """
-    values = {}
+    values = {"loss": sum(weight * mean(sums[name]) for name, weight in term_weights.items())}
     for name, value in sums.items():
         if name == "code_counts":
-            values["code_utilization"] = utilization(value, sizes)
+            values["code_utilization"] = utilization(value, codebook_sizes)
             values["perplexity"] = perplexity(value)
         else:
             values[name] = mean(value)

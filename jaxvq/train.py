@@ -16,6 +16,7 @@ import datetime
 import importlib.util
 import itertools
 import logging
+import math
 import os
 import re
 import shlex
@@ -58,60 +59,62 @@ def train(config, workdir) -> dict[str, float]:
     import jax
     import numpy as np
 
-    from jaxvq import checkpoint, input_pipeline, metrics
+    from jaxvq import checkpoint, input_pipeline, metrics, tasks
     from jaxvq.evaluators import video
-    from jaxvq.tasks import linear_code, make_task
     from jaxvq.training import augment, optim, parallel
     from jaxvq.training.metric_writer import MetricWriter
 
     workdir = Path(workdir)
     hosts, host = jax.process_count(), jax.process_index()
-    for name in ("total_steps", "log_every", "eval_every", "checkpoint_every"):
-        if config[name] < 1:
-            raise ValueError(f"{name}={config[name]}: expected 1 step or more")
-    parts = jax.device_count() * config.accumulate
-    if config.batch_size < 1 or config.accumulate < 1 or config.batch_size % parts:
-        raise ValueError(
-            f"batch_size={config.batch_size} does not divide over {jax.device_count()} devices, "
-            f"each computing its rows in accumulate={config.accumulate} parts"
-        )
-    if not config.data.dir:
-        raise ValueError("no dataset: give --config.data.dir DATA, made by tools.build_dataset")
+    _check(config, jax.device_count())
     dataset = input_pipeline.open_for_training(config.data)
     checkpoint.check_same_config(workdir, config)
-    if config.model.get("transform", False):
-        log.info("fitting the linear code to %d frames", linear_code.FRAMES)
-    given, (config, example) = config, linear_code.start(config, dataset, workdir)
-    task = make_task(config, dataset.skeleton, dataset.statistics)
-    optimizer, schedule = optim.make_optimizer(config.optim, config.total_steps)
     workdir.mkdir(parents=True, exist_ok=True)
+    checkpointer = checkpoint.Checkpointer(
+        workdir / checkpoint.CHECKPOINTS,
+        keep_last=config.keep_last,
+        keep_best=config.keep_best,
+        best_metric=config.get("best_metric", "validation_loss"),
+    )
+    start = checkpointer.latest_step() or 0
+    before = None  # the config of the run that goes on, with what was fitted to the data
+    if start:
+        checkpoint.check_same_data(workdir, start, dataset.fingerprint)
+        before = checkpoint.load_config(workdir, start)
+        if start >= config.total_steps:
+            checkpointer.close()
+            task = tasks.make_task(before, dataset.skeleton, dataset.statistics)
+            there = f"already at step {start} of {config.total_steps}: nothing to do"
+            log.info("%s in %s; %s", there, workdir, _next(task, workdir))
+            return {}
+    if host == 0:
+        checkpoint.write_config(workdir, config)
 
-    # ---- state: fresh, or where the workdir left off
+    # ---- what is trained: fresh, or where the workdir left off
+    levels = before.quantizer.levels if before and "quantizer" in before else None
+    config, example = tasks.prepare(config, dataset, levels)
+    task = tasks.make_task(config, dataset.skeleton, dataset.statistics)
+    optimizer, schedule = optim.make_optimizer(config.optim, config.total_steps)
     state = parallel.init_train_state(
         task, optimizer, jax.random.key(config.seed), example, ema=config.optim.ema_decay > 0
     )
-    checkpointer = checkpoint.Checkpointer(
-        workdir / checkpoint.CHECKPOINTS, keep_last=config.keep_last, keep_best=config.keep_best
-    )
-    data = {"fps": dataset.rate, "fingerprint": dataset.fingerprint}
-    meta = checkpoint.make_meta(config, dataset.skeleton, dataset.statistics, **data)
-    start = checkpointer.latest_step() or 0
     if start:
-        checkpoint.check_same_data(workdir, start, dataset.fingerprint)
-        if start >= config.total_steps:
-            checkpointer.close()
-            there = f"already at step {start} of {config.total_steps}: nothing to do"
-            log.info("%s in %s; %s", there, workdir, _next(dataset, workdir))
-            return {}
         state = checkpointer.restore(state, start)
         log.info("continuing %s at step %d", workdir, start)
-    if host == 0:
-        checkpoint.write_config(workdir, given)
     state = parallel.replicate(state)
     size, clips = sum(x.size for x in jax.tree.leaves(state.params)), dataset.lengths["train"]
     counts = size / 1e6, jax.device_count(), hosts, len(clips)
     about = "%s: %.2fM parameters, %d devices on %d hosts, %d clips to train on"
     log.info(about, config.task, *counts)
+    terms = (f"{weight:g} {name}" for name, weight in task.term_weights.items())
+    log.info("loss = %s", " + ".join(terms))
+    meta = checkpoint.make_meta(
+        input_pipeline.with_absolute_paths(config),
+        dataset.skeleton,
+        dataset.statistics,
+        fps=dataset.rate,
+        fingerprint=dataset.fingerprint,
+    )
 
     train_step = parallel.make_train_step(
         task,
@@ -149,48 +152,39 @@ def train(config, workdir) -> dict[str, float]:
         sums = step_sums if sums is None else jax.tree.map(np.add, sums, step_sums)
         if step == start + 1:
             jax.block_until_ready(sums)
+            log.debug(
+                "first batch: %s", {n: x.shape for n, x in batch._asdict().items() if x is not None}
+            )
             clock.begin(step)
 
         last = step == config.total_steps
         stopping = stop.requested(step)
         if step % config.log_every == 0 or last:
-            values = {
-                f"train_{k}": v for k, v in metrics.summarize(sums, task.codebook_sizes).items()
-            }
+            values = metrics.summarize(sums, task.codebook_sizes, task.term_weights)
+            values = {f"train_{name}": value for name, value in values.items()}
             values["learning_rate"] = float(schedule(step - 1))
             values |= clock.rates(step)
             sums = None
-            if not np.isfinite(values["train_loss"]):
-                raise ValueError(
-                    f"the loss is {values['train_loss']} at step {step}: lower "
-                    "optim.learning_rate, or look for odd values in the data"
-                )
-            codes = values.get("train_code_utilization")  # models without codes have none
-            log.info(
-                "step %d/%d  loss %.5f%s%s",
-                step,
-                config.total_steps,
-                values["train_loss"],
-                "" if codes is None else f"  codes {codes:.1f}%",
-                clock.line(step),
-            )
+            _check_loss(values["train_loss"], step)
+            _log_step(step, config.total_steps, values, clock.line(step))
             if writer:
                 writer.write(step, values)
 
         evaluated = step % config.eval_every == 0 or last
         if evaluated:
             with clock.paused():
-                validation = evaluate(eval_step, state, dataset, config, task.codebook_sizes)
+                validation = evaluate(eval_step, state, dataset, config, task)
                 if validation:
-                    log.info("step %d  validation: %s", step, _line(validation))
+                    line = "  ".join(f"{key} {value:.4g}" for key, value in validation.items())
+                    log.info("step %d  validation: %s", step, line)
                 if writer:
                     writer.write(step, {f"validation_{k}": v for k, v in validation.items()})
                     folder = workdir / "validation" / f"{step:08d}"
                     videos = video.write_validation_videos(task, state, dataset, config, folder)
                     writer.write_videos(step, videos)
         if step % config.checkpoint_every == 0 or last or stopping:
-            best = {"validation_loss": validation["loss"]} if evaluated and validation else None
-            checkpointer.save(state, meta, best)
+            found = {f"validation_{name}": value for name, value in validation.items()}
+            checkpointer.save(state, meta, found if evaluated else None)
         if stopping:
             log.info("asked to stop: saving step %d", step)
             break
@@ -198,20 +192,52 @@ def train(config, workdir) -> dict[str, float]:
     if writer:
         writer.close()
     if last:
-        log.info("done: step %d of %s; %s", step, workdir, _next(dataset, workdir))
+        log.info("done: step %d of %s; %s", step, workdir, _next(task, workdir))
     return validation
 
 
-def _next(dataset, workdir) -> str:
+def _check(config, devices: int) -> None:
+    for name in ("total_steps", "log_every", "eval_every", "checkpoint_every"):
+        if config[name] < 1:
+            raise ValueError(f"{name}={config[name]}: expected 1 step or more")
+    if (
+        config.batch_size < 1
+        or config.accumulate < 1
+        or (config.batch_size % (devices * config.accumulate))
+    ):
+        raise ValueError(
+            f"batch_size={config.batch_size} does not divide over {devices} devices, "
+            f"each computing its rows in accumulate={config.accumulate} parts"
+        )
+    if not config.data.dir:
+        raise ValueError("no dataset: give --config.data.dir DATA, made by tools.build_dataset")
+
+
+def _check_loss(loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        raise ValueError(
+            f"the loss is {loss} at step {step}: lower optim.learning_rate, or look for odd values "
+            "in the data"
+        )
+
+
+def _log_step(step: int, total: int, values: dict, speed: str) -> None:
+    codes = values.get("train_code_utilization")  # models without codes have none
+    codes = "" if codes is None else f"  codes {codes:.1f}%"
+    log.info("step %d/%d  loss %.5f%s%s", step, total, values["train_loss"], codes, speed)
+    log.debug("step %d  %s", step, "  ".join(f"{name} {x:.4g}" for name, x in values.items()))
+
+
+def _next(task, workdir) -> str:
     """What to do with a finished run."""
-    from jaxvq.hands.skeleton import HAND_ROTATIONS
-
-    tool = "sample_hands" if dataset.skeleton == HAND_ROTATIONS else "evaluate"
     run = shlex.quote(str(workdir))
-    return f"measure it: python -m tools.{tool} --checkpoint {run} --output_dir {run}/test"
+    return (
+        f"measure it: python -m tools.{task.measured_with} --checkpoint {run} "
+        f"--output_dir {run}/test"
+    )
 
 
-def evaluate(eval_step, state, dataset, config, codebook_sizes) -> dict[str, float]:
+def evaluate(eval_step, state, dataset, config, task) -> dict[str, float]:
     """Metrics over the validation split with the weights to publish; {} for an empty split."""
     import jax
     import numpy as np
@@ -230,7 +256,7 @@ def evaluate(eval_step, state, dataset, config, codebook_sizes) -> dict[str, flo
     for batch in itertools.islice(batches, config.eval_batches or None):
         step_sums = parallel.gather(eval_step(params, state.state, parallel.shard(batch)))
         sums = step_sums if sums is None else jax.tree.map(np.add, sums, step_sums)
-    return metrics.summarize(sums, codebook_sizes) if sums else {}
+    return metrics.summarize(sums, task.codebook_sizes, task.term_weights) if sums else {}
 
 
 class _StopRequest:
@@ -289,10 +315,6 @@ class _Clock:
         before = time.monotonic()
         yield
         self._time += time.monotonic() - before
-
-
-def _line(values: dict[str, float]) -> str:
-    return "  ".join(f"{key} {value:.4g}" for key, value in values.items())
 
 
 # ------------------------------------------------------------------------------ command line

@@ -35,7 +35,7 @@ def apply(options, seed=0, batch=None):
 
 
 def points(batch):
-    return np.asarray(batch["pose"]) * 2 + MEAN
+    return np.asarray(batch.pose) * 2 + MEAN
 
 
 def test_nothing_asked_is_nothing_done():
@@ -63,11 +63,11 @@ def test_clips_are_turned_as_a_whole_and_each_in_its_own_way():
     batch = make_batch()
     seen, target = apply(Augment(turn=10, tilt=5), batch=batch)
     jax.tree.map(np.testing.assert_array_equal, seen, target)
-    visible = np.asarray(batch["visible"])
+    visible = np.asarray(batch.visible)
     before, after = points(batch), points(target)
     lengths = [np.linalg.norm(x, axis=-1)[visible] for x in (before, after)]
     np.testing.assert_allclose(*lengths, rtol=1e-4)
-    assert not np.asarray(target["pose"])[~visible].any()
+    assert not np.asarray(target.pose)[~visible].any()
     turns = []
     for frames in (slice(0, 20), slice(20, 40)):
         at = visible[0, frames]
@@ -84,14 +84,14 @@ def test_double_and_half_speed_by_hand():
     visible = (segment > 0)[..., None]
     batch = {"pose": jnp.where(visible[..., None], pose, 0), "visible": visible, "segment": segment}
     fast = augment.play(batch, jnp.full((1, 8), 2.0))
-    assert fast["segment"].tolist() == [[1, 1, 0, 0, 2, 2, 0, 0]]
-    assert fast["pose"].ravel().tolist() == [10, 12, 0, 0, 14, 16, 0, 0]
+    assert fast.segment.tolist() == [[1, 1, 0, 0, 2, 2, 0, 0]]
+    assert fast.pose.ravel().tolist() == [10, 12, 0, 0, 14, 16, 0, 0]
     slow = augment.play(batch, jnp.full((1, 8), 0.5))
-    assert slow["segment"].tolist() == segment.tolist()
-    assert slow["pose"].ravel().tolist() == [10, 10.5, 11, 11.5, 14, 14.5, 15, 0]
+    assert slow.segment.tolist() == segment.tolist()
+    assert slow.pose.ravel().tolist() == [10, 10.5, 11, 11.5, 14, 14.5, 15, 0]
     # A point that is hidden in one of two frames cannot be seen in between.
-    hidden = batch | {"visible": batch["visible"].at[0, 1].set(False)}
-    assert augment.play(hidden, jnp.full((1, 8), 0.5))["visible"].ravel().tolist() == [
+    hidden = batch | {"visible": batch.visible.at[0, 1].set(False)}
+    assert augment.play(hidden, jnp.full((1, 8), 0.5)).visible.ravel().tolist() == [
         True, False, False, False, True, True, True, False
     ]  # fmt: skip
 
@@ -106,9 +106,9 @@ def test_noise_and_hiding_leave_the_target_alone():
     batch = make_batch(rows=8)
     seen, target = apply(Augment(noise=0.04, hidden_hands=0.3, hidden_points=0.1), batch=batch)
     jax.tree.map(np.testing.assert_array_equal, target, batch)
-    shown, there = np.asarray(seen["visible"]), np.asarray(batch["visible"])
+    shown, there = np.asarray(seen.visible), np.asarray(batch.visible)
     assert not (shown & ~there).any()
-    assert not np.asarray(seen["pose"])[~shown].any()
+    assert not np.asarray(seen.pose)[~shown].any()
     assert (points(seen) - points(batch))[shown].std() == pytest.approx(0.04, rel=0.05)
     face = HOLISTIC_178.parts["face"]
     assert shown[..., face].sum() / there[..., face].sum() == pytest.approx(0.9, abs=0.01)
@@ -124,7 +124,7 @@ def test_mirrored_rows_are_flips_of_the_right_hand_onto_the_left():
     _, target = apply(Augment(mirror=1.0), batch=batch)
     left, right = (HOLISTIC_178.parts[name] for name in ("left_hand", "right_hand"))
     expected = points(batch)[:, :, right] * [-1, 1, 1]
-    at = np.asarray(batch["visible"])[:, :, right]
+    at = np.asarray(batch.visible)[:, :, right]
     np.testing.assert_allclose(points(target)[:, :, left][at], expected[at], atol=1e-5)
 
 
@@ -141,8 +141,8 @@ def test_the_same_key_draws_the_same():
     )
     first, again, other = apply(options, 1), apply(options, 1), apply(options, 2)
     jax.tree.map(np.testing.assert_array_equal, first, again)
-    assert not np.array_equal(first[0]["pose"], other[0]["pose"])
-    assert all(np.isfinite(x["pose"]).all() for x in first)
+    assert not np.array_equal(first[0].pose, other[0].pose)
+    assert all(np.isfinite(x.pose).all() for x in first)
 
 
 def test_values_that_make_no_sense_are_refused():

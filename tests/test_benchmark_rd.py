@@ -98,7 +98,7 @@ def test_first_layers_are_a_task_of_fewer_tokens():
             return indices
 
     task = FirstLayers(Whole(), 2)
-    assert (task.codebook_sizes, task.digits, task.token_shape) == ((4, 5), ((4,), (5,)), (1, 2))
+    assert (task.codebook_sizes, task.levels, task.token_shape) == ((4, 5), ((4,), (5,)), (1, 2))
     assert (task.frames_per_step, task.context) == (2, 3)
     assert task.encode({}, {}, {}).tolist() == [[[[0, 1]], [[3, 0]]], [[[2, 3]], [[1, 2]]]]
     decoded = task.reconstruct({}, {}, {})

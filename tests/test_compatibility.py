@@ -55,7 +55,7 @@ def test_datasets_give_the_same_batches(before, expected, layout):
     dataset = input_pipeline.open_dataset(before / layout)
     assert dataset.fingerprint == str(expected[f"{layout}/fingerprint"])
     batch = next(dataset.train_batches(batch_size=2, seq_len=32, seed=0, num_steps=1))
-    np.testing.assert_array_equal(batch["pose"][:, :4], expected[f"{layout}/pose"])
+    np.testing.assert_array_equal(batch.pose[:, :4], expected[f"{layout}/pose"])
 
 
 def test_a_run_goes_on(before):

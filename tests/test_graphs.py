@@ -97,13 +97,13 @@ def test_flip_is_its_own_inverse_and_swaps_hands():
     rows = np.array([True, False])
     flip = jax.jit(lambda batch: augment.flip(batch, rows, mirror, statistics))
     once = flip(batch)
-    np.testing.assert_array_equal(once["pose"][1], pose[1])
+    np.testing.assert_array_equal(once.pose[1], pose[1])
     left, right = (HOLISTIC_178.parts[f"{side}_hand"] for side in ("left", "right"))
-    np.testing.assert_array_equal(once["visible"][0][:, left], visible[0][:, right])
-    before, after = (np.asarray(x * statistics.std + statistics.mean) for x in (pose, once["pose"]))
+    np.testing.assert_array_equal(once.visible[0][:, left], visible[0][:, right])
+    before, after = (np.asarray(x * statistics.std + statistics.mean) for x in (pose, once.pose))
     seen = visible[0][:, right]
     expected = before[0][:, right] * [-1, 1, 1]
     np.testing.assert_allclose(after[0][:, left][seen], expected[seen], rtol=1e-4, atol=1e-5)
     twice = flip(once)
-    np.testing.assert_allclose(twice["pose"], pose, atol=1e-5)
-    np.testing.assert_array_equal(twice["visible"], visible)
+    np.testing.assert_allclose(twice.pose, pose, atol=1e-5)
+    np.testing.assert_array_equal(twice.visible, visible)

@@ -141,7 +141,7 @@ def test_errors_are_those_of_the_rotations(statistics):
     """Half of the joints one degree off."""
     space = HandSpace(statistics.mean, statistics.std, mse_weight=0.0, geodesic_weight=1.0)
     hands = synthetic_hands(np.random.default_rng(1), 6)
-    target = make_batch(hands, statistics)["pose"]
+    target = make_batch(hands, statistics).pose
     angles = target * statistics.std + statistics.mean
     angles[:, :, ::2] *= 1 + np.pi / 180 / np.linalg.norm(angles[:, :, ::2], axis=-1, keepdims=True)
 
@@ -200,7 +200,7 @@ def test_kl_of_a_known_posterior(prior, statistics):
 def test_mirroring_a_pose_twice_changes_nothing(statistics):
     space = HandSpace(statistics.mean, statistics.std, 1.0, 1.0)
     hands = synthetic_hands(np.random.default_rng(3), 5)
-    pose = make_batch(hands, statistics)["pose"]
+    pose = make_batch(hands, statistics).pose
     flip = np.array([[True], [False], [True], [True], [False]])
     mirror = jax.jit(space.mirror)
     once = np.asarray(mirror(pose, flip))

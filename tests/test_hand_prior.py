@@ -93,19 +93,19 @@ def test_training_batches_are_all_frames_in_any_order(built):
     spec = input_pipeline.batch_spec(dataset.skeleton)
     for name, (shape, dtype) in spec.items():
         assert batches[0][name].shape == (256, 1, *shape) and batches[0][name].dtype == dtype
-    frames = np.concatenate([batch["pose"] for batch in batches])[:2400].reshape(2400, 90)
+    frames = np.concatenate([batch.pose for batch in batches])[:2400].reshape(2400, 90)
     everything = dataset.rows("train") - dataset.statistics.mean.reshape(90)
     everything = everything / dataset.statistics.std.reshape(90)
     assert sorted(map(bytes, frames)) == sorted(map(bytes, everything))
 
     resumed = list(dataset.train_batches(**options, num_steps=12, start_step=7))
-    np.testing.assert_array_equal(resumed[0]["pose"], batches[7]["pose"])
+    np.testing.assert_array_equal(resumed[0].pose, batches[7].pose)
     halves = [
         next(dataset.train_batches(**options, num_steps=1, host_index=i, host_count=2))
         for i in range(2)
     ]
-    both = np.concatenate([half["pose"] for half in halves])
-    np.testing.assert_array_equal(both, batches[0]["pose"])
+    both = np.concatenate([half.pose for half in halves])
+    np.testing.assert_array_equal(both, batches[0].pose)
     with pytest.raises(ValueError, match="seq_len=16: hands are single frames"):
         dataset.train_batches(**options | {"seq_len": 16}, num_steps=1)
 
@@ -113,11 +113,11 @@ def test_training_batches_are_all_frames_in_any_order(built):
 def test_evaluation_sees_each_frame_once(built):
     dataset = input_pipeline.open_dataset(built[0])
     batches = list(dataset.eval_batches("train", batch_size=1000, seq_len=1))
-    used = np.concatenate([batch["segment"] for batch in batches])[:, 0] > 0
+    used = np.concatenate([batch.segment for batch in batches])[:, 0] > 0
     assert len(batches) == 3 and used.sum() == 2400
     clip, start = (np.concatenate([batch[n] for batch in batches])[used] for n in ("clip", "start"))
     records = [dataset.source("train")[i]["data"] for i in range(3)]
-    poses = np.concatenate([batch["pose"] for batch in batches])[used][:, 0]
+    poses = np.concatenate([batch.pose for batch in batches])[used][:, 0]
     for i in (0, 1023, 1024, 1600, 2399):
         expected = dataset.statistics.standardize(records[clip[i]][start[i]], np.zeros(30, bool))
         np.testing.assert_array_equal(poses[i], expected)

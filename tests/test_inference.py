@@ -76,14 +76,14 @@ def test_windows_hold_every_frame_once_in_few_shapes(tokenizer, poses):
     seen = [np.zeros(len(clip.data), int) for clip in clips]
     shapes = set()
     for windows in tokenizer.windows(clips):
-        rows, frames = windows.batch["segment"].shape
+        rows, frames = windows.batch.segment.shape
         assert rows * frames <= inference.FRAMES_PER_BATCH
         shapes.add((rows, frames))
         for row, window in enumerate(windows.rows):
             data = clips[window.clip].data[window.start : window.end]
             seen[window.clip][window.first : window.stop] += 1
-            np.testing.assert_array_equal(windows.batch["pose"][row, : len(data)], data)
-            assert (windows.batch["segment"][row] > 0).sum() == len(data)
+            np.testing.assert_array_equal(windows.batch.pose[row, : len(data)], data)
+            assert (windows.batch.segment[row] > 0).sum() == len(data)
     assert all((counts == 1).all() for counts in seen)
     assert len(shapes) <= 6
 

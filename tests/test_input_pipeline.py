@@ -51,9 +51,9 @@ def test_arrays(dataset):
     assert batch.keys() == spec.keys()
     for name, (shape, dtype) in spec.items():
         assert batch[name].shape == (4, SEQ_LEN, *shape) and batch[name].dtype == dtype
-    assert not batch["pose"][~batch["visible"]].any()
-    assert (batch["segment"] > 0).all()  # rows are full
-    assert (batch["segment"][:, 0] == 1).all() and (np.diff(batch["segment"], axis=1) >= 0).all()
+    assert not batch.pose[~batch.visible].any()
+    assert (batch.segment > 0).all()  # rows are full
+    assert (batch.segment[:, 0] == 1).all() and (np.diff(batch.segment, axis=1) >= 0).all()
 
 
 def test_an_epoch_holds_every_frame_once(dataset):
@@ -72,11 +72,11 @@ def test_an_epoch_holds_every_frame_once(dataset):
     orders = []
     for epoch in range(epochs):
         part = slice(epoch * frames, (epoch + 1) * frames)
-        found = [numbers[frame.tobytes()] for frame in line["pose"][part]]
+        found = [numbers[frame.tobytes()] for frame in line.pose[part]]
         assert len(set(found)) == frames
         crops = {}
         for (clip, t), position, visible in zip(
-            found, line["position"][part], line["visible"][part], strict=True
+            found, line.position[part], line.visible[part], strict=True
         ):
             crops.setdefault(clip, []).append((t, position))
             np.testing.assert_array_equal(visible, ~content[clip]["mask"][t])
@@ -99,7 +99,7 @@ def test_long_clips_are_cropped_anew_each_epoch(dataset):
 
 def test_segments_are_clips(dataset):
     for batch in train(dataset, 6):
-        for segment, position in zip(batch["segment"], batch["position"], strict=True):
+        for segment, position in zip(batch.segment, batch.position, strict=True):
             joined = np.diff(segment) == 0
             assert (np.diff(position)[joined] == 1).all()
             assert (position[1:][~joined] == 0).all()
@@ -110,7 +110,7 @@ def test_hosts_and_workers_do_not_change_the_batches(dataset):
     assert_same(expected, train(dataset, 9, num_workers=2))
     for count in (2, 4):
         hosts = [train(dataset, 9, host_index=i, host_count=count) for i in range(count)]
-        assert all(host[0]["pose"].shape[0] == 4 // count for host in hosts)
+        assert all(host[0].pose.shape[0] == 4 // count for host in hosts)
         joined = [
             {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
             for parts in zip(*hosts, strict=True)
@@ -124,19 +124,19 @@ def test_resumes_at_any_step(dataset):
     assert_same(expected[5:], train(dataset, 12, start_step=5, num_workers=1))
     assert train(dataset, 12, start_step=12) == []
     far = train(dataset, 10**7 + 1, start_step=10**7)
-    assert len(far) == 1 and (far[0]["segment"] > 0).all()
+    assert len(far) == 1 and (far[0].segment > 0).all()
 
 
 def test_the_seed_decides(dataset):
     one, same, other = (train(dataset, 2, seed=seed) for seed in (1, 1, 2))
     assert_same(one, same)
-    assert not np.array_equal(one[0]["pose"], other[0]["pose"])
+    assert not np.array_equal(one[0].pose, other[0].pose)
 
 
 def test_rows_longer_than_the_whole_split(dataset):
     (batch,) = train(dataset, 1, seq_len=2000, batch_size=1)
-    assert (batch["segment"] > 0).all()
-    assert batch["segment"].max() >= 2 * len(dataset.lengths["train"])
+    assert (batch.segment > 0).all()
+    assert batch.segment.max() >= 2 * len(dataset.lengths["train"])
 
 
 @pytest.mark.parametrize("hosts", [1, 2])
@@ -154,19 +154,19 @@ def test_evaluation_reads_each_frame_once(dataset, hosts):
     frames = {i: [] for i in range(len(content))}
     empty = 0
     for batch, r in rows:
-        assert batch["pose"].shape == (4 // hosts, SEQ_LEN, 178, 3)
-        clip, start, used = batch["clip"][r], batch["start"][r], batch["segment"][r] == 1
+        assert batch.pose.shape == (4 // hosts, SEQ_LEN, 178, 3)
+        clip, start, used = batch.clip[r], batch.start[r], batch.segment[r] == 1
         if clip == -1:
             empty += 1
-            assert not used.any() and not batch["visible"][r].any() and not batch["pose"][r].any()
+            assert not used.any() and not batch.visible[r].any() and not batch.pose[r].any()
             continue
         count = used.sum()
-        assert used[:count].all() and not batch["visible"][r, count:].any()
-        assert batch["position"][r, :count].tolist() == list(range(count))
+        assert used[:count].all() and not batch.visible[r, count:].any()
+        assert batch.position[r, :count].tolist() == list(range(count))
         assert len(frames[clip]) == start
-        frames[clip].extend(batch["pose"][r, :count])
+        frames[clip].extend(batch.pose[r, :count])
         mask = content[clip]["mask"][start : start + count]
-        np.testing.assert_array_equal(batch["visible"][r, :count], ~mask)
+        np.testing.assert_array_equal(batch.visible[r, :count], ~mask)
     assert empty < 4
     for i, clip in enumerate(content):
         expected = dataset.statistics.standardize(clip["data"], clip["mask"])

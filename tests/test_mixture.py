@@ -54,7 +54,7 @@ def test_weights_are_shares_of_the_frames(folders):
     assert mixed.fingerprint != main.fingerprint
     np.testing.assert_array_equal(mixed.statistics.mean, main.statistics.mean)
     assert mixed.lengths["validation"].tolist() == main.lengths["validation"].tolist()
-    rows = [row for batch in train(mixed, 50, batch_size=20) for row in batch["position"]]
+    rows = [row for batch in train(mixed, 50, batch_size=20) for row in batch.position]
     # Rows of b are whole crops of clips that are longer than a row; a has hardly any such row.
     whole = [np.array_equal(row, np.arange(SEQ_LEN)) for row in rows]
     assert 0.19 < np.mean(whole) < 0.26
@@ -94,9 +94,7 @@ def test_filters(folders):
     lengths = {
         int(row.max()) + 1
         for batch in train(chosen, 40, seq_len=1000, batch_size=1)
-        for row in np.split(batch["position"][0], np.flatnonzero(batch["position"][0] == 0)[1:])[
-            1:-1
-        ]
+        for row in np.split(batch.position[0], np.flatnonzero(batch.position[0] == 0)[1:])[1:-1]
     }
     assert min(lengths) >= 6 and max(lengths) <= 12 and len(lengths) > 3
     hands = chosen.table("train", "hands")
@@ -145,14 +143,14 @@ def test_damaged_records_are_left_out_only_when_asked(folders, tmp_path, caplog)
     assert str(shard) in caplog.text
     whole = train(input_pipeline.open_dataset(folders["a"]), 30)
     for batch, other in zip(batches, whole, strict=True):
-        left = batch["segment"] > 0
-        np.testing.assert_array_equal(batch["pose"][left], other["pose"][left])
-        assert not batch["visible"][~left].any() and not batch["pose"][~left].any()
-    assert 0 < sum((batch["segment"] == 0).sum() for batch in batches)
+        left = batch.segment > 0
+        np.testing.assert_array_equal(batch.pose[left], other.pose[left])
+        assert not batch.visible[~left].any() and not batch.pose[~left].any()
+    assert 0 < sum((batch.segment == 0).sum() for batch in batches)
     clip = [
         c
         for batch in going_on.eval_batches("train", batch_size=4, seq_len=64)
-        for c in batch["clip"]
+        for c in batch.clip
         if c >= 0
     ]
     assert len(clip) == len(going_on.lengths["train"]) - 1

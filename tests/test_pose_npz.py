@@ -141,13 +141,13 @@ def test_packed_clips_start_where_tokens_do(built):
     )
     frames = 0
     for batch in batches:
-        segment, position = batch["segment"], batch["position"]
+        segment, position = batch.segment, batch.position
         before = np.pad(segment, ((0, 0), (1, 0)))[:, :-1]
         starts = np.argwhere((segment != before) & (segment > 0))
         assert (starts[:, 1] % 8 == 0).all()
         inside = (segment == before) & (segment > 0)
         assert (np.diff(position, prepend=-1, axis=1)[inside] == 1).all()
-        assert not batch["visible"][segment == 0].any()
+        assert not batch.visible[segment == 0].any()
         frames += (segment > 0).sum()
     # All but the padding at the end of clips is full.
     assert frames > 0.8 * 12 * 4 * 32

@@ -65,9 +65,9 @@ def test_terms_by_hand_and_their_weighted_sum():
     weighted = sum(task.term_weights[name] * means[name] for name in TERMS)
     assert float(total) == pytest.approx(weighted, rel=1e-5)
 
-    visible, segment = data["visible"], data["segment"]
+    visible, segment = data.visible, data.segment
     points = task.point_weights[None, None]
-    error = predicted - data["pose"]
+    error = predicted - data.pose
 
     def mean(values, weights):
         return (np.square(values).mean(-1) * weights).sum() / weights.sum()
@@ -84,7 +84,7 @@ def test_terms_by_hand_and_their_weighted_sum():
 
     bones = task.graph.bones
     lengths = []
-    for x in (predicted, data["pose"]):
+    for x in (predicted, data.pose):
         raw = x * STATISTICS.std + STATISTICS.mean
         lengths.append(np.linalg.norm(raw[:, :, bones[:, 0]] - raw[:, :, bones[:, 1]], axis=-1))
     both = visible[:, :, bones[:, 0]] & visible[:, :, bones[:, 1]]

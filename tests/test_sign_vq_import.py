@@ -19,7 +19,7 @@ from tools import command, import_sign_vq, poses_to_codes
 ARGS = dict(
     codebook_size=2048,
     pose_dims=[178, 3],
-    num_quantizers=2,
+    num_codebooks=2,
     hidden_dim=16,
     nhead=2,
     dim_feedforward=24,
@@ -137,7 +137,7 @@ def test_levels_follow_from_name_and_width(files):
     assert sign_vq.convert(**files(make_state(width=8)))[0].quantizer.levels == (8, 7, 6, 6)
     # As wide as the features, FSQ has no projection; half-precision weights are read too.
     bare = {name: w.astype(np.float16) for name, w in make_state().items() if ".fsq." not in name}
-    config, params, _, _ = sign_vq.convert(**files(bare, codebook_size=1024, num_quantizers=4))
+    config, params, _, _ = sign_vq.convert(**files(bare, codebook_size=1024, num_codebooks=4))
     assert config.quantizer.levels == (8, 5, 5, 5)
     np.testing.assert_array_equal(params["project_in"]["kernel"], np.eye(16))
     assert params["project_pose"]["kernel"].dtype == np.float32
@@ -148,7 +148,7 @@ def test_levels_follow_from_name_and_width(files):
     [
         (dict(codebook_size=1024), "10 wide.*2 codebooks of size 1024.*8, 5, 5, 5"),
         (dict(codebook_size=1000), "1000 is none of sign-vq's: 16, 256"),
-        (dict(num_quantizers=1), "10 wide"),
+        (dict(num_codebooks=1), "10 wide"),
         (dict(hidden_dim=32), "should have shape"),
         (dict(num_layers=2), "no model.encoder.4.layers.1"),
         (dict(dim_feedforward=25), "24"),

@@ -93,17 +93,17 @@ def test_a_mirrored_left_hand_is_the_right_hand_of_its_network(dataset, batch):
     """In shoulder widths: the network sees of the right hand x's negative."""
     hands = streams.split("body face hands", dataset.skeleton, dataset.statistics)[2]
     taken = hands.take(batch)
-    assert taken["pose"].shape[0] == 8 and taken["segment"].shape[0] == 8
+    assert taken.pose.shape[0] == 8 and taken.segment.shape[0] == 8
     left, right = (dataset.skeleton.parts[f"{side}_hand"] for side in ("left", "right"))
     mean, std = dataset.statistics.mean, dataset.statistics.std
-    seen = batch["visible"][:, :, right]
-    metric = batch["pose"][:, :, right] * std[right] + mean[right]
-    mirrored = taken["pose"][4:] * std[left] + mean[left]
+    seen = batch.visible[:, :, right]
+    metric = batch.pose[:, :, right] * std[right] + mean[right]
+    mirrored = taken.pose[4:] * std[left] + mean[left]
     difference = np.where(seen[..., None], mirrored - metric * [-1, 1, 1], 0)
     assert np.abs(difference).max() < 1e-4
-    back = hands.give(taken["pose"])[1]
+    back = hands.give(taken.pose)[1]
     np.testing.assert_allclose(
-        np.where(seen[..., None], back, 0), batch["pose"][:, :, right], atol=1e-4
+        np.where(seen[..., None], back, 0), batch.pose[:, :, right], atol=1e-4
     )
 
 
@@ -126,8 +126,8 @@ def test_each_stream_hangs_on_its_own_part(linear, batch, dataset):
     """Another left hand changes the left hand's tokens and reconstruction, and nothing else."""
     task, params, state = linear
     left = dataset.skeleton.parts["left_hand"]
-    changed = dict(batch, pose=batch["pose"].copy(), visible=batch["visible"].copy())
-    changed["visible"][:, :, left] = False
+    changed = dict(batch, pose=batch.pose.copy(), visible=batch.visible.copy())
+    changed.visible[:, :, left] = False
     encode, decode = jax.jit(task.encode), jax.jit(task.reconstruct)
     before, after = (np.asarray(encode(params, state, x)) for x in (batch, changed))
     np.testing.assert_array_equal(before[:, :, [0, 1, 3]], after[:, :, [0, 1, 3]])
@@ -140,8 +140,8 @@ def test_each_stream_hangs_on_its_own_part(linear, batch, dataset):
 def test_a_missing_hand_has_one_code(linear, batch, dataset):
     task, params, state = linear
     left = dataset.skeleton.parts["left_hand"]
-    hidden = dict(batch, visible=batch["visible"].copy())
-    hidden["visible"][:, :, left] = False
+    hidden = dict(batch, visible=batch.visible.copy())
+    hidden.visible[:, :, left] = False
     indices = np.asarray(jax.jit(task.encode)(params, state, hidden))[:, :, 2]
     assert len(np.unique(indices.reshape(-1, indices.shape[-1]), axis=0)) == 1
 
@@ -151,13 +151,13 @@ def test_the_loss_is_that_of_all_points(linear, batch, dataset):
     task, params, state = linear
     loss, (_, values) = jax.jit(lambda p: task.loss(p, state, batch, None, train=False))(params)
     predicted = np.asarray(jax.jit(task.reconstruct)(params, state, batch))
-    distance = np.linalg.norm((predicted - batch["pose"]) * dataset.statistics.scale, axis=-1)
-    mean = distance[batch["visible"]].mean()
+    distance = np.linalg.norm((predicted - batch.pose) * dataset.statistics.scale, axis=-1)
+    mean = distance[batch.visible].mean()
     assert float(values["mpjpe"][0] / values["mpjpe"][1]) == pytest.approx(mean, rel=1e-3)
     weights = np.ones(178)
     for _, wrist, hand in dataset.skeleton.wrist_pairs:
         weights[[wrist, *hand]] = 5.0  # the config's hand_weight
-    weights = weights * batch["visible"]
+    weights = weights * batch.visible
     smooth = np.sqrt(np.square(distance) + 1e-6) - 1e-3
     assert float(loss) == pytest.approx((smooth * weights).sum() / weights.sum(), rel=1e-3)
 
@@ -226,11 +226,11 @@ def test_what_augmentation_hides_is_still_to_be_made(linear, batch, dataset):
     shown, target = augment.apply(
         options, jax.random.key(0), batch, dataset.skeleton, dataset.statistics
     )
-    assert not np.asarray(shown["visible"]).any()
+    assert not np.asarray(shown.visible).any()
     hidden = target | {f"shown_{name}": shown[name] for name in ("pose", "visible")}
     loss = jax.jit(lambda batch: task.loss(params, state, batch, None, train=False)[1][1])
     before, after = loss(batch), loss(hidden)
-    assert before["mpjpe"][1] == after["mpjpe"][1] == batch["visible"].sum()
+    assert before["mpjpe"][1] == after["mpjpe"][1] == batch.visible.sum()
     assert after["mpjpe"][0] > 1.5 * before["mpjpe"][0]
     assert (np.asarray(after["code_counts"]) > 0).sum() == len(task.codebook_sizes)
 
@@ -238,25 +238,25 @@ def test_what_augmentation_hides_is_still_to_be_made(linear, batch, dataset):
 @pytest.mark.parametrize("hidden", ["left_hand", "right_hand"])
 def test_a_corpus_of_one_hand_trains_its_network(data_dir, dataset, batch, hidden):
     points = dataset.skeleton.parts[hidden]
-    visible = batch["visible"].copy()
+    visible = batch.visible.copy()
     visible[:, :, points] = False
     scale = dataset.statistics.scale.copy()
     scale[points] = 0
     only = replace(dataset, statistics=Statistics(dataset.statistics.mean, scale))
-    shown = batch | {"visible": visible, "pose": batch["pose"] * visible[..., None]}
+    shown = batch | {"visible": visible, "pose": batch.pose * visible[..., None]}
     task, params, state = made(linear_config(data_dir), only, shown)
     assert task.groups[2].statistics.scale.any()
     restored = jax.jit(task.reconstruct)(params, state, shown)
     other = dataset.skeleton.parts[{"left_hand": "right_hand"}.get(hidden, "left_hand")]
     seen = visible[:, :, other][..., None]
-    target, guess = batch["pose"][:, :, other] * seen, restored[:, :, other] * seen
+    target, guess = batch.pose[:, :, other] * seen, restored[:, :, other] * seen
     # The linear code alone already knows more than the mean pose; random weights blur it a little.
     assert np.square(guess - target).sum() < 0.8 * np.square(target).sum()
 
 
 def test_what_cannot_be_fitted_is_said(data_dir, dataset, batch):
-    nobody = batch | {"visible": batch["visible"].copy()}
-    nobody["visible"][:, :, dataset.skeleton.parts["face"]] = False
+    nobody = batch | {"visible": batch.visible.copy()}
+    nobody.visible[:, :, dataset.skeleton.parts["face"]] = False
     for changes, data, message in (
         ({}, nobody, "no frame of training shows face"),
         ({"quantizer.bits_per_frame": 60.0, "quantizer.num_quantizers": 1}, batch, "raise quant"),

@@ -78,13 +78,13 @@ def test_loss_and_metrics_by_hand(trained):
     loss, (_, metrics) = jax.jit(lambda p: task.loss(p, state, data, None, train=False))(params)
     predicted = np.asarray(jax.jit(lambda p: task.reconstruct(p, state, data))(params))
     weights = np.full(6, 3.0)
-    visible = data["visible"]
+    visible = data.visible
 
     def weighted_mean(difference, visible):
         weight = weights * visible
         return np.sum(np.square(difference).mean(-1) * weight) / weight.sum()
 
-    error = predicted - data["pose"]
+    error = predicted - data.pose
     same = np.array([True, True, True, False, True, False, False])[None, :, None]
     moved = weighted_mean(np.diff(error, axis=1), visible[:, 1:] & visible[:, :-1] & same)
     position = weighted_mean(error, visible)
@@ -142,8 +142,8 @@ def test_tokens_and_back(trained):
 
 def test_gradient_descent_fits_two_poses():
     task, data = make(**{"loss.velocity": 0.0}), batch(rows=1, frames=2, seed=1)
-    data["visible"][:] = True
-    data["pose"] = np.random.default_rng(2).normal(size=data["pose"].shape).astype(np.float32)
+    data.visible[:] = True
+    data.pose = np.random.default_rng(2).normal(size=data.pose.shape).astype(np.float32)
     params, state = task.init(jax.random.key(1), data)
     optimizer = optax.adam(0.01)
     opt_state = optimizer.init(params)

@@ -95,7 +95,7 @@ def test_four_devices_equal_one_device_and_replicas_agree(setup):
 def test_a_step_learns_and_counts(setup):
     first, m0 = run_steps(setup, 4, steps=1)
     assert int(first.step) == 1
-    count = make_batch(0)["visible"].sum()
+    count = make_batch(0).visible.sum()
     assert float(m0["mpjpe"][1]) == count
     state, losses = parallel.replicate(setup[2]), []
     for _ in range(20):

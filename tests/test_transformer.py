@@ -36,11 +36,11 @@ def clip(length: int, seed: int) -> dict:
 
 def joined(*clips: dict, length: int) -> dict:
     """One row that holds the clips one after another, then padding full of large numbers."""
-    used = sum(c["pose"].shape[1] for c in clips)
+    used = sum(c.pose.shape[1] for c in clips)
     padding = clip(length - used, seed=99)
-    padding = {**padding, "pose": padding["pose"] + 100, "visible": padding["visible"] | True}
-    numbered = [{**c, "segment": c["segment"] * n} for n, c in enumerate(clips, 1)]
-    parts = [*numbered, {**padding, "segment": padding["segment"] * 0}]
+    padding = {**padding, "pose": padding.pose + 100, "visible": padding.visible | True}
+    numbered = [{**c, "segment": c.segment * n} for n, c in enumerate(clips, 1)]
+    parts = [*numbered, {**padding, "segment": padding.segment * 0}]
     return {key: np.concatenate([p[key] for p in parts], 1) for key in padding}
 
 
@@ -74,7 +74,7 @@ def test_a_clip_is_the_same_alone_padded_and_packed(network):
 def test_a_change_in_one_clip_changes_no_other(network):
     _, _, _, run = network
     a, b = clip(5, 1), clip(7, 2)
-    changed = {**b, "pose": b["pose"] * -3 + 1}
+    changed = {**b, "pose": b.pose * -3 + 1}
     before, after = run(joined(a, b, length=16)), run(joined(a, changed, length=16))
     np.testing.assert_array_equal(before.pose[:, :5], after.pose[:, :5])
     assert np.abs(before.pose[:, 5:12] - after.pose[:, 5:12]).max() > 1e-3
@@ -96,7 +96,7 @@ def test_decode_of_encode_is_the_forward_pass(network):
     indices = jax.jit(lambda b: model.apply(params, **b, method="encode"))(batch)
     assert indices.shape == (1, 16, 1, 2) and indices.dtype == jnp.int32
     np.testing.assert_array_equal(indices, forward.indices)
-    places = batch["segment"], batch["position"]
+    places = batch.segment, batch.position
     pose = jax.jit(lambda i, *p: model.apply(params, i, *p, method="decode"))(indices, *places)
     np.testing.assert_allclose(pose, forward.pose, atol=1e-5)
     assert pose.shape == (1, 16, 5, 3) and pose.dtype == jnp.float32
@@ -105,11 +105,11 @@ def test_decode_of_encode_is_the_forward_pass(network):
 def test_values_of_missing_points_are_ignored_and_visibility_is_seen(network):
     kind, _, _, run = network
     batch = clip(8, 4)
-    garbage = np.where(batch["visible"][..., None], batch["pose"], np.nan)
+    garbage = np.where(batch.visible[..., None], batch.pose, np.nan)
     np.testing.assert_array_equal(run(batch).pose, run({**batch, "pose": garbage}).pose)
     # A point seen at 0 is not a missing point, unless the model is blind to visibility.
-    zeros = {**batch, "pose": batch["pose"] * 0}
-    seen, missing = (run({**zeros, "visible": batch["visible"] & flag}) for flag in (True, False))
+    zeros = {**batch, "pose": batch.pose * 0}
+    seen, missing = (run({**zeros, "visible": batch.visible & flag}) for flag in (True, False))
     assert np.any(seen.pose != missing.pose) == (kind != "sign_vq")
 
 

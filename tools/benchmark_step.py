@@ -75,19 +75,16 @@ def load_config(name: str):
     return module.get_config(variant)
 
 
-def made_up_batch(rows: int, frames: int, shape: tuple[int, int]) -> dict:
+def made_up_batch(rows: int, frames: int, shape: tuple[int, int]):
     """Random poses of full rows, one clip each."""
     import numpy as np
+
+    from jaxvq.batch import make_batch
 
     rng = np.random.default_rng(0)
     visible = rng.random((rows, frames, shape[0])) < 0.9
     pose = rng.normal(size=(rows, frames, *shape)) * visible[..., None]
-    return {
-        "pose": pose.astype(np.float32),
-        "visible": visible,
-        "segment": np.ones((rows, frames), np.int32),
-        "position": np.tile(np.arange(frames, dtype=np.int32), (rows, 1)),
-    }
+    return make_batch(pose.astype(np.float32), visible)
 
 
 if __name__ == "__main__":

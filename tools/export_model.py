@@ -93,6 +93,8 @@ def make_function(tokenizer):
     t is a multiple of the frames that a token stands for."""
     import jax.numpy as jnp
 
+    from jaxvq.batch import make_batch
+
     task, statistics = tokenizer.task, tokenizer.model.statistics
     params, state = tokenizer.variables
     mean, std, scale = (
@@ -100,18 +102,12 @@ def make_function(tokenizer):
     )
 
     def function(pose, visible):
-        ones = jnp.ones(pose.shape[:2], jnp.int32)
-        batch = {
-            "pose": jnp.where(visible[..., None], (pose - mean) / std, 0),
-            "visible": visible,
-            "segment": ones,
-            "position": jnp.cumsum(ones, axis=1) - 1,
-        }
+        batch = make_batch(jnp.where(visible[..., None], (pose - mean) / std, 0), visible)
         indices = task.encode(params, state, batch)
         decoded = task.decode(params, state, indices, batch) * scale + mean
         b, steps = indices.shape[:2]
         flat = jnp.moveaxis(indices.reshape(b, steps, len(task.codebook_sizes)), -1, 0)
-        return decoded, flat, task.codes(state, indices)
+        return decoded, flat, task.code_vectors(state, indices)
 
     return function
 

@@ -74,9 +74,10 @@ def main(argv=None) -> None:
 
 def export_stablehlo(tokenizer, folder: Path) -> None:
     """What tools.export_model writes, without the names of this machine; nothing for a prior."""
+    from jaxvq.tasks.base import TokenTask
     from tools import export_model
 
-    if not hasattr(tokenizer.task, "codes"):
+    if not isinstance(tokenizer.task, TokenTask):
         return
     export_model._need("flatbuffers", "stablehlo", "pip install 'jaxvq[export]'")
     function = export_model.make_function(tokenizer)

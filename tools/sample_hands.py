@@ -91,7 +91,7 @@ def write_reconstructions(task, model, dataset, split: str, args, output: Path) 
     predicted = np.asarray(jax.jit(task.reconstruct)(model.params, model.state, batch))
     both = [
         drawing.draw_pairs(task.space.angles(pose).reshape(len(chosen), -1), args.size)
-        for pose in (batch["pose"], predicted)
+        for pose in (batch.pose, predicted)
     ]
     rule = np.full((len(chosen), args.size, 2, 3), 200, np.uint8)
     pictures = np.concatenate([both[0], rule, both[1]], axis=2)

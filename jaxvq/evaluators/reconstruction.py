@@ -15,8 +15,7 @@ import numpy as np
 from jaxvq import metrics
 from jaxvq.inference import PoseTokenizer
 from jaxvq.pose.reader import Pose
-from jaxvq.pose.skeleton import Skeleton
-from jaxvq.tasks.streams import Streams
+from jaxvq.tasks.base import TokenTask
 
 PCK_THRESHOLDS = (0.02, 0.05, 0.1)  # shoulder widths
 
@@ -87,24 +86,18 @@ def evaluate(tokenizer: PoseTokenizer, clips: Iterator[Pose]) -> Evaluation:
     total, seen = sums["points"]
     errors = np.where(seen > 0, total / np.maximum(seen, 1), np.nan)
     values |= {"clips": count, "frames": frames}
-    return Evaluation(values, errors, counts, codebook_names(task, skeleton))
+    return Evaluation(values, errors, counts, codebook_names(task))
 
 
-def codebook_names(task, skeleton: Skeleton) -> tuple[str, ...]:
+def codebook_names(task: TokenTask) -> tuple[str, ...]:
     """A name for each of the s·q codebooks: "face 2/4" is the second of four that code the face,
     "codebook 2/4" one of a task with a single stream."""
     count = task.token_shape[1]
-    streams = ["codebook"]
-    if isinstance(task, Streams):
-        members = [set(member.points.tolist()) for g in task.groups for member in g.members]
-        streams = [
-            "+".join(name for name, part in skeleton.parts.items() if points.issuperset(part))
-            for points in members
-        ]
+    streams = ["+".join(parts) or "codebook" for parts in task.stream_parts]
     return tuple(
-        f"{stream} {book}/{count}".replace("_", " ")
+        f"{stream} {number}/{count}".replace("_", " ")
         for stream in streams
-        for book in range(1, count + 1)
+        for number in range(1, count + 1)
     )
 
 
@@ -117,11 +110,11 @@ def make_step(tokenizer: PoseTokenizer) -> Callable:
     def step(variables, batch, kept):
         indices = task.encode(*variables, batch)
         predicted = task.reconstruct(*variables, batch)
-        target, visible = batch["pose"], batch["visible"] & kept[..., None]
+        target, visible = batch.pose, batch.visible & kept[..., None]
         distance = metrics.distances(predicted, target, std)
         # The mean pose is 0 in standardised space.
         from_mean = metrics.distances(0 * target, target, std)
-        return distortion(predicted, target, batch["visible"], kept, std, parts) | {
+        return distortion(predicted, target, batch.visible, kept, std, parts) | {
             "mpjpe_mean_pose": metrics.mpjpe(from_mean, visible, parts),
             "points": (jnp.where(visible, distance, 0).sum((0, 1)), visible.sum((0, 1))),
             "layers": [

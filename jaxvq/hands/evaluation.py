@@ -26,12 +26,10 @@ def evaluate(task, params, state, dataset: HandDataset, split: str) -> dict[str,
 
     @jax.jit
     def step(params, state, batch):
-        sums = task.loss(params, state, batch, jax.random.key(0), train=False)[1][1]
+        sums = task.loss(params, state, batch, None, train=False)[1][1]
         predicted = task.reconstruct(params, state, batch)
-        angles = rotations.joint_angles(
-            task.space.angles(predicted), task.space.angles(batch["pose"])
-        )
-        used = (batch["segment"] > 0)[..., None]
+        angles = rotations.joint_angles(task.space.angles(predicted), task.space.angles(batch.pose))
+        used = (batch.segment > 0)[..., None]
         return sums, (angles * used).sum((0, 1)) * (180 / np.pi)
 
     totals = None
@@ -39,7 +37,7 @@ def evaluate(task, params, state, dataset: HandDataset, split: str) -> dict[str,
         part = jax.tree.map(np.asarray, step(params, state, batch))
         totals = part if totals is None else jax.tree.map(np.add, totals, part)
     sums, degrees = totals
-    values = metrics.summarize(sums, task.codebook_sizes)
+    values = metrics.summarize(sums, task.codebook_sizes, task.term_weights)
     names = [f"{side}_{joint}" for side in ("left", "right") for joint in JOINTS]
     values |= {
         f"degrees/{name}": float(total) / count for name, total in zip(names, degrees, strict=True)

@@ -16,18 +16,11 @@ class HandSpace:
 
     mean: np.ndarray
     std: np.ndarray
-    mse_weight: float
-    geodesic_weight: float
 
     @classmethod
-    def make(cls, config, statistics) -> "HandSpace":
-        """From config.loss and a dataset's statistics."""
-        return cls(
-            np.asarray(statistics.mean, np.float32),
-            np.asarray(statistics.std, np.float32),
-            config.loss.mse_weight,
-            config.loss.geodesic_weight,
-        )
+    def make(cls, statistics) -> "HandSpace":
+        """From a dataset's statistics."""
+        return cls(np.asarray(statistics.mean, np.float32), np.asarray(statistics.std, np.float32))
 
     def angles(self, pose) -> jax.Array:
         """Standardised (b, t, 30, 3) -> axis-angle in radians."""
@@ -43,15 +36,17 @@ class HandSpace:
         mirrored = jnp.concatenate([right * signs, left * signs], axis=2)
         return jnp.where(flip[..., None, None], self.standardize(mirrored), pose)
 
-    def frame_errors(self, predicted, target):
-        """What a reconstruction costs, float32 (b, t), and by how much each joint is off, radians
-        (b, t, 30). The cost is the weighted sum of the mean square error of the standardised
-        numbers and of the mean angle between the rotations, in radians."""
+    def errors(self, predicted, target) -> tuple[dict, jax.Array]:
+        """What a reconstruction costs, and by how much each joint is off.
+
+        Returns:
+          "mse", the mean square error of the standardised numbers, and "geodesic", the mean angle
+          between the rotations in radians, each float32 (b, t).
+          The angles in radians, float32 (b, t, 30).
+        """
         angles = rotations.joint_angles(self.angles(predicted), self.angles(target))
-        cost = self.mse_weight * losses.point_error(predicted, target, "l2").mean(-1)
-        if self.geodesic_weight:
-            cost += self.geodesic_weight * angles.mean(-1)
-        return cost, angles
+        mse = losses.point_error(predicted, target, "l2").mean(-1)
+        return {"mse": mse, "geodesic": angles.mean(-1)}, angles
 
     def metrics(self, angles, target, used, *, detailed: bool) -> dict:
         """(sum, count) pairs of frames in use, bool (b, t): "degrees" a joint; detailed: also those
@@ -71,18 +66,17 @@ class HandSpace:
 
 
 class FrameTask:
-    """What tasks on single frames have in common (see tasks.pose_autoencoder)."""
+    """What the tasks on single frames share (see tasks/base.py)."""
 
     frames_per_step = 1
-    context = 0
+    measured_with = "sample_hands"
 
     def update_state(self, state, observed, axis_name=None):
-        """The state after a batch that `loss` observed; it never changes here."""
-        return state
+        return state, {}
 
     def totals(self, batch) -> dict:
-        """What the sums of `loss` over this batch are divided by."""
-        return {"frames": (batch["segment"] > 0).sum(dtype=jnp.float32)}
+        count = batch.frames.sum(dtype=jnp.float32)
+        return dict.fromkeys(self.term_weights, count)
 
 
 def frames(pose) -> jax.Array:

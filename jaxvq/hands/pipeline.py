@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from jaxvq import input_pipeline
+from jaxvq.batch import Batch, make_batch
 from jaxvq.hands.loading import RowOrder, run
-from jaxvq.input_pipeline import Batch
 
 # One batch is made while the one before is in use.
 THREADS = 1
@@ -77,7 +77,7 @@ class HandDataset(input_pipeline.Dataset):
         order = RowOrder(len(rows), batch_size, seed, endless=True, **hosts)
 
         def make(step: int) -> Batch:
-            return self.make_batch(rows.take(order.rows(int(step)), axis=0))
+            return self.standardized_batch(rows.take(order.rows(int(step)), axis=0))
 
         return run(make, start_step, num_steps, max(num_workers, THREADS))
 
@@ -96,27 +96,23 @@ class HandDataset(input_pipeline.Dataset):
         def make(number: int) -> Batch:
             wanted = order.rows(int(number))
             real = wanted < len(rows)
-            batch = self.make_batch(rows.take(np.where(real, wanted, 0), axis=0))
-            for name in ("pose", "visible", "segment"):
-                batch[name][~real] = 0
+            batch = self.standardized_batch(rows.take(np.where(real, wanted, 0), axis=0))
+            for array in (batch.pose, batch.visible, batch.segment):
+                array[~real] = 0
             block = np.searchsorted(ends, np.where(real, wanted, 0), side="right") - 1
-            batch["clip"] = np.where(real, block, -1).astype(np.int32)
-            batch["start"] = np.where(real, wanted - ends[block], 0).astype(np.int32)
-            return batch
+            return batch._replace(
+                clip=np.where(real, block, -1).astype(np.int32),
+                start=np.where(real, wanted - ends[block], 0).astype(np.int32),
+            )
 
         return run(make, 0, count, max(num_workers, THREADS))
 
-    def make_batch(self, frames: np.ndarray) -> Batch:
+    def standardized_batch(self, frames: np.ndarray) -> Batch:
         """A batch of frames float32 (n, 90), an array of its own, which is changed."""
         pose = frames.reshape(len(frames), 1, self.skeleton.num_points, 3)
         pose -= self.statistics.mean
         pose /= self.statistics.std
-        return {
-            "pose": pose,
-            "visible": np.ones(pose.shape[:3], np.bool_),
-            "segment": np.ones(pose.shape[:2], np.int32),
-            "position": np.zeros(pose.shape[:2], np.int32),
-        }
+        return make_batch(pose)
 
 
 def _check_single(seq_len: int, align: int) -> None:

@@ -32,7 +32,7 @@ LEVELS: dict[int, tuple[tuple[int, ...], ...]] = {
 _DEFAULTS = {
     "codebook_size": None,
     "pose_dims": (178, 3),
-    "num_quantizers": 4,
+    "num_codebooks": 4,
     "hidden_dim": 512,
     "nhead": 16,
     "dim_feedforward": 2048,
@@ -134,7 +134,7 @@ def _check_order(path) -> None:
 
 def _find_levels(arguments: dict, weights: _Weights) -> tuple[int, ...]:
     """The levels that go with both the name of the codebook and the width of the weights."""
-    codebooks, size = arguments["num_quantizers"], arguments["codebook_size"]
+    codebooks, size = arguments["num_codebooks"], arguments["codebook_size"]
     # Without a projection the features are the codes.
     projected = "fsq.project_in.weight" in weights
     width = weights["fsq.project_in.weight"].shape[0] if projected else arguments["hidden_dim"]
@@ -168,7 +168,7 @@ def _make_config(arguments: dict, levels: tuple[int, ...]) -> ConfigDict:
                 activation="relu",
                 see_visibility=False,
             ),
-            quantizer=dict(type="fsq", levels=levels, num_quantizers=arguments["num_quantizers"]),
+            quantizer=dict(type="fsq", levels=levels, num_quantizers=arguments["num_codebooks"]),
             loss=dict(type="l2", hand_weight=1.0, velocity=0.0),
         )
     )
@@ -243,19 +243,14 @@ def _check_params(config, statistics, params, checkpoint, args) -> None:
     """Compares every shape with the model that the arguments describe."""
     import jax
 
+    from jaxvq.batch import make_batch
     from jaxvq.tasks import make_task
 
     def init(batch):
         return make_task(config, HOLISTIC_178, statistics).init(jax.random.key(0), batch)
 
     shape = (1, 2, HOLISTIC_178.num_points)
-    batch = {
-        "pose": np.zeros((*shape, 3), np.float32),
-        "visible": np.zeros(shape, bool),
-        "segment": np.zeros(shape[:2], np.int32),
-        "position": np.zeros(shape[:2], np.int32),
-    }
-    expected, _ = jax.eval_shape(init, batch)
+    expected, _ = jax.eval_shape(init, make_batch(np.zeros((*shape, 3), np.float32)))
     for path, leaf in jax.tree_util.tree_leaves_with_path(expected):
         found = params
         for key in path:

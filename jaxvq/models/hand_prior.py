@@ -9,8 +9,6 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxvq.quantizers import fsq
-
 
 class Posterior(NamedTuple):
     """A frame's place among the latents: mean and log variance, float32 (…, latent_dim)."""
@@ -75,12 +73,11 @@ class HandVAE(nn.Module):
         return self.decode(latents, train), posterior
 
 
-class HandFSQ(nn.Module):
-    """Vectors (…, num_features) to indices int32 (…, num_quantizers) and back."""
+class HandAutoencoder(nn.Module):
+    """Vectors (…, num_features) to latents (…, latent_dim), which a task quantizes, and back."""
 
     num_features: int
-    levels: tuple[int, ...]
-    num_quantizers: int
+    latent_dim: int
     hidden_dim: int
     num_layers: int
     dropout: float
@@ -88,22 +85,15 @@ class HandFSQ(nn.Module):
 
     def setup(self):
         sizes = self.hidden_dim, self.num_layers, self.dropout, self.dtype
-        self.encoder = ResidualMLP(self.num_quantizers * len(self.levels), *sizes)
+        self.encoder = ResidualMLP(self.latent_dim, *sizes)
         self.decoder = ResidualMLP(self.num_features, *sizes, start_at_zero=True)
 
-    def quantize(self, x, train: bool = False) -> tuple[jax.Array, jax.Array]:
-        z = self.encoder(x, train)
-        return fsq.quantize(z.reshape(*z.shape[:-1], self.num_quantizers, -1), self.levels)
+    def encode(self, x, train: bool = False) -> jax.Array:
+        return self.encoder(x, train)
 
-    def encode(self, x) -> jax.Array:
-        return self.quantize(x)[1]
+    def decode(self, vectors, train: bool = False) -> jax.Array:
+        return self.decoder(vectors, train)
 
-    def decode(self, indices) -> jax.Array:
-        return self._decode(fsq.lookup(indices, self.levels))
-
-    def _decode(self, codes, train: bool = False) -> jax.Array:
-        return self.decoder(codes.reshape(*codes.shape[:-2], -1), train)
-
-    def __call__(self, x, train: bool = False) -> tuple[jax.Array, jax.Array]:
-        codes, indices = self.quantize(x, train)
-        return self._decode(codes, train), indices
+    def __call__(self, x, train: bool = False) -> jax.Array:
+        """The network without its quantizer; what initialises it."""
+        return self.decode(self.encode(x, train), train)

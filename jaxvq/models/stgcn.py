@@ -123,11 +123,12 @@ class PoseStgcn(nn.Module):
         reach = self.temporal_kernel // 2 * sum(scales) + further
         return -(-reach // stride) * stride
 
-    def encode(self, pose, visible, segment, train=False):
+    def encode(self, pose, visible, segment, position, train=False):
         """Latents float32 (b, ceil(t / stride), latent_dim).
 
         pose: (b, t, v, c), standardised; values of missing points are ignored. visible: bool
         (b, t, v). segment: int32 (b, t), 0 where padding; clips start at multiples of the stride.
+        position is not used: convolutions know no absolute time.
         """
         visible = visible & (segment > 0)[..., None]
         x = jnp.where(visible[..., None], pose, 0).astype(self.dtype)
@@ -144,13 +145,13 @@ class PoseStgcn(nn.Module):
         x = x.astype(jnp.float32)
         return self.to_latent(self.latent_norm(x) if self.norm_latent else x)
 
-    def decode(self, latents, segment, train=False):
-        """Poses float32 (b, t, v, c), standardised, from (quantized) latents; segment (b, t)."""
+    def decode(self, vectors, segment, position, train=False):
+        """Poses float32 (b, t, v, c), standardised, from code vectors (b, t', latent_dim)."""
         t = segment.shape[1]
         segments = [_pad_time(segment, self.frames_per_step)]
         for _ in self.double:
             segments.append(_first_of_pairs(segments[-1]))
-        x = self.from_latent(latents.astype(self.dtype))
+        x = self.from_latent(vectors.astype(self.dtype))
         for i, block in enumerate(self.decoder_blocks):
             x = block(x, segments[-1], train)
             if i < len(self.double):
@@ -160,9 +161,10 @@ class PoseStgcn(nn.Module):
         x = self.to_points(self.final_norm(x).astype(jnp.float32))
         return x.reshape(*x.shape[:2], self.num_points, self.num_dims)[:, :t]
 
-    def __call__(self, pose, visible, segment, train=False):
+    def __call__(self, pose, visible, segment, position, train=False):
         """The network without its quantizer: decode(encode(…)); what initialises it."""
-        return self.decode(self.encode(pose, visible, segment, train), segment, train)
+        latents = self.encode(pose, visible, segment, position, train)
+        return self.decode(latents, segment, position, train)
 
 
 class GraphBlock(nn.Module):

@@ -1,21 +1,19 @@
-"""A transformer autoencoder over pose frames with FSQ in the middle: a patch of frames, q tokens.
+"""A transformer autoencoder over pose frames: steps of frames to latents, code vectors to poses.
 
-patches -> project in -> encoder blocks -> project to FSQ's features -> FSQ -> project back ->
+frames -> project in -> encoder blocks -> latents, which a task quantizes -> project back ->
 decoder blocks -> poses. Several clips may share a row: attention stays inside a segment, so a clip
-comes out the same alone, padded or packed. No LayerNorm stands right before FSQ's bound, which is
-known to hurt; but the encoder's features are normalised before they are projected. Without it, 300
+comes out the same alone, padded or packed. No LayerNorm stands right before FSQ's bound, because
+one there hurts; the encoder's output is normalised before it is projected. Without that norm, 300
 steps on 421 clips left a mean error of .058 instead of .051 (hidden 128, 2 layers, one seed).
 
-With `transform`, a linear code runs beside both stacks, from poses to features and from codes to
-poses. It starts as the best one for the data (models/transform.py), and the stacks start at 0: what
-they learn is what a linear code cannot do.
+With `transform`, a linear code runs beside both stacks, from poses to latents and from code vectors
+to poses. It starts as the best one for the data (models/transform.py), and the stacks start at 0:
+they learn what a linear code cannot do.
 
 The defaults are pre-norm blocks with rotary positions (Su et al. 2021,
 https://arxiv.org/abs/2104.09864). sign-vq's network is another setting of the same fields:
 post-norm, relu and position="constant".
 """
-
-from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -23,17 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvq.models import patches
-from jaxvq.quantizers import fsq
 
 POSITIONS = ("rotary", "sinusoidal", "constant")
 ACTIVATIONS = {"gelu": nn.gelu, "relu": nn.relu, "silu": nn.silu}
-
-
-class Reconstruction(NamedTuple):
-    """pose: float32 (b, t, v, c), standardised; indices: int32 (b, t, s, q)."""
-
-    pose: jax.Array
-    indices: jax.Array
 
 
 class PoseTransformer(nn.Module):
@@ -41,10 +31,10 @@ class PoseTransformer(nn.Module):
 
     num_points, num_dims: v and c of the poses.
     hidden_dim, num_layers, num_heads, ff_dim: of the encoder and of the decoder alike.
-    levels, num_quantizers: FSQ levels of a codebook, or a tuple of them for each, and q.
+    latent_dim: features of a latent.
     frames_per_step: frames that one step of tokens covers. Clips start at multiples of it in their
       row.
-    transform: whether a linear code runs beside the transformer; FSQ then clips its features.
+    transform: whether a linear code runs beside the transformer.
     window: how many steps on either side a step attends to; 0 for the whole clip.
     causal: whether a step attends to none after it.
     dropout, input_dropout: inside the blocks, and on the input features.
@@ -54,17 +44,16 @@ class PoseTransformer(nn.Module):
     norm_first: pre-norm, or post-norm as in Vaswani et al.
     activation: "gelu", "relu" or "silu".
     see_visibility: give the network each point's visibility next to its coordinates.
-    dtype: compute dtype; parameters, softmax, FSQ and the output are float32.
+    dtype: compute dtype; parameters, softmax, latents and the output are float32.
     """
 
     num_points: int
     num_dims: int
+    latent_dim: int
     hidden_dim: int = 512
     num_layers: int = 8
     num_heads: int = 16
     ff_dim: int = 2048
-    levels: tuple[int, ...] = fsq.LEVELS[10]
-    num_quantizers: int = 4
     frames_per_step: int = 1
     transform: bool = False
     window: int = 0
@@ -91,13 +80,12 @@ class PoseTransformer(nn.Module):
             causal=self.causal,
             dtype=self.dtype,
         )
-        features = sum(map(len, self.books))
         # From 0 where a linear code does the work at first.
         kernel = {"kernel_init": nn.initializers.zeros} if self.transform else {}
         self.drop_input = nn.Dropout(self.input_dropout)
         self.project_pose = nn.Dense(self.hidden_dim, use_bias=False, dtype=self.dtype)
         self.encoder = Stack(**stack)
-        self.project_in = nn.Dense(features, dtype=jnp.float32, **kernel)
+        self.project_in = nn.Dense(self.latent_dim, dtype=jnp.float32, **kernel)
         self.project_out = nn.Dense(self.hidden_dim, dtype=jnp.float32)
         self.decoder = Stack(**stack)
         # The first output is the mean pose. From a random one, the first steps teach the decoder to
@@ -108,7 +96,7 @@ class PoseTransformer(nn.Module):
             kernel_init=nn.initializers.zeros,
         )
         if self.transform:
-            self.analysis = nn.Dense(features, use_bias=False, dtype=jnp.float32)
+            self.analysis = nn.Dense(self.latent_dim, use_bias=False, dtype=jnp.float32)
             self.synthesis = nn.Dense(
                 self.frames_per_step * self.num_points * self.num_dims,
                 use_bias=False,
@@ -129,12 +117,6 @@ class PoseTransformer(nn.Module):
             raise ValueError(
                 f"frames_per_step {self.frames_per_step} must be at least 1, window {self.window} 0"
             )
-        fsq.codebooks(self.levels, self.num_quantizers)
-
-    @property
-    def books(self) -> tuple[tuple[int, ...], ...]:
-        """The FSQ levels of each of the q codebooks."""
-        return fsq.codebooks(self.levels, self.num_quantizers)
 
     @property
     def context(self) -> int:
@@ -144,8 +126,13 @@ class PoseTransformer(nn.Module):
             return 0
         return 2 * self.num_layers * self.window * self.frames_per_step
 
-    def features(self, pose, visible, segment, position, train=False):
-        """FSQ's features (b, t', n), before they are bounded and rounded."""
+    @property
+    def encoder_context(self) -> int:
+        """Frames on either side of a step that can change its latent; 0 as for `context`."""
+        return self.context // 2
+
+    def encode(self, pose, visible, segment, position, train=False):
+        """Latents float32 (b, t', latent_dim); see __call__ for the arguments."""
         visible = patches.split(visible & (segment > 0)[..., None], self.frames_per_step)
         pose = patches.split(pose, self.frames_per_step)
         b, steps = pose.shape[:2]
@@ -159,24 +146,25 @@ class PoseTransformer(nn.Module):
             # Past the dropout: a dropped flag would say that a seen point is missing.
             x = jnp.concatenate([x, visible.reshape(b, steps, -1).astype(self.dtype)], -1)
         x = self.encoder(self.project_pose(x), *self._steps(segment, position), train)
-        features = self.project_in(x.astype(jnp.float32))
+        latents = self.project_in(x.astype(jnp.float32))
         if self.transform:
-            features += self.analysis(pose.astype(jnp.float32))
-            # A part of the body that is not there says so with features of 0, whatever is around.
-            features = jnp.where(visible.any((2, 3))[..., None], features, 0)
-        return features
+            latents += self.analysis(pose.astype(jnp.float32))
+            # Latents of 0 say that the part of the body is not there, whatever is around.
+            latents = jnp.where(visible.any((2, 3))[..., None], latents, 0)
+        return latents
 
-    def encode(self, pose, visible, segment, position, train=False):
-        """Tokens of a batch, see __call__ for the arguments; int32 (b, t', s=1, q)."""
-        return self._quantize(self.features(pose, visible, segment, position, train))[1]
+    def decode(self, vectors, segment, position, train=False):
+        """Poses float32 (b, t, v, c), standardised, from code vectors (b, t', latent_dim)."""
+        x = self.project_out(vectors).astype(self.dtype)
+        x = self.decoder(x, *self._steps(segment, position), train)
+        x = self.project_back(x.astype(jnp.float32))
+        if self.transform:
+            x += self.synthesis(vectors)
+        x = x.reshape(*x.shape[:2], self.frames_per_step, self.num_points, self.num_dims)
+        return patches.join(x, segment.shape[1])
 
-    def decode(self, indices, segment, position, train=False):
-        """Poses float32 (b, t, v, c), standardised, from int32 indices (b, t', s=1, q)."""
-        codes = fsq.books_to_codes(indices[:, :, 0], self.books)
-        return self._reconstruct(codes, segment, position, train)
-
-    def __call__(self, pose, visible, segment, position, train=False) -> Reconstruction:
-        """Encodes, quantizes and decodes.
+    def __call__(self, pose, visible, segment, position, train=False):
+        """The network without its quantizer: decode(encode(…)); what initialises it.
 
         Args:
           pose: (b, t, v, c), standardised; values of missing points are ignored.
@@ -185,30 +173,14 @@ class PoseTransformer(nn.Module):
           position: int32 (b, t), number of the frame in its clip.
           train: whether to drop out; then the rng "dropout" is needed.
         """
-        features = self.features(pose, visible, segment, position, train)
-        codes, indices = self._quantize(features)
-        return Reconstruction(self._reconstruct(codes, segment, position, train), indices)
+        latents = self.encode(pose, visible, segment, position, train)
+        return self.decode(latents, segment, position, train)
 
     def _steps(self, segment, position):
         """Segment and position (b, t') of the steps: those of the first frame of each."""
         return patches.split(segment, self.frames_per_step)[:, :, 0], (
             patches.split(position, self.frames_per_step)[:, :, 0] // self.frames_per_step
         )
-
-    def _quantize(self, features):
-        """features (b, t', n) -> codes float32 (b, t', n), indices int32 (b, t', 1, q)."""
-        kind = "clip" if self.transform else "tanh"
-        codes, indices = fsq.quantize_books(features, self.books, kind)
-        return codes, indices[:, :, None]
-
-    def _reconstruct(self, codes, segment, position, train):
-        x = self.project_out(codes).astype(self.dtype)
-        x = self.decoder(x, *self._steps(segment, position), train)
-        x = self.project_back(x.astype(jnp.float32))
-        if self.transform:
-            x += self.synthesis(codes)
-        x = x.reshape(*x.shape[:2], self.frames_per_step, self.num_points, self.num_dims)
-        return patches.join(x, segment.shape[1])
 
 
 class Stack(nn.Module):

@@ -12,11 +12,14 @@ All arithmetic is float32 and all indices int32, whatever dtype comes in: in bfl
 (8, 5, 5, 5) are wrong half of the time.
 """
 
+import dataclasses
 import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from jaxvq.quantizers.base import Quantized
 
 # Bits -> levels; the number of codes comes close to 2**bits. 9 and 11 are not in the paper.
 LEVELS: dict[int, tuple[int, ...]] = {
@@ -101,41 +104,73 @@ def lookup(indices: jax.Array, levels: tuple[int, ...]) -> jax.Array:
     return (digits - half_width).astype(jnp.float32) / half_width.astype(np.float32)
 
 
-def codebooks(levels, num_quantizers: int) -> tuple[tuple[int, ...], ...]:
-    """The levels of each codebook: of `levels` for all, or already one tuple for each.
+def levels_per_quantizer(levels, num_quantizers: int) -> tuple[tuple[int, ...], ...]:
+    """The levels of each quantizer: `levels` are those of all, or already one tuple for each.
 
     Raises:
-      ValueError: levels that FSQ cannot have, no codebook, or not `num_quantizers` of them.
+      ValueError: levels that FSQ cannot have, no quantizer, or not `num_quantizers` of them.
     """
     if num_quantizers < 1:
         raise ValueError(f"num_quantizers {num_quantizers} must be at least 1")
     each = bool(levels) and not isinstance(levels[0], (int, np.integer))
-    books = tuple(map(tuple, levels)) if each else (tuple(levels),) * num_quantizers
-    if len(books) != num_quantizers:
+    per_quantizer = tuple(map(tuple, levels)) if each else (tuple(levels),) * num_quantizers
+    if len(per_quantizer) != num_quantizers:
         raise ValueError(
-            f"levels of {len(books)} codebooks, but num_quantizers is {num_quantizers}"
+            f"levels of {len(per_quantizer)} codebooks, but num_quantizers is {num_quantizers}"
         )
-    for book in books:
-        codebook_size(book)
-    return books
+    for one in per_quantizer:
+        codebook_size(one)
+    return per_quantizer
 
 
-def quantize_books(z: jax.Array, books, kind: str = "tanh") -> tuple[jax.Array, jax.Array]:
-    """z (..., n), the features of several codebooks side by side -> codes float32 (..., n) and
-    indices int32 (..., q). books: the levels of each, n in all; see `codebooks` and `quantize`."""
-    parts = [quantize(part, book, kind) for part, book in zip(_split(z, books), books, strict=True)]
-    codes, indices = zip(*parts, strict=True)
-    return jnp.concatenate(codes, -1), jnp.stack(indices, -1)
+@dataclasses.dataclass(frozen=True)
+class Fsq:
+    """FSQ quantizers side by side, each on features of its own (see base.Quantizer).
 
+    levels: of each quantizer. bound: see `bound`.
+    """
 
-def books_to_codes(indices: jax.Array, books) -> jax.Array:
-    """The inverse of `quantize_books`: indices (..., q) -> codes float32 (..., n)."""
-    codes = [lookup(indices[..., i], book) for i, book in enumerate(books)]
-    return jnp.concatenate(codes, -1)
+    levels: tuple[tuple[int, ...], ...]
+    bound: str = "tanh"
+    refines = False
 
+    @property
+    def latent_dim(self) -> int:
+        return sum(map(len, self.levels))
 
-def _split(z, books):
-    return jnp.split(z, np.cumsum([len(book) for book in books])[:-1], axis=-1)
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        return tuple(map(codebook_size, self.levels))
+
+    def init(self, rng):
+        return {}
+
+    def quantize(self, state, latents, active=None) -> Quantized:
+        vectors, indices, errors = [], [], []
+        for part, levels in zip(self._split(latents), self.levels, strict=True):
+            vector, index = quantize(part, levels, self.bound)
+            half_width = _per_level(levels, part.ndim) // 2
+            bounded = jax.lax.stop_gradient(bound(part, levels, self.bound) / half_width)
+            left = (bounded, bounded - jax.lax.stop_gradient(vector))
+            errors.append(jnp.stack([jnp.square(x).mean(-1) for x in left], -1))
+            vectors.append(vector)
+            indices.append(index)
+        return Quantized(
+            vectors=jnp.concatenate(vectors, -1),
+            indices=jnp.stack(indices, -1),
+            commitment=jnp.zeros(latents.shape[:-1]),
+            errors=jnp.stack(errors, -2),
+        )
+
+    def lookup(self, state, indices):
+        vectors = [lookup(indices[..., i], levels) for i, levels in enumerate(self.levels)]
+        return jnp.concatenate(vectors, -1)
+
+    def update(self, state, latents, indices, valid, axis_name=None):
+        return state, {}
+
+    def _split(self, latents):
+        return jnp.split(latents, np.cumsum([len(levels) for levels in self.levels])[:-1], axis=-1)
 
 
 def _per_level(levels, ndim: int) -> np.ndarray:

@@ -6,36 +6,42 @@ every layer has the whole of its grid to use (residual FSQ without a bound in fr
 tanh of plain FSQ in every layer, wastes the outer levels). There is nothing to learn.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxvq.quantizers import fsq
+from jaxvq.quantizers.base import Quantized
 
 
 def quantize(
     z: jax.Array, levels: tuple[int, ...], num_layers: int, active: jax.Array | None = None
-) -> tuple[jax.Array, jax.Array]:
-    """Quantizes z (…, len(levels)), any float dtype.
+) -> Quantized:
+    """Quantizes z (…, len(levels)), any float dtype, with `num_layers` quantizers of these levels.
 
-    active: bool (…, q) or None; layers that count towards the codes (quantizer dropout).
-
-    Returns:
-      codes: float32, as z, in [-1, 1], straight-through gradient of the bound.
-      indices: int32 (…, q), mixed radix with the first level least significant, as in fsq.
+    active: bool (…, q) or None; quantizers that count towards the vectors (quantizer dropout). The
+    indices are in mixed radix with the first level least significant, as in fsq.
     """
     fsq.codebook_size(levels)
     bounded = jnp.tanh(z.astype(jnp.float32))
-    residual, indices = jax.lax.stop_gradient(bounded), []
+    residual, indices, errors = jax.lax.stop_gradient(bounded), [], []
     for layer in range(num_layers):
+        before = jnp.square(residual).mean(-1)
         scale, steps = _scale(levels, layer, z.ndim), _steps(levels, z.ndim)
         digits = jnp.clip(jnp.round((residual / scale + 1) / 2 * steps), 0, steps)
         residual = residual - (digits / steps * 2 - 1) * scale
         indices.append((digits.astype(jnp.int32) * _basis(levels, z.ndim)).sum(-1))
+        errors.append(jnp.stack([before, jnp.square(residual).mean(-1)], -1))
     indices = jnp.stack(indices, -1)
-    shown = indices if active is None else jnp.where(active, indices, -1)
-    codes = lookup(shown, levels)
-    return codes + (bounded - jax.lax.stop_gradient(bounded)), indices
+    vectors = lookup(indices if active is None else jnp.where(active, indices, -1), levels)
+    return Quantized(
+        vectors=vectors + (bounded - jax.lax.stop_gradient(bounded)),
+        indices=indices,
+        commitment=jnp.zeros(z.shape[:-1]),
+        errors=jnp.stack(errors, -2),
+    )
 
 
 def lookup(indices: jax.Array, levels: tuple[int, ...]) -> jax.Array:
@@ -48,6 +54,39 @@ def lookup(indices: jax.Array, levels: tuple[int, ...]) -> jax.Array:
         codes = (digits / steps * 2 - 1) * _scale(levels, layer, index.ndim)
         total = total + jnp.where(index >= 0, codes, 0)
     return total
+
+
+@dataclasses.dataclass(frozen=True)
+class ResidualFsq:
+    """Quantizers of the same levels, each on what the one before has left (see base.Quantizer)."""
+
+    quantizer_levels: tuple[int, ...]
+    num_quantizers: int
+    refines = True
+
+    @property
+    def latent_dim(self) -> int:
+        return len(self.quantizer_levels)
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        return (fsq.codebook_size(self.quantizer_levels),) * self.num_quantizers
+
+    @property
+    def levels(self) -> tuple[tuple[int, ...], ...]:
+        return (self.quantizer_levels,) * self.num_quantizers
+
+    def init(self, rng):
+        return {}
+
+    def quantize(self, state, latents, active=None) -> Quantized:
+        return quantize(latents, self.quantizer_levels, self.num_quantizers, active)
+
+    def lookup(self, state, indices):
+        return lookup(indices, self.quantizer_levels)
+
+    def update(self, state, latents, indices, valid, axis_name=None):
+        return state, {}
 
 
 def _steps(levels, ndim: int) -> np.ndarray:

@@ -10,35 +10,16 @@ distances choose other codes. Layers may have different sizes: `used` bool (q, k
 of the codebooks (q, k, d) exist.
 """
 
-from typing import NamedTuple
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxvq.quantizers.base import Quantized
+
 INITS = ("kmeans", "data")
 KMEANS_ITERATIONS = 10
-
-
-class Codebooks(NamedTuple):
-    """What is learnt. codes: float32 (q, k, d); counts: float32 (q, k), moving average of how many
-    vectors of a batch chose each code; sums: float32 (q, k, d), of their sum; steps: int32 (),
-    updates so far."""
-
-    codes: jax.Array
-    counts: jax.Array
-    sums: jax.Array
-    steps: jax.Array
-
-
-class Quantized(NamedTuple):
-    """codes: float32 (…, d), the sum of the chosen codes, with a straight-through gradient;
-    indices: int32 (…, q); commitment: float32 (…), mean over layers and features of the squared
-    distance between what a layer was given and its code; its gradient moves the input only."""
-
-    codes: jax.Array
-    indices: jax.Array
-    commitment: jax.Array
 
 
 def make_used(sizes: tuple[int, ...]) -> np.ndarray:
@@ -52,116 +33,134 @@ def make_used(sizes: tuple[int, ...]) -> np.ndarray:
     return np.arange(max(sizes))[None] < np.asarray(sizes)[:, None]
 
 
-def init(rng: jax.Array, used: np.ndarray, dim: int) -> Codebooks:
-    """Codebooks before the first batch: small random numbers that `update` replaces."""
+def init(rng: jax.Array, used: np.ndarray, dim: int) -> dict[str, jax.Array]:
+    """The state before the first batch; small random code vectors that `update` replaces.
+
+    Returns a dict, as checkpoints hold it:
+      codes: float32 (q, k, d), the code vectors.
+      counts: float32 (q, k), moving average of how many vectors of a batch chose each code.
+      sums: float32 (q, k, d), moving average of the sum of these vectors.
+      steps: int32 (), updates so far.
+    """
     layers, size = used.shape
-    return Codebooks(
-        codes=0.1 * jax.random.normal(rng, (layers, size, dim)),
-        counts=jnp.zeros((layers, size)),
-        sums=jnp.zeros((layers, size, dim)),
-        steps=jnp.zeros((), jnp.int32),
-    )
+    return {
+        "codes": 0.1 * jax.random.normal(rng, (layers, size, dim)),
+        "counts": jnp.zeros((layers, size)),
+        "sums": jnp.zeros((layers, size, dim)),
+        "steps": jnp.zeros((), jnp.int32),
+    }
 
 
 def quantize(
-    x: jax.Array, codes: jax.Array, used: np.ndarray, active: jax.Array | None = None
+    x: jax.Array, codebooks: jax.Array, used: np.ndarray, active: jax.Array | None = None
 ) -> Quantized:
-    """Quantizes x (…, d), any float dtype, with codes (q, k, d).
+    """Quantizes x (…, d), any float dtype, with code vectors (q, k, d).
 
-    active: bool (…, q) or None; layers that count towards the result (quantizer dropout). The
-    indices are those of all layers.
+    active: bool (…, q) or None; quantizers that count towards the result (quantizer dropout). The
+    indices are those of all quantizers.
     """
     x = x.astype(jnp.float32)
-    residual, total, indices = x, jnp.zeros_like(x), []
+    residual, total, indices, errors = x, jnp.zeros_like(x), [], []
     commitment, count = 0.0, 0.0
-    for layer, (book, rows) in enumerate(zip(codes, used, strict=True)):
-        indices.append(nearest(residual, book, rows))
-        code = jax.lax.stop_gradient(book[indices[-1]])
-        distance = jnp.square(residual - code).mean(-1)
-        residual = residual - code
+    for layer, (codebook, rows) in enumerate(zip(codebooks, used, strict=True)):
+        before = jnp.square(residual).mean(-1)
+        indices.append(nearest(residual, codebook, rows))
+        vector = jax.lax.stop_gradient(codebook[indices[-1]])
+        residual = residual - vector
+        after = jnp.square(residual).mean(-1)
         on = jnp.ones(x.shape[:-1], bool) if active is None else active[..., layer]
-        total = total + jnp.where(on[..., None], code, 0)
-        commitment, count = commitment + jnp.where(on, distance, 0), count + on
-    # x - stop_gradient(x) is exactly 0: the result is the codes to the last bit.
-    total = total + (x - jax.lax.stop_gradient(x))
-    return Quantized(total, jnp.stack(indices, -1), commitment / jnp.maximum(count, 1))
+        total = total + jnp.where(on[..., None], vector, 0)
+        commitment, count = commitment + jnp.where(on, after, 0), count + on
+        errors.append(jax.lax.stop_gradient(jnp.stack([before, after], -1)))
+    return Quantized(
+        # x - stop_gradient(x) is exactly 0: the result is the vectors to the last bit.
+        vectors=total + (x - jax.lax.stop_gradient(x)),
+        indices=jnp.stack(indices, -1),
+        commitment=commitment / jnp.maximum(count, 1),
+        errors=jnp.stack(errors, -2),
+    )
 
 
-def lookup(indices: jax.Array, codes: jax.Array) -> jax.Array:
-    """The sum of the codes, float32 (…, d), that int (…, q) stand for; -1 leaves a layer out."""
-    total = jnp.zeros((*indices.shape[:-1], codes.shape[-1]), jnp.float32)
-    for layer, book in enumerate(codes):
+def lookup(indices: jax.Array, codebooks: jax.Array) -> jax.Array:
+    """The sum of code vectors, float32 (…, d), that int (…, q) stand for; -1 leaves one out."""
+    total = jnp.zeros((*indices.shape[:-1], codebooks.shape[-1]), jnp.float32)
+    for layer, codebook in enumerate(codebooks):
         index = indices[..., layer]
-        total = total + jnp.where((index >= 0)[..., None], book[jnp.maximum(index, 0)], 0)
+        total = total + jnp.where((index >= 0)[..., None], codebook[jnp.maximum(index, 0)], 0)
     return total
 
 
-def nearest(x: jax.Array, book: jax.Array, used: jax.Array) -> jax.Array:
-    """Index of the nearest used row of book (k, d) for each x (…, d); the first of equals."""
-    products = jnp.einsum("...d,kd->...k", x, book, precision="highest")
+def nearest(x: jax.Array, codebook: jax.Array, used: jax.Array) -> jax.Array:
+    """Index of the nearest used row of codebook (k, d) for each x (…, d); the first of equals."""
+    products = jnp.einsum("...d,kd->...k", x, codebook, precision="highest")
     # |x|² is the same for all codes.
-    distances = jnp.square(book).sum(-1) - 2 * products
+    distances = jnp.square(codebook).sum(-1) - 2 * products
     return jnp.argmin(jnp.where(used, distances, jnp.inf), -1).astype(jnp.int32)
 
 
 def update(
-    state: Codebooks,
+    state: dict[str, jax.Array],
     x: jax.Array,
+    indices: jax.Array,
     valid: jax.Array,
     used: np.ndarray,
     *,
     decay: float,
     dead_below: float,
-    init: str = "kmeans",
+    start: str = "kmeans",
     axis_name: str | None = None,
-) -> Codebooks:
-    """One step of learning from vectors x (n, d), those that are valid (n,).
+) -> tuple[dict[str, jax.Array], jax.Array]:
+    """One step of learning from vectors x (n, d) that chose the codes `indices` int (n, q).
 
-    counts and sums are added up over the devices of `axis_name`, so that all replicas stay equal
-    and equal to one device with the whole batch. The first update starts the codebooks from the
-    vectors themselves ("data"), or from k-means over them ("kmeans"). Codes chosen by less than
-    `dead_below` times the mean are put onto a vector of the batch, the same one on all replicas,
-    with the mean count. Batches without a valid vector change nothing.
+    Returns the new state, and how many codes began anew, float32 ().
+
+    Only rows that are valid bool (n,) count. counts and sums are added up over the devices of
+    `axis_name`, so that all replicas stay equal, and equal to one device with the whole batch. The
+    first update starts the codebooks from the vectors themselves (`start` "data") or from k-means
+    over them ("kmeans"). Codes chosen by less than `dead_below` times the mean are put onto a
+    vector of the batch, the same one on all replicas, with the mean count. Batches without a valid
+    vector change nothing.
     """
     x = jax.lax.stop_gradient(x).astype(jnp.float32)
     everywhere = _gather(valid, axis_name)
-    first = state.steps == 0
-    # The same key on all replicas: it hangs on the number of the update alone.
-    keys = jax.random.split(jax.random.fold_in(jax.random.key(0), state.steps), len(state.codes))
+    first = state["steps"] == 0
+    # The same key on all replicas: it depends on the number of the update alone.
+    key = jax.random.fold_in(jax.random.key(0), state["steps"])
+    keys = jax.random.split(key, len(state["codes"]))
 
     def layer(residual, inputs):
-        book, counts, sums, rows, key = inputs
+        codebook, counts, sums, rows, key, index = inputs
         pool = _gather(residual, axis_name)
-        fresh = pool[_draw(key, everywhere, len(book))]
-        book = jax.lax.cond(
-            first,
-            lambda: _kmeans(fresh, pool, everywhere, rows) if init == "kmeans" else fresh,
-            lambda: book,
-        )
-        index = nearest(residual, book, rows)
-        chosen, total = _sums(residual, index, valid, len(book))
+        fresh = pool[_draw(key, everywhere, len(codebook))]
+
+        def begin():
+            begun = _kmeans(fresh, pool, everywhere, rows) if start == "kmeans" else fresh
+            return begun, nearest(residual, begun, rows)
+
+        codebook, index = jax.lax.cond(first, begin, lambda: (codebook, index))
+        chosen, total = _sums(residual, index, valid, len(codebook))
         if axis_name is not None:
             chosen, total = jax.lax.psum((chosen, total), axis_name)
         keep = jnp.where(first, 0.0, decay)
         counts = keep * counts + (1 - keep) * chosen
         sums = keep * sums + (1 - keep) * total
-        moved = jnp.where(counts[:, None] > 0, sums / _not_zero(counts)[:, None], book)
+        moved = jnp.where(counts[:, None] > 0, sums / _not_zero(counts)[:, None], codebook)
         mean = counts.sum() / rows.sum()
         dead = (rows & (counts < dead_below * mean))[:, None]
-        new = Codebooks(
-            codes=jnp.where(dead, fresh, moved),
-            counts=jnp.where(dead[:, 0], mean, counts),
-            sums=jnp.where(dead, fresh * mean, sums),
-            steps=(),
-        )
-        return residual - book[index], new
+        new = {
+            "codes": jnp.where(dead, fresh, moved),
+            "counts": jnp.where(dead[:, 0], mean, counts),
+            "sums": jnp.where(dead, fresh * mean, sums),
+        }
+        return residual - codebook[index], (new, dead.sum(dtype=jnp.float32))
 
-    inputs = (state.codes, state.counts, state.sums, jnp.asarray(used), keys)
+    inputs = (state["codes"], state["counts"], state["sums"], jnp.asarray(used), keys, indices.T)
     # Unrolled: on the CPU, XLA does not order what devices exchange in a loop with what they
     # exchange outside of it, and they may wait for each other for ever.
-    _, new = jax.lax.scan(layer, x, inputs, unroll=True)
-    new = new._replace(steps=state.steps + 1)
-    return jax.tree.map(lambda a, b: jnp.where(everywhere.any(), a, b), new, state)
+    _, (new, revived) = jax.lax.scan(layer, x, inputs, unroll=True)
+    new["steps"] = state["steps"] + 1
+    new = jax.tree.map(lambda a, b: jnp.where(everywhere.any(), a, b), new, dict(state))
+    return new, revived.sum()
 
 
 def _gather(x: jax.Array, axis_name: str | None) -> jax.Array:
@@ -182,15 +181,54 @@ def _sums(x, index, valid, size: int) -> tuple[jax.Array, jax.Array]:
     return chosen.sum(0), jnp.einsum("nk,nd->kd", chosen, x, precision="highest")
 
 
-def _kmeans(book, x, valid, rows) -> jax.Array:
-    """Lloyd's algorithm from book (k, d) over the valid rows of x (n, d); empty codes stay."""
+def _kmeans(codebook, x, valid, rows) -> jax.Array:
+    """Lloyd's algorithm from codebook (k, d) over the valid rows of x (n, d); empty codes stay."""
 
-    def iteration(_, book):
-        counts, sums = _sums(x, nearest(x, book, rows), valid, len(book))
-        return jnp.where(counts[:, None] > 0, sums / _not_zero(counts)[:, None], book)
+    def iteration(_, codebook):
+        counts, sums = _sums(x, nearest(x, codebook, rows), valid, len(codebook))
+        return jnp.where(counts[:, None] > 0, sums / _not_zero(counts)[:, None], codebook)
 
-    return jax.lax.fori_loop(0, KMEANS_ITERATIONS, iteration, book)
+    return jax.lax.fori_loop(0, KMEANS_ITERATIONS, iteration, codebook)
 
 
 def _not_zero(counts):
     return jnp.where(counts > 0, counts, 1)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ResidualVq:
+    """Residual VQ with codebooks as state, see `init` (and base.Quantizer).
+
+    decay, dead_below, start: see `update`.
+    """
+
+    latent_dim: int
+    codebook_sizes: tuple[int, ...]
+    decay: float
+    dead_below: float
+    start: str
+    refines = True
+
+    @property
+    def levels(self) -> tuple[tuple[int, ...], ...]:
+        return tuple((size,) for size in self.codebook_sizes)
+
+    @property
+    def used(self) -> np.ndarray:
+        return make_used(self.codebook_sizes)
+
+    def init(self, rng):
+        return init(rng, self.used, self.latent_dim)
+
+    def quantize(self, state, latents, active=None) -> Quantized:
+        return quantize(latents, state["codes"], self.used, active)
+
+    def lookup(self, state, indices):
+        return lookup(indices, state["codes"])
+
+    def update(self, state, latents, indices, valid, axis_name=None):
+        learning = {"decay": self.decay, "dead_below": self.dead_below, "start": self.start}
+        state, revived = update(
+            state, latents, indices, valid, self.used, axis_name=axis_name, **learning
+        )
+        return state, {"revived_codes": (revived, jnp.ones(()))}

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxvq.inference import Tokens
 from jaxvq.tokens import code_tables, token_file
+from jaxvq.tokens.tokens import Tokens
 
 NO_MODEL = "00" * 32  # in the place of a fingerprint
 
@@ -22,7 +22,7 @@ def measure(
 
     Args:
       train: indices int (t', s, q) of the clips to fit tables on.
-      task: whatever has codebook_sizes, digits, token_shape and frames_per_step, as tasks have.
+      task: whatever has codebook_sizes, levels, token_shape and frames_per_step, as tasks have.
 
     Returns:
       real_bytes: the size of the file, everything in it; real_bits_per_frame and

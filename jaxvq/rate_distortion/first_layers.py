@@ -35,9 +35,9 @@ class FirstLayers:
         return self.task.codebook_sizes[: self.layers]
 
     @property
-    def digits(self) -> tuple[tuple[int, ...], ...]:
-        """Alphabets that each codebook's indices are made of."""
-        return self.task.digits[: self.layers]
+    def levels(self) -> tuple[tuple[int, ...], ...]:
+        """Values of each digit of the codes of each codebook in use."""
+        return self.task.levels[: self.layers]
 
     @property
     def token_shape(self) -> tuple[int, int]:

@@ -14,10 +14,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from jaxvq.inference import Tokens
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Statistics
+from jaxvq.tokens.tokens import Tokens
 
 # Largest change in a frame, in deviations of the first component: hardly a frame of signing has
 # more, and the loop makes up in later frames for what was cut off.
@@ -97,7 +97,7 @@ class PcaDpcm:
         return (2 * self.limit + 1,) * self.size + (2,) * len(self._hands)
 
     @property
-    def digits(self) -> tuple[tuple[int, ...], ...]:
+    def levels(self) -> tuple[tuple[int, ...], ...]:
         """Each symbol is its own only digit."""
         return tuple((size,) for size in self.codebook_sizes)
 

@@ -3,13 +3,15 @@
 import dataclasses
 
 import jax
+import numpy as np
 
-from jaxvq import losses, metrics
+from jaxvq import metrics
 from jaxvq.hands.losses import FrameTask, HandSpace, frames, joints
 from jaxvq.hands.skeleton import check_hands
-from jaxvq.models.hand_prior import HandFSQ
-from jaxvq.quantizers import fsq
-from jaxvq.tasks.pose_autoencoder import DTYPES
+from jaxvq.models.hand_prior import HandAutoencoder
+from jaxvq.quantizers import make_quantizer
+from jaxvq.quantizers.fsq import Fsq
+from jaxvq.tasks.base import dtype_of, weighted_loss
 
 
 def make(config, skeleton, statistics) -> "HandFSQTask":
@@ -17,70 +19,94 @@ def make(config, skeleton, statistics) -> "HandFSQTask":
     check_hands(skeleton)
     if config.quantizer.type != "fsq":
         raise ValueError(f"quantizer.type {config.quantizer.type!r} is not known; choices: fsq")
-    if config.dtype not in DTYPES:
-        raise ValueError(f"dtype {config.dtype!r} is not known; choices: {', '.join(DTYPES)}")
-    model = HandFSQ(
+    quantizer = make_quantizer(config.quantizer)
+    model = HandAutoencoder(
         num_features=skeleton.num_points * skeleton.num_dims,
-        levels=tuple(config.quantizer.levels),
-        num_quantizers=config.quantizer.num_quantizers,
-        dtype=DTYPES[config.dtype],
+        latent_dim=quantizer.latent_dim,
+        dtype=dtype_of(config),
         **config.model,
     )
-    return HandFSQTask(model, HandSpace.make(config, statistics), config.mirror)
+    weights = {"mse": config.loss.mse_weight, "geodesic": config.loss.geodesic_weight}
+    return HandFSQTask(model, quantizer, HandSpace.make(statistics), weights, config.mirror)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class HandFSQTask(FrameTask):
-    """As every task, see tasks.pose_autoencoder; tokens are int32 (b, t, 1, q)."""
+    """A TokenTask (see tasks/base.py) with one step of tokens for each frame."""
 
-    model: HandFSQ
+    model: HandAutoencoder
+    quantizer: Fsq
     space: HandSpace
+    term_weights: dict[str, float]
     mirror: bool
 
-    @property
-    def codebook_size(self) -> tuple[int, ...]:
-        return (fsq.codebook_size(self.model.levels),) * self.model.num_quantizers
+    stream_parts = ((),)
+    refines = False
+    context = 0
+    encoder_context = 0
 
     @property
-    def digits(self) -> tuple[tuple[int, ...], ...]:
-        return (self.model.levels,) * self.model.num_quantizers
+    def codebook_sizes(self) -> tuple[int, ...]:
+        return self.quantizer.codebook_sizes
+
+    @property
+    def levels(self) -> tuple[tuple[int, ...], ...]:
+        return self.quantizer.levels
 
     @property
     def token_shape(self) -> tuple[int, int]:
-        return 1, self.model.num_quantizers
+        return 1, len(self.codebook_sizes)
 
     def init(self, rng, batch):
-        x = frames(batch["pose"][:1, :1])
+        x = frames(batch.pose[:1, :1])
         return jax.jit(self.model.init)(rng, x)["params"], {}
 
     def loss(self, params, state, batch, rng, *, train, axis_name=None, totals=None):
-        """Mean reconstruction cost of the frames in use. FSQ needs no loss of its own.
-
-        Training with `mirror` sees half of the frames mirrored.
-        """
-        pose, used = batch["pose"], batch["segment"] > 0
-        flip_key, dropout_key = jax.random.split(rng)
-        if train and self.mirror:
-            pose = self.space.mirror(pose, jax.random.bernoulli(flip_key, shape=used.shape))
-        output, indices = self.model.apply(
-            {"params": params}, frames(pose), train=train, rngs={"dropout": dropout_key}
+        """Training with `mirror` sees half of the frames mirrored; see Task.loss."""
+        pose, used, keys = batch.pose, batch.frames, None
+        if train:
+            flip_key, dropout_key = jax.random.split(rng)
+            keys = {"dropout": dropout_key}
+            if self.mirror:
+                pose = self.space.mirror(pose, jax.random.bernoulli(flip_key, shape=used.shape))
+        latents = self._apply(params, frames(pose), train, method="encode", rngs=keys)
+        quantized = self.quantizer.quantize(state, latents)
+        predicted = joints(
+            self._apply(params, quantized.vectors, train, method="decode", rngs=keys)
         )
-        cost, angles = self.space.frame_errors(joints(output), pose)
-        values = self.space.metrics(angles, pose, used, detailed=not train)
-        values |= {
-            "loss": losses.masked_sum(cost, used),
-            "code_counts": metrics.code_counts(indices, used, self.codebook_sizes),
-        }
-        total = totals and totals["frames"]
-        return losses.masked_mean(cost, used, axis_name, total), ({}, values)
+        errors, angles = self.space.errors(predicted, pose)
+        weights = dict.fromkeys(errors, used)
+        loss, sums = weighted_loss(errors, weights, self.term_weights, axis_name, totals)
+        sums |= self.space.metrics(angles, pose, used, detailed=not train)
+        indices = quantized.indices[:, :, None]
+        sums["code_counts"] = metrics.code_counts(indices, used, self.codebook_sizes)
+        return loss, ({}, sums)
 
     def encode(self, params, state, batch):
-        indices = self.model.apply({"params": params}, frames(batch["pose"]), method="encode")
-        return indices[:, :, None]
+        return self._quantize(params, state, batch).indices[:, :, None]
 
     def decode(self, params, state, indices, batch=None):
-        """Standardised poses float32 (b, t, 30, 3) of indices (b, t, 1, q)."""
-        return joints(self.model.apply({"params": params}, indices[:, :, 0], method="decode"))
+        vectors = self.quantizer.lookup(state, indices[:, :, 0])
+        return joints(self._apply(params, vectors, method="decode"))
 
     def reconstruct(self, params, state, batch):
-        return joints(self.model.apply({"params": params}, frames(batch["pose"]))[0])
+        vectors = self._quantize(params, state, batch).vectors
+        return joints(self._apply(params, vectors, method="decode"))
+
+    def code_vectors(self, state, indices):
+        return self.quantizer.lookup(state, indices[:, :, 0])
+
+    def quantization_errors(self, params, state, batch):
+        return self._quantize(params, state, batch).errors
+
+    def absent(self, indices: np.ndarray) -> np.ndarray:
+        """bool (t', 30): none, every hand is there."""
+        return np.zeros((len(indices), self.space.mean.shape[0]), bool)
+
+    def _quantize(self, params, state, batch):
+        return self.quantizer.quantize(
+            state, self._apply(params, frames(batch.pose), method="encode")
+        )
+
+    def _apply(self, params, x, train=False, *, method, rngs=None) -> jax.Array:
+        return self.model.apply({"params": params}, x, train, method=method, rngs=rngs)

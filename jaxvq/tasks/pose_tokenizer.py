@@ -1,250 +1,266 @@
-"""Task: compress standardised poses to residual tokens and back with the ST-GCN."""
+"""Task: compress standardised poses to tokens and back, with any network and any quantizer.
+
+`make` makes it with the ST-GCN; tasks/pose_autoencoder.py with the transformer.
+"""
 
 import dataclasses
+import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxvq import losses, metrics
-from jaxvq.models.graphs import Graph, make_graph
+from jaxvq.batch import Batch
+from jaxvq.models.graphs import make_graph
 from jaxvq.models.stgcn import PoseStgcn
 from jaxvq.pose.statistics import Statistics
-from jaxvq.quantizers import bottleneck
-from jaxvq.tasks.pose_autoencoder import DTYPES, shown
+from jaxvq.quantizers import make_quantizer
+from jaxvq.quantizers.base import Quantizer, draw_active
+from jaxvq.tasks.base import dtype_of, weighted_loss
 
 TERMS = ("reconstruction", "quantization", "velocity", "acceleration", "bone", "perceptual")
+LOSSES = ("l1", "l2", "distance")
 
 
-def make(config, skeleton, statistics) -> "PoseTokenizer":
+def make(config, skeleton, statistics) -> "TokenizerTask":
     """The task that a config describes, for poses of this skeleton and these statistics.
 
     Raises:
       ValueError: a config value that is not among the choices.
     """
-    if config.dtype not in DTYPES:
-        raise ValueError(f"dtype {config.dtype!r} is not known; choices: {', '.join(DTYPES)}")
-    if config.loss.type not in ("l1", "l2"):
-        raise ValueError(f"loss.type {config.loss.type!r} is not known; choices: l1, l2")
-    if config.data.seq_len % config.model.frames_per_step:
-        raise ValueError(
-            f"data.seq_len={config.data.seq_len} is no multiple of "
-            f"model.frames_per_step={config.model.frames_per_step}"
-        )
-    quantizer = bottleneck.make(config.quantizer)
-    graph = make_graph(skeleton)
+    quantizer = make_quantizer(config.quantizer)
     model = PoseStgcn(
         num_points=skeleton.num_points,
         num_dims=skeleton.num_dims,
-        graph=graph,
+        graph=make_graph(skeleton),
         latent_dim=quantizer.latent_dim,
         norm_latent=config.quantizer.type != "rvq",
-        dtype=DTYPES[config.dtype],
+        dtype=dtype_of(config),
         **{name: value for name, value in config.model.items() if name != "parts"},
     )
-    return PoseTokenizer(
-        model=model,
-        quantizer=quantizer,
-        graph=graph,
-        statistics=statistics,
-        point_weights=losses.hand_weights(skeleton, config.loss.hand_weight),
-        loss_type=config.loss.type,
-        term_weights={name: config.loss[name] for name in TERMS},
-        quantizer_dropout=config.quantizer.dropout,
-        commitment=config.quantizer.commitment,
-    )
+    return TokenizerTask(**task_fields(config, skeleton, statistics, model, quantizer))
+
+
+def task_fields(config, skeleton, statistics, model, quantizer) -> dict:
+    """The fields of a TokenizerTask that a config describes.
+
+    Raises:
+      ValueError: an unknown loss.type, or a window of no whole steps.
+    """
+    if config.loss.type not in LOSSES:
+        known = ", ".join(LOSSES)
+        raise ValueError(f"loss.type {config.loss.type!r} is not known; choices: {known}")
+    if config.data.seq_len % model.frames_per_step:
+        raise ValueError(
+            f"data.seq_len={config.data.seq_len} is no multiple of "
+            f"model.frames_per_step={model.frames_per_step}"
+        )
+    weights = {"reconstruction": 1.0} | {n: config.loss[n] for n in TERMS if n in config.loss}
+    return {
+        "model": model,
+        "quantizer": quantizer,
+        "statistics": statistics,
+        "bones": make_graph(skeleton).bones if weights.get("bone") else np.zeros((0, 2), int),
+        "point_weights": losses.hand_weights(skeleton, config.loss.hand_weight),
+        "loss_type": config.loss.type,
+        "term_weights": {n: w for n, w in weights.items() if w or n == "reconstruction"},
+        "quantizer_dropout": config.quantizer.get("dropout", 0.0),
+        "commitment": config.quantizer.get("commitment", 0.0),
+    }
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class PoseTokenizer:
-    """The interface of every task (see pose_autoencoder); tokens are int32 (b, t / stride, 1, q).
-    `state` holds what the quantizer learns without gradients.
+class TokenizerTask:
+    """A TokenTask (see tasks/base.py) of one stream.
 
     Fields:
-      term_weights: weight of each of TERMS in the loss; a term of weight 0 is not computed.
+      model: a Linen module with `encode` to latents, `decode` from code vectors, frames_per_step,
+        context and encoder_context; see models/transformer.py.
+      bones: int (n, 2), pairs of points whose distance the term "bone" compares.
+      point_weights: float32 (v,), what each point counts in the loss.
+      loss_type: "l2" or "l1" in standard deviations, or "distance" in shoulder widths.
+      term_weights: weight of each of TERMS in the loss; terms that are left out are not computed.
+      quantizer_dropout: share of the rows trained with fewer quantizers.
       commitment: what the commitment counts inside the term "quantization".
     """
 
-    model: PoseStgcn
-    quantizer: object
-    graph: Graph
+    model: nn.Module
+    quantizer: Quantizer
     statistics: Statistics
+    bones: np.ndarray
     point_weights: np.ndarray
     loss_type: str
     term_weights: dict[str, float]
     quantizer_dropout: float
     commitment: float
 
+    measured_with = "evaluate"
+    stream_parts = ((),)
+
     @property
     def frames_per_step(self) -> int:
-        """Frames a token stands for."""
         return self.model.frames_per_step
 
     @property
     def context(self) -> int:
-        """Frames on either side of a window that decide what is in it."""
         return self.model.context
 
     @property
     def encoder_context(self) -> int:
-        """Frames on either side of a step that decide its tokens."""
         return self.model.encoder_context
 
     @property
     def refines(self) -> bool:
-        """Whether each layer refines the one before, and -1 leaves a layer out of `decode`."""
         return self.quantizer.refines
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
-        """Number of codes of each of the s·q codebooks."""
         return self.quantizer.codebook_sizes
 
     @property
-    def digits(self) -> tuple[tuple[int, ...], ...]:
-        """Alphabets of the digits of each codebook."""
-        return self.quantizer.digits
+    def levels(self) -> tuple[tuple[int, ...], ...]:
+        return self.quantizer.levels
 
     @property
     def token_shape(self) -> tuple[int, int]:
-        """(s, q)."""
         return 1, len(self.codebook_sizes)
 
     def absent(self, indices: np.ndarray) -> np.ndarray:
-        """bool (t', v): points that indices say are not there: none, there is no code for that."""
+        """bool (t', v): no point; only the linear code of the transformer has a code for that."""
         return np.zeros((len(indices), len(self.point_weights)), bool)
 
     def init(self, rng, batch):
-        """(params, state) for a batch of any length; parameters are float32."""
-        first, second = jax.random.split(rng)
-        frames = (batch[name][:1, :2] for name in ("pose", "visible", "segment"))
-        return jax.jit(self.model.init)(first, *frames)["params"], self.quantizer.init(second)
+        first = (array[:1, :2] for array in self._inputs(batch))  # enough to initialise, and quick
+        params = jax.jit(self.model.init)(rng, *first)["params"]
+        return params, self.quantizer.init(jax.random.fold_in(rng, 1))
 
     def loss(self, params, state, batch, rng, *, train, axis_name=None, totals=None):
-        """The weighted sum of the terms, each a mean over what was seen of it.
-
-        Returns:
-          loss: scalar, see losses.masked_mean for its meaning under axis_name. totals: what to
-            divide by instead, see `totals`; for a part of a batch.
-          (observed, metrics): what `update_state` learns from, and sums over this batch: "loss"
-            (reconstruction), "mpjpe" (shoulder widths) and each term as (sum, count), and
-            "code_counts" int32 (q, k).
-        """
+        """The terms that `errors` gives, see Task.loss; among the metrics is also "mpjpe", the
+        mean distance in shoulder widths."""
         keys, active = None, None
         if train:
             dropout, layers = jax.random.split(rng)
-            keys, rows = {"dropout": dropout}, len(batch["segment"])
-            if self.quantizer_dropout and self.quantizer.refines:
-                count, share = len(self.codebook_sizes), self.quantizer_dropout
-                active = bottleneck.draw_active(layers, rows, count, share)
+            keys = {"dropout": dropout}
+            if self.quantizer_dropout and self.refines:
+                rows, count = len(batch.segment), len(self.codebook_sizes)
+                active = draw_active(layers, rows, count, self.quantizer_dropout)
         latents = self._encode(params, batch, train, keys)
         if active is not None:
             active = jnp.broadcast_to(active, (*latents.shape[:-1], active.shape[-1]))
         quantized = self.quantizer.quantize(state, latents, active)
-        predicted = self._decode(params, quantized.codes, batch, train, keys)
+        predicted = self._decode(params, quantized.vectors, batch, train, keys)
 
         errors = self.errors(params, predicted, latents, quantized, batch)
         weights = self.weights(batch)
-        loss, sums = 0.0, {}
-        for name, error in errors.items():
-            count = None if totals is None else totals[name]
-            mean = losses.masked_mean(error, weights[name], axis_name, count)
-            loss += self.term_weights[name] * mean
-            sums[name] = losses.masked_sum(error, weights[name])
-        distance = metrics.distances(predicted, batch["pose"], self.statistics.scale)
-        valid = self._token_valid(batch)
-        sums["loss"] = sums["reconstruction"]
-        sums["mpjpe"] = metrics.sum_count(distance, _visible(batch))
+        loss, sums = weighted_loss(errors, weights, self.term_weights, axis_name, totals)
+        target, visible = _target(batch)
+        distance = metrics.distances(predicted, target, self.statistics.scale)
+        valid = self._valid_steps(batch)
+        sums["mpjpe"] = metrics.sum_count(distance, visible)
         sums["code_counts"] = metrics.code_counts(
             quantized.indices[:, :, None], valid, self.codebook_sizes
         )
-        observed = {"latents": latents.reshape(-1, latents.shape[-1]), "valid": valid.reshape(-1)}
+        observed = {
+            "latents": latents.reshape(-1, latents.shape[-1]),
+            "indices": quantized.indices.reshape(-1, quantized.indices.shape[-1]),
+            "valid": valid.reshape(-1),
+        }
         return loss, (jax.lax.stop_gradient(observed), sums)
 
     def update_state(self, state, observed, axis_name=None):
-        """The state after a batch, from what `loss` observed (rows of all its parts, in order)."""
-        return self.quantizer.update(state, observed["latents"], observed["valid"], axis_name)
+        latents, indices, valid = (observed[name] for name in ("latents", "indices", "valid"))
+        return self.quantizer.update(state, latents, indices, valid, axis_name)
 
     def totals(self, batch) -> dict:
-        """What each term's sum over this batch is divided by; it does not hang on parameters."""
-        names = (name for name, weight in self.term_weights.items() if weight)
         weights = self.weights(batch)
-        return {name: jnp.sum(weights[name], dtype=jnp.float32) for name in names}
+        return {name: jnp.sum(weights[name], dtype=jnp.float32) for name in self.term_weights}
 
     def encode(self, params, state, batch):
-        """Tokens int32 (b, ceil(t / stride), 1, q); those of padding mean nothing."""
         return self.quantizer.quantize(state, self._encode(params, batch)).indices[:, :, None]
 
     def decode(self, params, state, indices, batch):
-        """Standardised poses float32 (b, t, v, c); of the batch, segment is used. Where the
-        quantizer refines, an index of -1 leaves out its layer."""
         return self._decode(params, self.quantizer.lookup(state, indices[:, :, 0]), batch)
 
-    def codes(self, state, indices):
-        """The quantized latents float32 (b, t', d) that tokens stand for."""
+    def code_vectors(self, state, indices):
         return self.quantizer.lookup(state, indices[:, :, 0])
 
     def reconstruct(self, params, state, batch):
-        """decode(encode(batch)) in one pass: standardised poses float32 (b, t, v, c)."""
         quantized = self.quantizer.quantize(state, self._encode(params, batch))
-        return self._decode(params, quantized.codes, batch)
+        return self._decode(params, quantized.vectors, batch)
 
-    def _encode(self, params, batch, train=False, rngs=None):
-        inputs = (*shown(batch), batch["segment"])
-        return self.model.apply({"params": params}, *inputs, train, rngs=rngs, method="encode")
-
-    def _decode(self, params, codes, batch, train=False, rngs=None):
-        inputs = (codes, batch["segment"], train)
-        return self.model.apply({"params": params}, *inputs, rngs=rngs, method="decode")
+    def quantization_errors(self, params, state, batch):
+        return self.quantizer.quantize(state, self._encode(params, batch)).errors
 
     def errors(self, params, predicted, latents, quantized, batch) -> dict:
-        """Term -> its error wherever there is one, in the shapes of `weights`."""
-        target, kind, wanted = batch["pose"], self.loss_type, self.term_weights
-        errors = {"reconstruction": losses.point_error(predicted, target, kind)}
-        if wanted["quantization"]:
+        """Term -> its error wherever there is one, in the shapes of `weights`.
+
+        predicted: (b, t, v, c). latents: (b, t', n). quantized: see quantizers/base.py.
+        """
+        target, wanted = batch.target[0], self.term_weights
+        errors = {"reconstruction": self.point_error(predicted, target)}
+        if "quantization" in wanted:
             errors["quantization"] = self.commitment * quantized.commitment
-        if wanted["velocity"]:
-            errors["velocity"] = losses.point_error(_moved(predicted), _moved(target), kind)
-        if wanted["acceleration"]:
+        if "velocity" in wanted:
+            errors["velocity"] = self.point_error(_moved(predicted), _moved(target))
+        if "acceleration" in wanted:
             twice = (_moved(_moved(x)) for x in (predicted, target))
-            errors["acceleration"] = losses.point_error(*twice, kind)
-        if wanted["bone"]:
+            errors["acceleration"] = self.point_error(*twice)
+        if "bone" in wanted:
             lengths = (self._bone_lengths(x)[..., None] for x in (predicted, target))
-            errors["bone"] = losses.point_error(*lengths, kind)
-        if wanted["perceptual"]:
+            errors["bone"] = losses.point_error(*lengths, "l2" if self.loss_type == "l2" else "l1")
+        if "perceptual" in wanted:
             # How alike both look to the encoder, which must not change to make them so.
-            frozen = jax.lax.stop_gradient(params)
-            seen = self._encode(frozen, batch | {"shown_pose": predicted})
+            seen = self._encode(jax.lax.stop_gradient(params), batch._replace(pose=predicted))
             errors["perceptual"] = jnp.square(seen - jax.lax.stop_gradient(latents)).mean(-1)
         return errors
 
-    def weights(self, batch) -> dict:
+    def weights(self, batch: Batch) -> dict:
         """Term -> what each of its errors weighs; 0 where something is missing."""
-        visible, segment = _visible(batch), batch["segment"]
-        _, moved = losses.differences(batch["pose"], visible, segment)
-        tokens = self._token_valid(batch)
-        points = self.point_weights[None, None]
+        target, visible = _target(batch)
+        _, moved = losses.differences(target, visible, batch.segment)
+        steps, points = self._valid_steps(batch), self.point_weights[None, None]
         return {
             "reconstruction": points * visible,
-            "quantization": tokens,
+            "quantization": steps,
             "velocity": points * moved,
             "acceleration": points * (moved[:, 1:] & moved[:, :-1]),
-            "bone": visible[..., self.graph.bones[:, 0]] & visible[..., self.graph.bones[:, 1]],
-            "perceptual": tokens,
+            "bone": visible[..., self.bones[:, 0]] & visible[..., self.bones[:, 1]],
+            "perceptual": steps,
         }
+
+    @functools.cached_property
+    def point_error(self):
+        """(predicted, target), (…, v, c) -> the error of each point float32 (…, v)."""
+        if self.loss_type == "distance":
+            return functools.partial(losses.point_distance, scale=self.statistics.scale)
+        return functools.partial(losses.point_error, kind=self.loss_type)
+
+    def _encode(self, params, batch, train=False, rngs=None):
+        inputs = (*self._inputs(batch), train)
+        return self.model.apply({"params": params}, *inputs, rngs=rngs, method="encode")
+
+    def _decode(self, params, vectors, batch, train=False, rngs=None):
+        inputs = (vectors, batch.segment, batch.position, train)
+        return self.model.apply({"params": params}, *inputs, rngs=rngs, method="decode")
+
+    def _inputs(self, batch):
+        return batch.pose, batch.visible, batch.segment, batch.position
 
     def _bone_lengths(self, pose):
         """(b, t, n) in shoulder widths."""
         points = pose * self.statistics.std[None, None] + self.statistics.mean[None, None]
-        bones = points[:, :, self.graph.bones[:, 0]] - points[:, :, self.graph.bones[:, 1]]
+        bones = points[:, :, self.bones[:, 0]] - points[:, :, self.bones[:, 1]]
         return jnp.sqrt(jnp.square(bones).sum(-1) + 1e-12)
 
-    def _token_valid(self, batch):
-        return batch["segment"][:, :: self.frames_per_step] > 0
+    def _valid_steps(self, batch):
+        return batch.frames[:, :: self.frames_per_step]
 
 
-def _visible(batch):
-    return batch["visible"] & (batch["segment"] > 0)[..., None]
+def _target(batch: Batch):
+    pose, visible = batch.target
+    return pose, visible & batch.frames[..., None]
 
 
 def _moved(x):

@@ -17,18 +17,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvq import losses
+from jaxvq.batch import Batch
 from jaxvq.pose.skeleton import PARTS, Skeleton
 from jaxvq.pose.statistics import Statistics
+from jaxvq.tasks.base import TokenTask
 
 HANDS = ("left_hand", "right_hand")
 
 
 class Member(NamedTuple):
-    """Some points of the body, and how they are to be seen by the network of their group.
+    """The points of one stream, and what the network of their group sees of them.
 
-    points: int (n,). gain, offset: float32 (n, c); the network sees gain * pose + offset.
+    parts: of the body, that the stream codes. points: int (n,). gain, offset: float32 (n, c); the
+    network sees gain * pose + offset.
     """
 
+    parts: tuple[str, ...]
     points: np.ndarray
     gain: np.ndarray
     offset: np.ndarray
@@ -44,33 +48,37 @@ class Group:
     skeleton: Skeleton
     statistics: Statistics
 
-    def take(self, batch: dict) -> dict:
+    def select(self, batch: Batch) -> Batch:
         """The group's points of a batch, its members below each other as rows."""
-        count, taken = len(self.members), {}
-        for kind in ("", "shown_"):  # see pose_autoencoder.shown
-            if f"{kind}pose" in batch:
-                parts = [self._member(batch, kind, *member) for member in self.members]
-                poses, visible = zip(*parts, strict=True)
-                taken[f"{kind}pose"] = jnp.concatenate(poses)
-                taken[f"{kind}visible"] = jnp.concatenate(visible)
-        rest = {name: x for name, x in batch.items() if name not in taken}
-        return taken | jax.tree.map(lambda x: jnp.concatenate([x] * count), rest)
+        pose, visible = self._stack(batch.pose, batch.visible)
+        target = (None, None)
+        if batch.target_pose is not None:
+            target = self._stack(batch.target_pose, batch.target_visible)
+        return Batch(pose, visible, *self.repeat(batch), *target)
 
-    def _member(self, batch, kind, points, gain, offset):
-        visible = batch[f"{kind}visible"][:, :, points]
-        pose = batch[f"{kind}pose"][:, :, points] * gain[None, None] + offset[None, None]
-        return jnp.where(visible[..., None], pose, 0), visible
+    def repeat(self, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        """(segment, position) of the rows that `select` makes."""
+        count = len(self.members)
+        return tuple(jnp.concatenate([x] * count) for x in (batch.segment, batch.position))
 
-    def give(self, pose) -> list[jax.Array]:
+    def _stack(self, pose, visible) -> tuple[jax.Array, jax.Array]:
+        poses, seen = [], []
+        for _, points, gain, offset in self.members:
+            seen.append(visible[:, :, points])
+            moved = pose[:, :, points] * gain[None, None] + offset[None, None]
+            poses.append(jnp.where(seen[-1][..., None], moved, 0))
+        return jnp.concatenate(poses), jnp.concatenate(seen)
+
+    def split_members(self, pose) -> list[jax.Array]:
         """Poses (members · b, t, n, c) of the network -> those (b, t, n, c) of each member."""
         parts = jnp.split(pose, len(self.members))
         return [
             (part - offset[None, None]) / gain[None, None]
-            for part, (_, gain, offset) in zip(parts, self.members, strict=True)
+            for part, (_, _, gain, offset) in zip(parts, self.members, strict=True)
         ]
 
 
-def split(parts: str, skeleton: Skeleton, statistics: Statistics) -> tuple[Group, ...]:
+def make_groups(parts: str, skeleton: Skeleton, statistics: Statistics) -> tuple[Group, ...]:
     """The groups that `config.model.parts` names.
 
     Raises:
@@ -113,8 +121,10 @@ def _group(name, lists, skeleton: Skeleton, statistics: Statistics) -> Group:
         mean = np.where(scale > 0, mean, mirror * statistics.mean[points])
         scale = np.where(scale > 0, scale, statistics.scale[points])
     kept = Statistics(mean, scale)
-    members = [_member(first, np.ones_like(mirror), statistics, kept)]
-    members += [_member(points, mirror, statistics, kept) for points in others]
+    parts = [tuple(part for part in skeleton.parts if part in names) for names in lists]
+    members = [_member(parts[0], first, np.ones_like(mirror), statistics, kept)]
+    for names, points in zip(parts[1:], others, strict=True):
+        members.append(_member(names, points, mirror, statistics, kept))
     return Group(name, tuple(members), Skeleton(tuple(ours)), kept)
 
 
@@ -123,10 +133,10 @@ def _points(skeleton: Skeleton, component) -> np.ndarray:
     return np.arange(start, start + len(component.points))
 
 
-def _member(points, sign, statistics: Statistics, kept: Statistics) -> Member:
-    """Points that are to be seen times `sign`, (c,), and standardised as `kept` says."""
+def _member(parts, points, sign, statistics: Statistics, kept: Statistics) -> Member:
+    """Points whose coordinates are multiplied by `sign` (c,) and standardised with `kept`."""
     gain = sign * statistics.std[points] / kept.std
-    return Member(points, gain, (sign * statistics.mean[points] - kept.mean) / kept.std)
+    return Member(parts, points, gain, (sign * statistics.mean[points] - kept.mean) / kept.std)
 
 
 def make(config, skeleton, statistics, make_task: Callable) -> "Streams":
@@ -134,7 +144,7 @@ def make(config, skeleton, statistics, make_task: Callable) -> "Streams":
 
     make_task: (config, skeleton, statistics) -> the task of one group.
     """
-    groups = split(config.model.parts, skeleton, statistics)
+    groups = make_groups(config.model.parts, skeleton, statistics)
     tasks, levels = [], config.quantizer.get("levels", ())
     each = _nested(levels)
     if each and len(levels) != len(groups):
@@ -160,57 +170,60 @@ def _nested(levels) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Streams:
-    """The interface of every task, see tasks/pose_autoencoder.py; s is the number of members."""
+    """A TokenTask (see tasks/base.py) of the tasks of its groups; s is the number of members."""
 
     groups: tuple[Group, ...]
-    tasks: tuple
+    tasks: tuple[TokenTask, ...]
+
+    measured_with = "evaluate"
+
+    @property
+    def term_weights(self) -> dict[str, float]:
+        return self.tasks[0].term_weights
 
     @property
     def frames_per_step(self) -> int:
-        """Frames a step of tokens stands for."""
         return self.tasks[0].frames_per_step
 
     @property
     def context(self) -> int:
-        """Frames on either side of a window that decide what is in it."""
         return max(task.context for task in self.tasks)
 
     @property
     def encoder_context(self) -> int:
-        """Frames on either side of a step that decide its tokens."""
         return max(task.encoder_context for task in self.tasks)
 
     @property
     def refines(self) -> bool:
-        """Whether each quantizer refines the one before."""
         return self.tasks[0].refines
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
-        """Number of codes of each of the s·q codebooks, stream by stream."""
         return sum((t.codebook_sizes * len(g.members) for g, t in self._pairs()), ())
 
     @property
-    def digits(self) -> tuple[tuple[int, ...], ...]:
-        """Alphabets of the digits of each of the s·q codebooks."""
-        return sum((t.digits * len(g.members) for g, t in self._pairs()), ())
+    def levels(self) -> tuple[tuple[int, ...], ...]:
+        return sum((t.levels * len(g.members) for g, t in self._pairs()), ())
 
     @property
     def token_shape(self) -> tuple[int, int]:
-        """(s, q)."""
-        return sum(len(group.members) for group in self.groups), self.tasks[0].token_shape[1]
+        return len(self._points()), self.tasks[0].token_shape[1]
+
+    @property
+    def stream_parts(self) -> tuple[tuple[str, ...], ...]:
+        return tuple(member.parts for group in self.groups for member in group.members)
 
     def init(self, rng, batch):
         """(params, state), dicts with an entry for each group."""
         made = {
-            group.name: task.init(jax.random.fold_in(rng, i), group.take(batch))
+            group.name: task.init(jax.random.fold_in(rng, i), group.select(batch))
             for i, (group, task) in enumerate(self._pairs())
         }
         state = {name: state for name, (_, state) in made.items() if state}
         return {name: params for name, (params, _) in made.items()}, state
 
     def loss(self, params, state, batch, rng, *, train, axis_name=None, totals=None):
-        """The loss of all points together, as if one task had made them; see the task's own.
+        """The loss of all points together, as if one task had made them; see Task.loss.
 
         "code_counts" of streams that share codebooks are those of both.
         """
@@ -223,7 +236,7 @@ class Streams:
             part, (observed[group.name], values) = task.loss(
                 params[group.name],
                 state.get(group.name, {}),
-                group.take(batch),
+                group.select(batch),
                 None if rng is None else jax.random.fold_in(rng, i),
                 train=train,
                 axis_name=axis_name,
@@ -238,77 +251,80 @@ class Streams:
         return loss, (observed, sums | {"code_counts": jnp.concatenate(counts)})
 
     def update_state(self, state, observed, axis_name=None):
-        """The state after a batch, from what `loss` observed."""
-        return {
-            group.name: task.update_state(state[group.name], observed[group.name], axis_name)
-            for group, task in self._pairs()
-            if group.name in state
-        }
+        updated, sums = {}, []
+        for group, task in self._pairs():
+            if group.name in state:
+                name = group.name
+                updated[name], values = task.update_state(state[name], observed[name], axis_name)
+                sums.append(values)
+        return updated, jax.tree.map(lambda *parts: sum(parts), *sums) if sums else {}
 
     def totals(self, batch) -> dict:
-        """What each sum of `loss` over this batch is divided by."""
-        totals = [task.totals(group.take(batch)) for group, task in self._pairs()]
+        totals = [task.totals(group.select(batch)) for group, task in self._pairs()]
         return jax.tree.map(lambda *parts: sum(parts), *totals)
 
     def encode(self, params, state, batch):
-        """Tokens int32 (b, t', s, q)."""
+        return self._per_stream("encode", params, state, batch, axis=2)
+
+    def quantization_errors(self, params, state, batch):
+        return self._per_stream("quantization_errors", params, state, batch, axis=2)
+
+    def _per_stream(self, method: str, params, state, batch, axis: int):
+        """What a method gives for each stream, from rows to places along `axis`."""
         streams = []
         for group, task in self._pairs():
-            name = group.name
-            indices = task.encode(params[name], state.get(name, {}), group.take(batch))
-            streams += jnp.split(indices, len(group.members))
-        return jnp.concatenate(streams, 2)
+            call, name = getattr(task, method), group.name
+            result = call(params[name], state.get(name, {}), group.select(batch))
+            streams += jnp.split(result, len(group.members))
+        return jnp.concatenate(streams, axis)
 
     def decode(self, params, state, indices, batch):
-        """Standardised poses float32 (b, t, v, c); of the batch, segment and position are used."""
         poses, first = [], 0
         for group, task in self._pairs():
             name, count = group.name, len(group.members)
             streams = jnp.split(indices[:, :, first : first + count], count, axis=2)
             first += count
-            places = {k: jnp.concatenate([batch[k]] * count) for k in ("segment", "position")}
-            stacked = jnp.concatenate(streams)
-            pose = task.decode(params[name], state.get(name, {}), stacked, places)
-            poses += group.give(pose)
+            rows = Batch(None, None, *group.repeat(batch))
+            pose = task.decode(params[name], state.get(name, {}), jnp.concatenate(streams), rows)
+            poses += group.split_members(pose)
         return self._in_order(poses)
 
-    def absent(self, indices: np.ndarray) -> np.ndarray:
-        """bool (t', v): points of hands, or of the face, that indices (t', s, q) say are not there.
-
-        The body is always there: what it moves would hide with it.
-        """
-        absent = np.zeros((len(indices), sum(len(p) for p in self._points())), bool)
-        first = 0
-        for group, task in self._pairs():
-            for member in group.members:
-                if "body" not in group.skeleton.parts:
-                    absent[:, member.points] = task.absent(indices[:, first : first + 1])
-                first += 1
-        return absent
-
-    def codes(self, state, indices):
-        """The quantized latents float32 (b, t', d) that tokens stand for, stream by stream."""
-        streams, first = [], 0
-        for group, task in self._pairs():
-            for i in range(first, first + len(group.members)):
-                streams.append(task.codes(state.get(group.name, {}), indices[:, :, i : i + 1]))
-            first += len(group.members)
-        return jnp.concatenate(streams, -1)
-
     def reconstruct(self, params, state, batch):
-        """decode(encode(batch)) in one pass: standardised poses float32 (b, t, v, c)."""
         poses = []
         for group, task in self._pairs():
             name = group.name
-            pose = task.reconstruct(params[name], state.get(name, {}), group.take(batch))
-            poses += group.give(pose)
+            pose = task.reconstruct(params[name], state.get(name, {}), group.select(batch))
+            poses += group.split_members(pose)
         return self._in_order(poses)
+
+    def absent(self, indices: np.ndarray) -> np.ndarray:
+        """bool (t', v): points of hands, or of the face, that tokens (t', s, q) say are not there.
+
+        The body is always there: the parts that move with it would disappear too.
+        """
+        absent = np.zeros((len(indices), sum(map(len, self._points()))), bool)
+        for stream, (task, member) in enumerate(self._members()):
+            if "body" not in member.parts:
+                absent[:, member.points] = task.absent(indices[:, stream : stream + 1])
+        return absent
+
+    def code_vectors(self, state, indices):
+        streams = [
+            task.code_vectors(state.get(name, {}), indices[:, :, i : i + 1])
+            for i, (name, task) in enumerate(
+                (group.name, task) for group, task in self._pairs() for _ in group.members
+            )
+        ]
+        return jnp.concatenate(streams, -1)
 
     def _in_order(self, poses):
         return jnp.concatenate(poses, 2)[:, :, np.argsort(np.concatenate(self._points()))]
 
     def _points(self) -> list[np.ndarray]:
         return [member.points for group in self.groups for member in group.members]
+
+    def _members(self):
+        return [(task, member) for group, task in self._pairs() for member in group.members]
 
     def _pairs(self):
         return zip(self.groups, self.tasks, strict=True)

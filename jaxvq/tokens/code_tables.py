@@ -137,7 +137,7 @@ def fit(sequences: Sequence[np.ndarray], task, fingerprint: str) -> CodeTables:
     """
     if not task.codebook_sizes:
         raise ValueError("this model has no codes, so there is nothing to fit tables for")
-    digits, (streams, _) = task.digits, task.token_shape
+    digits, (streams, _) = task.levels, task.token_shape
     rows = [split_digits(x.reshape(len(x), len(digits)), digits) for x in sequences]
     if not sum(map(len, rows)):
         raise ValueError("no tokens to fit tables on")

@@ -19,9 +19,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from jaxvq.inference import Tokens
 from jaxvq.tokens import entropy
 from jaxvq.tokens.code_tables import CodeTables
+from jaxvq.tokens.tokens import Tokens
 
 SUFFIX = ".jvq"
 MAGIC = b"JVQ"

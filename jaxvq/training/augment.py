@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxvq.batch import Batch
 from jaxvq.models.graphs import mirror_points
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Statistics
@@ -53,7 +54,7 @@ class Augment:
 
 
 def from_config(config, skeleton: Skeleton, statistics: Statistics):
-    """(rng, batch) -> `apply` with the fields `config.augment`; None where all of them are 0.
+    """(rng, batch) -> batch, `apply` with the fields `config.augment`; None where all are 0.
 
     Raises:
       ValueError: a field out of its range.
@@ -65,66 +66,64 @@ def from_config(config, skeleton: Skeleton, statistics: Statistics):
 
 
 def apply(
-    options: Augment, rng: jax.Array, batch: dict, skeleton: Skeleton, statistics: Statistics
-) -> tuple[dict, dict]:
-    """(what the encoder sees, what is to be reconstructed) of a batch, both of its shapes.
+    options: Augment, rng: jax.Array, batch: Batch, skeleton: Skeleton, statistics: Statistics
+) -> Batch:
+    """A batch with changed clips, and a target that differs from what the encoder sees.
 
     Args:
       options: Augment(**config.augment).
       rng: a key of the step.
-      batch: pose (b, t, v, c), standardised, hands relative to their wrists, x and y 0 midway
-        between the shoulders; visible bool (b, t, v); segment and position int32 (b, t).
+      batch: of poses with hands relative to their wrists, x and y 0 midway between the shoulders.
     """
     names = ("mirror", "speed", "space", "noise", "hide")
     keys = dict(zip(names, jax.random.split(rng, len(names)), strict=True))
     if options.mirror:
-        rows = jax.random.uniform(keys["mirror"], (len(batch["segment"]),)) < options.mirror
+        rows = jax.random.uniform(keys["mirror"], (len(batch.segment),)) < options.mirror
         batch = flip(batch, rows, mirror_points(skeleton), statistics)
     if options.speed:
-        drawn = jax.random.uniform(keys["speed"], batch["segment"].shape, minval=-1, maxval=1)
-        batch = play(batch, jnp.exp2(options.speed * _each_clip(drawn, batch["segment"])))
+        drawn = jax.random.uniform(keys["speed"], batch.segment.shape, minval=-1, maxval=1)
+        batch = change_speed(batch, jnp.exp2(options.speed * _each_clip(drawn, batch.segment)))
     if options.turn or options.tilt or options.scale:
         batch = _move(options, keys["space"], batch, statistics)
-    target = batch
+    target = {"target_pose": batch.pose, "target_visible": batch.visible}
     if options.noise:
         std = jnp.asarray(statistics.std)[None, None]
-        noise = options.noise / std * jax.random.normal(keys["noise"], batch["pose"].shape)
-        batch = batch | {"pose": batch["pose"] + noise}
-    hidden = _hidden(options, keys["hide"], batch["visible"].shape, skeleton)
-    seen = batch["visible"] & ~hidden
-    batch = batch | {"visible": seen, "pose": jnp.where(seen[..., None], batch["pose"], 0)}
-    return batch, target
+        noise = options.noise / std * jax.random.normal(keys["noise"], batch.pose.shape)
+        batch = batch._replace(pose=batch.pose + noise)
+    hidden = _hidden(options, keys["hide"], batch.visible.shape, skeleton)
+    seen = batch.visible & ~hidden
+    pose = jnp.where(seen[..., None], batch.pose, 0)
+    return batch._replace(pose=pose, visible=seen, **target)
 
 
-def flip(batch: dict, rows: jax.Array, mirror: np.ndarray, statistics: Statistics) -> dict:
+def flip(batch: Batch, rows: jax.Array, mirror: np.ndarray, statistics: Statistics) -> Batch:
     """Mirrors some rows of a batch: left becomes right, and x its negative.
 
     Args:
-      batch: pose (b, t, v, c), standardised, of poses whose x is 0 midway between the shoulders;
-        visible bool (b, t, v); and others, which stay.
+      batch: of poses whose x is 0 midway between the shoulders.
       rows: bool (b,), which rows to mirror.
       mirror: int (v,), the point that each becomes, see graphs.mirror_points.
     """
     mean, std = (jnp.asarray(x)[None, None] for x in (statistics.mean, statistics.std))
     sign = np.ones(mean.shape[-1], np.float32)
     sign[0] = -1
-    pose = (batch["pose"] * std + mean)[:, :, mirror] * sign[None, None, None]
-    visible = batch["visible"][:, :, mirror]
+    pose = (batch.pose * std + mean)[:, :, mirror] * sign[None, None, None]
+    visible = batch.visible[:, :, mirror]
     pose = jnp.where(visible[..., None], (pose - mean) / std, 0)
-    return batch | {
-        "pose": jnp.where(rows[:, None, None, None], pose, batch["pose"]),
-        "visible": jnp.where(rows[:, None, None], visible, batch["visible"]),
-    }
+    return batch._replace(
+        pose=jnp.where(rows[:, None, None, None], pose, batch.pose),
+        visible=jnp.where(rows[:, None, None], visible, batch.visible),
+    )
 
 
-def play(batch: dict, speed: jax.Array) -> dict:
+def change_speed(batch: Batch, speed: jax.Array) -> Batch:
     """Plays each clip of a batch faster or slower, from its first frame in the row on.
 
     speed: (b, t), frames to go on by in a frame; the same for all frames of a clip. Between frames
     points are interpolated where both show them. Frames after the end of a clip become padding
     (segment 0), and of a slower clip the end is not shown.
     """
-    segment = batch["segment"]
+    segment = batch.segment
     frame = jnp.broadcast_to(jnp.arange(segment.shape[1])[None], segment.shape)
     new = jnp.pad(segment[:, 1:] != segment[:, :-1], ((0, 0), (1, 0)), constant_values=True)
     first = jax.lax.cummax(jnp.where(new, frame, 0), axis=1)
@@ -137,16 +136,12 @@ def play(batch: dict, speed: jax.Array) -> dict:
     inside = ends[0] & ends[1] & (source <= segment.shape[1] - 1)
     left, right = (
         [jnp.take_along_axis(x, at.reshape(*at.shape, *[1] * (x.ndim - 2)), 1) for x in arrays]
-        for at, arrays in ((before, _shown(batch)), (after, _shown(batch)))
+        for at, arrays in ((before, batch[:2]), (after, batch[:2]))
     )
     part = part[..., None, None].astype(left[0].dtype)
     visible = left[1] & right[1] & inside[..., None]
     pose = jnp.where(visible[..., None], left[0] * (1 - part) + right[0] * part, 0)
-    return batch | {"pose": pose, "visible": visible, "segment": jnp.where(inside, segment, 0)}
-
-
-def _shown(batch):
-    return batch["pose"], batch["visible"]
+    return batch._replace(pose=pose, visible=visible, segment=jnp.where(inside, segment, 0))
 
 
 def _each_clip(drawn, segment):
@@ -154,9 +149,9 @@ def _each_clip(drawn, segment):
     return jnp.take_along_axis(drawn, jnp.maximum(segment - 1, 0), 1)
 
 
-def _move(options: Augment, rng, batch: dict, statistics: Statistics) -> dict:
+def _move(options: Augment, rng, batch: Batch, statistics: Statistics) -> Batch:
     """Turns, tilts and scales each clip about the middle between the shoulders."""
-    segment, dims = batch["segment"], batch["pose"].shape[-1]
+    segment, dims = batch.segment, batch.pose.shape[-1]
     sizes = (math.radians(options.turn), math.radians(options.tilt) * (dims > 2), options.scale)
     drawn = jax.random.normal(rng, (3, *segment.shape))
     turn, tilt, size = (
@@ -165,14 +160,14 @@ def _move(options: Augment, rng, batch: dict, statistics: Statistics) -> dict:
     return transform(batch, turn, tilt, jnp.exp(size), statistics)
 
 
-def transform(batch: dict, turn, tilt, scale, statistics: Statistics) -> dict:
+def transform(batch: Batch, turn, tilt, scale, statistics: Statistics) -> Batch:
     """Rotates poses by `turn` about z, then by `tilt` about y, in radians, and scales them.
 
     turn, tilt, scale: (b, t). Hands are relative to their wrists, and so turn about these as the
     whole body turns. Poses of two coordinates are not tilted.
     """
     mean, std = (jnp.asarray(x)[None, None] for x in (statistics.mean, statistics.std))
-    points = batch["pose"] * std + mean
+    points = batch.pose * std + mean
     x, y, *z = (points[..., i] for i in range(points.shape[-1]))
     cos, sin = jnp.cos(turn)[..., None], jnp.sin(turn)[..., None]
     x, y = x * cos - y * sin, x * sin + y * cos
@@ -180,8 +175,8 @@ def transform(batch: dict, turn, tilt, scale, statistics: Statistics) -> dict:
         cos, sin = jnp.cos(tilt)[..., None], jnp.sin(tilt)[..., None]
         x, z = x * cos + z[0] * sin, [z[0] * cos - x * sin]
     moved = jnp.stack([x, y, *z], -1) * scale[..., None, None]
-    pose = jnp.where(batch["visible"][..., None], (moved - mean) / std, 0)
-    return batch | {"pose": pose}
+    pose = jnp.where(batch.visible[..., None], (moved - mean) / std, 0)
+    return batch._replace(pose=pose)
 
 
 def _hidden(options: Augment, rng, shape, skeleton: Skeleton):

@@ -16,6 +16,8 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxvq.batch import Batch
+
 AXIS = "batch"
 
 
@@ -55,15 +57,14 @@ def make_train_step(
     `batch` holds this host's rows as arrays (local devices, rows per device, …), see `shard`.
     The metrics are sums over the global batch. The state's buffers are donated. With accumulate=k a
     device computes its rows in k parts, one after the other, and the step is that of the whole.
-    augment: (rng, batch) -> (what the encoder sees, what it is to make of it), or None.
+    augment: (rng, batch) -> batch, or None; see training/augment.py.
     """
 
     def step(state: TrainState, batch):
         rng = jax.random.fold_in(jax.random.key(seed), state.step)
         rng = jax.random.fold_in(rng, jax.lax.axis_index(AXIS))
         if augment is not None:
-            shown, batch = augment(jax.random.fold_in(rng, accumulate), batch)
-            batch = batch | {f"shown_{name}": shown[name] for name in ("pose", "visible")}
+            batch = augment(jax.random.fold_in(rng, accumulate), batch)
 
         if accumulate == 1:
             loss = functools.partial(
@@ -73,7 +74,7 @@ def make_train_step(
         else:
             grads, observed, metrics = _accumulate(task, state, batch, rng, accumulate)
         grads = jax.lax.pmean(grads, AXIS)
-        task_state = task.update_state(state.state, observed, AXIS)
+        task_state, update_metrics = task.update_state(state.state, observed, AXIS)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         if ema_decay:
@@ -82,7 +83,7 @@ def make_train_step(
             ema = jax.tree.map(lambda a, p: a + (1 - decay) * (p - a), state.ema_params, params)
         else:
             ema = state.ema_params
-        metrics = jax.lax.psum(metrics, AXIS)
+        metrics = jax.lax.psum(metrics, AXIS) | update_metrics
         # Already the same on all devices; one (sum, count) pair like the others.
         metrics["grad_norm"] = (optax.tree.norm(grads), jnp.ones(()))
         return (
@@ -147,10 +148,10 @@ def make_eval_step(task):
     return jax.pmap(step, axis_name=AXIS, in_axes=(None, None, 0), out_axes=None)
 
 
-def shard(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def shard(batch: Batch) -> Batch:
     """(rows, …) → (local devices, rows per device, …). Rows must divide by the local devices."""
     devices = jax.local_device_count()
-    return {key: x.reshape(devices, -1, *x.shape[1:]) for key, x in batch.items()}
+    return jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
 
 
 def replicate(tree):

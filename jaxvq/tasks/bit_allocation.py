@@ -1,14 +1,18 @@
-"""What a config leaves to the data: how many levels of FSQ each feature of a linear code gets."""
+"""Deals the bits of a linear code to the parts of the body and to the coefficients of each.
+
+This happens once, before training: the levels of FSQ become part of the config.
+"""
 
 import itertools
+import logging
 import math
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxvq import checkpoint, input_pipeline
-from jaxvq.models import transform
+from jaxvq.batch import Batch
+from jaxvq.models import linear_code
 from jaxvq.tasks import streams
 
 # Principal components of a frame to choose from; no part of the body needs as many.
@@ -16,35 +20,22 @@ COMPONENTS = 48
 # Frames of training that a linear code is fitted to.
 FRAMES = 20_000
 
+log = logging.getLogger("jaxvq")
 
-def start(config, dataset, workdir):
-    """The config with everything in it, and the batch that a task's `init` needs.
 
-    The batch holds real frames where there is a linear code to fit, else 0s of the right shapes. A
-    run that goes on keeps the levels it has.
+def prepare(config, dataset, levels=None) -> tuple[ConfigDict, Batch]:
+    """The config with `quantizer.levels` chosen, and the batch that the task's `init` fits to.
+
+    levels: those of the run that goes on, which it keeps; None at the start of one.
     """
-    if not config.model.get("transform", False):
-        spec = input_pipeline.batch_spec(dataset.skeleton)
-        zeros = {key: np.zeros((1, 8, *shape), dtype) for key, (shape, dtype) in spec.items()}
-        return config, zeros
-    batch, levels = sample(config, dataset), _levels_of_run(workdir)
+    log.info("fitting the linear code to %d frames", FRAMES)
+    batch = sample_frames(config, dataset)
     if levels is not None:
-        return _with_levels(config, levels), batch
-    return fit(config, dataset.skeleton, dataset.statistics, batch), batch
+        return with_levels(config, levels), batch
+    return allocate_levels(config, dataset.skeleton, dataset.statistics, batch), batch
 
 
-def _levels_of_run(workdir):
-    """The levels in the newest checkpoint of a run, None where there is none."""
-    if not (workdir / checkpoint.CHECKPOINTS).is_dir():
-        return None
-    try:
-        meta = checkpoint.load_meta(checkpoint.find_checkpoint(workdir))
-    except ValueError:  # stopped before its first checkpoint
-        return None
-    return checkpoint.with_tuples(meta["config"]["quantizer"]["levels"])
-
-
-def sample(config, dataset) -> dict[str, np.ndarray]:
+def sample_frames(config, dataset) -> Batch:
     """The first rows of training, about FRAMES frames; the same on every host."""
     data, size = config.data, 8
     count = -(-FRAMES // (size * data.seq_len))
@@ -56,14 +47,14 @@ def sample(config, dataset) -> dict[str, np.ndarray]:
         align=config.model.frames_per_step,
     )
     rows = list(itertools.islice(batches, count))
-    return {key: np.concatenate([row[key] for row in rows]) for key in rows[0]}
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *rows)
 
 
-def fit(config, skeleton, statistics, batch):
+def allocate_levels(config, skeleton, statistics, batch: Batch) -> ConfigDict:
     """The config with `quantizer.levels` that spend quantizer.bits_per_frame where they help most.
 
     The bits go to the parts of the body, and to the coefficients of each, by how much they lower
-    the mean distance of the points of `batch` (transform.allocate).
+    the mean distance of the points of `batch` (linear_code.allocate).
 
     Args:
       batch: thousands of frames of training, as a task's `init` takes them.
@@ -76,11 +67,11 @@ def fit(config, skeleton, statistics, batch):
         return config
     names = config.model.get("parts", "")
     groups = streams.split(names, skeleton, statistics) if names else None
-    patch, kinds = config.model.frames_per_step, []
+    frames, kinds = config.model.frames_per_step, []
     for name, part, scale, members in _parts(batch, groups, statistics):
-        poses, seen = jax.jit(transform.seen_patches, static_argnums=1)(part, patch)
+        poses, seen = jax.jit(linear_code.seen_steps, static_argnums=1)(part, frames)
         v, c = scale.shape
-        fitted = jax.jit(transform.coefficients, static_argnums=2)
+        fitted = jax.jit(linear_code.coefficients, static_argnums=2)
         values = np.asarray(fitted(poses, scale, min(COMPONENTS, v * c)).values)
         seen = np.asarray(seen)
         if not seen.any():
@@ -88,25 +79,26 @@ def fit(config, skeleton, statistics, batch):
                 f"no frame of training shows {name}, so there is nothing to fit model.transform "
                 "to: choose model.parts that join it with others, or other data"
             )
-        # Square error is summed over p·v points, distance is wanted a frame: sqrt(p·v) / p.
-        weight = seen.mean() * np.sqrt(v / patch)
+        # Square error is summed over p·v points, distance is wanted per frame: sqrt(p·v) / p.
+        weight = seen.mean() * np.sqrt(v / frames)
         kinds.append((values[seen], float(weight), members))
-    levels = transform.allocate(kinds, bits * patch)
-    books = tuple(transform.pack(part, config.quantizer.num_quantizers) for part in levels)
-    if not all(book for part in books for book in part):
+    levels = linear_code.allocate(kinds, bits * frames)
+    levels = tuple(linear_code.pack(one, config.quantizer.num_quantizers) for one in levels)
+    codes = [code for stream in levels for code in stream]
+    if not all(codes):
         raise ValueError(
             f"quantizer.bits_per_frame={bits} is too little for {config.quantizer.num_quantizers} "
             "codebooks a stream: lower quantizer.num_quantizers"
         )
-    if max(math.prod(book) for part in books for book in part) >= 2**31:
+    if max(map(math.prod, codes)) >= 2**31:
         raise ValueError(
             f"quantizer.bits_per_frame={bits} is too much for {config.quantizer.num_quantizers} "
             "codebooks a stream, whose codes int32 has to number: raise quantizer.num_quantizers"
         )
-    return _with_levels(config, books if names else books[0])
+    return with_levels(config, levels if names else levels[0])
 
 
-def _with_levels(config, levels):
+def with_levels(config, levels):
     config = ConfigDict(config.to_dict())  # types of fields would bind tuples of other depths
     config.quantizer.levels = levels
     return config
@@ -118,4 +110,4 @@ def _parts(batch, groups, statistics):
         yield "a pose", batch, statistics.scale, 1
     else:
         for group in groups:
-            yield group.name, group.take(batch), group.statistics.scale, len(group.members)
+            yield group.name, group.select(batch), group.statistics.scale, len(group.members)

@@ -1,10 +1,10 @@
-"""The best linear code of patches of poses, for a network to start from.
+"""The best linear code for steps of poses, for a network to start from.
 
-Principal components over the points of a frame, a cosine transform over the frames of a patch: most
-of these coefficients hardly ever leave 0, and the others get the levels of FSQ in the order of
-their variance. This alone is a strong tokenizer; transform coding (Goyal 2001,
-https://doi.org/10.1109/79.952802) tells why. All is pure jnp, so that a task's `init` can be
-compiled with it.
+It takes principal components over the points of a frame and a cosine transform over the frames of a
+step. Most of these coefficients hardly ever leave 0; the others get the levels of FSQ in the order
+of their variance. This alone is a strong tokenizer: transform coding (Goyal 2001,
+https://doi.org/10.1109/79.952802) explains why. All of it is pure jnp, so that a task's `init` can
+be compiled with it.
 """
 
 import functools
@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxvq.batch import Batch
 from jaxvq.models import patches
 
 # Steps of a uniform quantizer, in standard deviations between its outermost values, to choose from.
@@ -24,23 +25,23 @@ LEVELS = (1, 3, 5, 7, 9, 11, 13, 15, 19, 23, 27, 31, 39, 47, 63, 79, 95, 127)
 
 
 class Coefficients(NamedTuple):
-    """basis: float32 (p·v·c, p·k), orthonormal columns. values: float32 (n, p·k), of each patch."""
+    """basis: float32 (p·v·c, p·k), orthonormal columns. values: float32 (n, p·k), of each step."""
 
     basis: jax.Array
     values: jax.Array
 
 
-def seen_patches(batch: dict, size: int) -> tuple[jax.Array, jax.Array]:
-    """The patches of a batch, see patches.split, in one line: float32 (n, size, v, c), filled, and
-    bool (n,), in which of them anything was seen."""
-    visible = batch["visible"] & (batch["segment"] > 0)[..., None]
-    visible = patches.split(jnp.asarray(visible), size)
-    filled = patches.fill(patches.split(jnp.asarray(batch["pose"]), size), visible)
+def seen_steps(batch: Batch, frames: int) -> tuple[jax.Array, jax.Array]:
+    """The steps of a batch one after the other: float32 (n, frames, v, c), missing points filled
+    in (patches.fill), and bool (n,), in which of them anything was seen."""
+    visible = batch.visible & batch.frames[..., None]
+    visible = patches.split(jnp.asarray(visible), frames)
+    filled = patches.fill(patches.split(jnp.asarray(batch.pose), frames), visible)
     return filled.reshape(-1, *filled.shape[2:]), visible.any((2, 3)).reshape(-1)
 
 
 def coefficients(poses: jax.Array, scale, components: int) -> Coefficients:
-    """Coefficients of filled patches.
+    """Coefficients of filled steps.
 
     Args:
       poses: float32 (n, p, v, c), standardised; 0 where nothing was seen.
@@ -87,12 +88,12 @@ def best_steps(values: jax.Array, seen, levels: np.ndarray) -> tuple[jax.Array, 
     return loadings[errors.argmin(0)] * deviation / half, errors.min(0)
 
 
-def fit(poses, seen, scale, levels) -> tuple[jax.Array, jax.Array]:
-    """Kernels of the linear code: analysis float32 (p·v·c, n), which makes of a standardised patch
-    n features in steps of 1, and synthesis (n, p·v·c), which takes FSQ's codes in [-1, 1] back.
+def fit_kernels(poses, seen, scale, levels) -> tuple[jax.Array, jax.Array]:
+    """Kernels of the linear code: analysis float32 (p·v·c, n), which turns a standardised step into
+    n features in units of 1, and synthesis (n, p·v·c), which takes FSQ's codes in [-1, 1] back.
 
     Args:
-      poses, seen: from `seen_patches`; at least n patches.
+      poses, seen: from `seen_steps`; at least n steps.
       levels: the FSQ levels of the n features; the larger go to coefficients that vary more.
     """
     levels = np.asarray(levels)
@@ -112,11 +113,11 @@ def fit(poses, seen, scale, levels) -> tuple[jax.Array, jax.Array]:
 
 
 def allocate(streams, bits: float) -> list[list[int]]:
-    """Levels of the features of each stream, so that all cost `bits` a patch and the sum of the
+    """Levels of the features of each stream, so that all cost `bits` per step and the sum of the
     streams' mean distances is small: the next bits go where they lower it most.
 
     Args:
-      streams: for each, (values float32 (n, m), weight, parts): coefficients of patches in which it
+      streams: for each, (values float32 (n, m), weight, parts): coefficients of steps in which it
         is seen, what a unit of the root of their summed square error costs, and how many parts of
         the body share its levels.
     Returns:
@@ -155,12 +156,12 @@ def _distortions(values: np.ndarray) -> np.ndarray:
 
 
 def pack(levels: list[int], num_quantizers: int) -> tuple[tuple[int, ...], ...]:
-    """Deals levels to codebooks so that these have about as many codes, the most varying feature
+    """Deals levels to codepacked so that these have about as many codes, the most varying feature
     first; a codebook that gets none has one code."""
-    books: list[list[int]] = [[] for _ in range(num_quantizers)]
+    packed: list[list[int]] = [[] for _ in range(num_quantizers)]
     for level in levels:
-        min(books, key=math.prod).append(level)
-    return tuple(tuple(book) for book in books)
+        min(packed, key=math.prod).append(level)
+    return tuple(tuple(one) for one in packed)
 
 
 @functools.partial(jax.jit, static_argnums=1)

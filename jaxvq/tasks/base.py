@@ -1,0 +1,153 @@
+"""What a task is: a model with its losses, as training, inference and the tools know it.
+
+Every task is a `Task`: enough to train and validate it. A task that makes tokens is a
+`TokenTask` as well. Programs that need tokens ask `token_task`, which refuses others in one line.
+"""
+
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxvq import losses
+from jaxvq.batch import Batch
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+State = Any  # a pytree; {} where a task learns nothing without gradients
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What the training loop needs. Parameters are float32 pytrees."""
+
+    term_weights: dict[str, float]  # of each term of the loss; a term of weight 0 is left out
+    measured_with: str  # the program of tools/ that measures a trained model
+
+    @property
+    def frames_per_step(self) -> int:
+        """Frames that the tokens of one step stand for; clips start at multiples of it."""
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        """Number of codes of each of the s·q codebooks, stream by stream; () without codes."""
+
+    def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, State]:
+        """(params, state) before the first step. The batch holds real frames of training where the
+        config asks for something to be fitted to them (see tasks.prepare), else any."""
+
+    def loss(
+        self,
+        params: Any,
+        state: State,
+        batch: Batch,
+        rng: jax.Array | None,
+        *,
+        train: bool,
+        axis_name: str | None = None,
+        totals: dict | None = None,
+    ) -> tuple[jax.Array, tuple[Any, dict]]:
+        """What is optimised.
+
+        Args:
+          rng: needed with train=True only.
+          axis_name: of the devices; see losses.masked_mean for what the loss means then.
+          totals: what to divide each term by instead of its own weights, see `totals`.
+        Returns:
+          loss: float32 scalar, the sum of the terms by their `term_weights`.
+          (observed, sums): what `update_state` learns from, and a dict of metrics of this batch to
+            be added up over devices and batches: (sum, count) pairs, among them one for each term,
+            and "code_counts" int32 (s·q, k) where there are codes.
+        """
+
+    def update_state(
+        self, state: State, observed: Any, axis_name: str | None = None
+    ) -> tuple[State, dict]:
+        """The state after a step, from what `loss` observed (rows of all its parts, in order), and
+        a dict of (sum, count) metrics, the same on all devices."""
+
+    def totals(self, batch: Batch) -> dict[str, jax.Array]:
+        """Term -> what its sum over this batch is divided by; depends on no parameter."""
+
+
+@runtime_checkable
+class TokenTask(Task, Protocol):
+    """A task that makes tokens int32 (b, t', s, q), t' = ceil(t / frames_per_step)."""
+
+    @property
+    def levels(self) -> tuple[tuple[int, ...], ...]:
+        """Number of values of each digit of a code, for each of the s·q codebooks; the first digit
+        varies fastest, and the product is the codebook's size."""
+
+    @property
+    def token_shape(self) -> tuple[int, int]:
+        """(s, q): streams, and quantizers of each stream."""
+
+    @property
+    def stream_parts(self) -> tuple[tuple[str, ...], ...]:
+        """The parts of the body that each of the s streams codes; (()) for one stream of all."""
+
+    @property
+    def refines(self) -> bool:
+        """Whether each quantizer refines the one before; then -1 leaves one out in `decode`."""
+
+    @property
+    def context(self) -> int:
+        """Frames on either side of a window that decide what is in it; 0: windows on their own."""
+
+    @property
+    def encoder_context(self) -> int:
+        """Frames on either side of a step that decide its tokens; 0 as for `context`."""
+
+    def encode(self, params: Any, state: State, batch: Batch) -> jax.Array:
+        """Tokens int32 (b, t', s, q); those of padding mean nothing."""
+
+    def decode(self, params: Any, state: State, indices: jax.Array, batch: Batch) -> jax.Array:
+        """Standardised poses float32 (b, t, v, c); of the batch, segment and position are used."""
+
+    def reconstruct(self, params: Any, state: State, batch: Batch) -> jax.Array:
+        """decode(encode(batch)) in one pass: standardised poses float32 (b, t, v, c)."""
+
+    def code_vectors(self, state: State, indices: jax.Array) -> jax.Array:
+        """The code vectors float32 (b, t', n) that tokens stand for, stream by stream."""
+
+    def quantization_errors(self, params: Any, state: State, batch: Batch) -> jax.Array:
+        """float32 (b, t', s·q, 2): mean square of what is left to quantize, before and after each
+        quantizer, in the space of its code vectors; that of padding means nothing."""
+
+    def absent(self, indices: np.ndarray) -> np.ndarray:
+        """bool (t', v): points that tokens (t', s, q) say are not there."""
+
+
+def token_task(task: Task, name: str) -> TokenTask:
+    """The task, where it makes tokens. name: config.task, for the message.
+
+    Raises:
+      ValueError: it makes none.
+    """
+    if not isinstance(task, TokenTask) or not task.codebook_sizes:
+        raise ValueError(f"a model of task {name} makes no tokens")
+    return task
+
+
+def dtype_of(config) -> Any:
+    """The compute dtype that a config names; ValueError for an unknown one."""
+    if config.dtype not in DTYPES:
+        raise ValueError(f"dtype {config.dtype!r} is not known; choices: {', '.join(DTYPES)}")
+    return DTYPES[config.dtype]
+
+
+def weighted_loss(
+    errors: dict, weights: dict, term_weights: dict, axis_name: str | None, totals: dict | None
+) -> tuple[jax.Array, dict]:
+    """The weighted sum of the masked means of terms, and the (sum, count) pair of each.
+
+    errors, weights: term -> arrays as losses.masked_mean takes them. totals: see Task.loss.
+    """
+    loss, sums = 0.0, {}
+    for name, error in errors.items():
+        total = None if totals is None else totals[name]
+        mean = losses.masked_mean(error, weights[name], axis_name, total)
+        loss += term_weights[name] * mean
+        sums[name] = losses.masked_sum(error, weights[name])
+    return loss, sums
