@@ -328,6 +328,7 @@ MAY_CHANGE = (
     "eval_batches",
     "keep_last",
     "keep_best",
+    "best_metric",
     "wandb",
     "tensorboard",
     "data.dir",

@@ -152,9 +152,7 @@ def train(config, workdir) -> dict[str, float]:
         sums = step_sums if sums is None else jax.tree.map(np.add, sums, step_sums)
         if step == start + 1:
             jax.block_until_ready(sums)
-            log.debug(
-                "first batch: %s", {n: x.shape for n, x in batch._asdict().items() if x is not None}
-            )
+            log.debug("batches: pose %s, on %d hosts", batch.pose.shape, hosts)
             clock.begin(step)
 
         last = step == config.total_steps
