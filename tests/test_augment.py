@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxvq.batch import Batch, make_batch
 from jaxvq.pose.skeleton import HOLISTIC_178
 from jaxvq.pose.statistics import Statistics
 from jaxvq.training import augment
@@ -14,60 +15,61 @@ MEAN = np.tile(np.float32([0.5, -1.0, 2.0]), (178, 1))
 STATISTICS = Statistics(MEAN, np.full((178, 3), 2.0))
 
 
-def make_batch(seed=0, rows=2, frames=48):
+def two_clips(seed=0, rows=2, frames=48):
     """Two clips and padding a row; a tenth of the points is missing."""
     rng = np.random.default_rng(seed)
     segment = np.repeat([[1] * 20 + [2] * 20 + [0] * (frames - 40)], rows, 0).astype(np.int32)
     visible = (rng.random((rows, frames, 178)) < 0.9) & (segment > 0)[..., None]
     pose = np.where(visible[..., None], rng.normal(size=(rows, frames, 178, 3)), 0)
     position = np.concatenate([np.arange(20), np.arange(20), np.zeros(frames - 40)])
-    return {
-        "pose": jnp.asarray(pose, jnp.float32),
-        "visible": jnp.asarray(visible),
-        "segment": jnp.asarray(segment),
-        "position": jnp.asarray(np.repeat(position[None], rows, 0), jnp.int32),
-    }
+    position = np.repeat(position[None], rows, 0).astype(np.int32)
+    return Batch(*map(jnp.asarray, (pose.astype(np.float32), visible, segment, position)))
 
 
 def apply(options, seed=0, batch=None):
     step = jax.jit(lambda rng, batch: augment.apply(options, rng, batch, HOLISTIC_178, STATISTICS))
-    return step(jax.random.key(seed), make_batch() if batch is None else batch)
+    return step(jax.random.key(seed), two_clips() if batch is None else batch)
 
 
-def points(batch):
-    return np.asarray(batch.pose) * 2 + MEAN
+def points(pose):
+    return np.asarray(pose) * 2 + MEAN
+
+
+def of_target(batch):
+    """A batch whose encoder sees what it is to reconstruct."""
+    pose, visible = batch.target
+    return batch._replace(pose=pose, visible=visible, target_pose=None, target_visible=None)
 
 
 def test_nothing_asked_is_nothing_done():
-    batch = make_batch()
-    for result in apply(Augment(), batch=batch):
-        jax.tree.map(np.testing.assert_array_equal, result, batch)
+    batch = two_clips()
+    result = apply(Augment(), batch=batch)
+    jax.tree.map(np.testing.assert_array_equal, result[:4], batch[:4])
+    jax.tree.map(np.testing.assert_array_equal, of_target(result), batch)
 
 
 def test_a_quarter_turn_and_a_quarter_tilt_by_hand():
     point = np.float32([1, 2, 3])
-    batch = {
-        "pose": jnp.asarray((point - MEAN[0]) / 2)[None, None, None].repeat(178, 2),
-        "visible": jnp.ones((1, 1, 178), bool),
-    }
+    batch = make_batch(jnp.asarray((point - MEAN[0]) / 2)[None, None, None].repeat(178, 2))
     right, none, one = jnp.full((1, 1), np.pi / 2), jnp.zeros((1, 1)), jnp.ones((1, 1))
-    turned = points(augment.transform(batch, right, none, one, STATISTICS))
+    turned = points(augment.transform(batch, right, none, one, STATISTICS).pose)
     np.testing.assert_allclose(turned[0, 0, 7], [-2, 1, 3], atol=1e-5)
-    tilted = points(augment.transform(batch, none, right, one, STATISTICS))
+    tilted = points(augment.transform(batch, none, right, one, STATISTICS).pose)
     np.testing.assert_allclose(tilted[0, 0, 7], [3, 2, -1], atol=1e-5)
-    larger = points(augment.transform(batch, none, none, 1.5 * one, STATISTICS))
+    larger = points(augment.transform(batch, none, none, 1.5 * one, STATISTICS).pose)
     np.testing.assert_allclose(larger[0, 0, 7], [1.5, 3, 4.5], atol=1e-5)
 
 
 def test_clips_are_turned_as_a_whole_and_each_in_its_own_way():
-    batch = make_batch()
-    seen, target = apply(Augment(turn=10, tilt=5), batch=batch)
-    jax.tree.map(np.testing.assert_array_equal, seen, target)
+    batch = two_clips()
+    result = apply(Augment(turn=10, tilt=5), batch=batch)
+    target, _ = result.target
+    np.testing.assert_array_equal(result.pose, target)
     visible = np.asarray(batch.visible)
-    before, after = points(batch), points(target)
+    before, after = points(batch.pose), points(target)
     lengths = [np.linalg.norm(x, axis=-1)[visible] for x in (before, after)]
     np.testing.assert_allclose(*lengths, rtol=1e-4)
-    assert not np.asarray(target.pose)[~visible].any()
+    assert not np.asarray(target)[~visible].any()
     turns = []
     for frames in (slice(0, 20), slice(20, 40)):
         at = visible[0, frames]
@@ -82,34 +84,34 @@ def test_double_and_half_speed_by_hand():
     pose = jnp.arange(10.0, 18.0).reshape(1, 8, 1, 1)
     segment = jnp.array([[1, 1, 1, 1, 2, 2, 2, 0]])
     visible = (segment > 0)[..., None]
-    batch = {"pose": jnp.where(visible[..., None], pose, 0), "visible": visible, "segment": segment}
-    fast = augment.play(batch, jnp.full((1, 8), 2.0))
+    batch = make_batch(jnp.where(visible[..., None], pose, 0), visible, segment)
+    fast = augment.change_speed(batch, jnp.full((1, 8), 2.0))
     assert fast.segment.tolist() == [[1, 1, 0, 0, 2, 2, 0, 0]]
     assert fast.pose.ravel().tolist() == [10, 12, 0, 0, 14, 16, 0, 0]
-    slow = augment.play(batch, jnp.full((1, 8), 0.5))
+    slow = augment.change_speed(batch, jnp.full((1, 8), 0.5))
     assert slow.segment.tolist() == segment.tolist()
     assert slow.pose.ravel().tolist() == [10, 10.5, 11, 11.5, 14, 14.5, 15, 0]
     # A point that is hidden in one of two frames cannot be seen in between.
-    hidden = batch | {"visible": batch.visible.at[0, 1].set(False)}
-    assert augment.play(hidden, jnp.full((1, 8), 0.5)).visible.ravel().tolist() == [
+    hidden = batch._replace(visible=batch.visible.at[0, 1].set(False))
+    assert augment.change_speed(hidden, jnp.full((1, 8), 0.5)).visible.ravel().tolist() == [
         True, False, False, False, True, True, True, False
     ]  # fmt: skip
 
 
 def test_speed_one_changes_nothing():
-    batch = make_batch()
-    result = augment.play(batch, jnp.ones((2, 48)))
+    batch = two_clips()
+    result = augment.change_speed(batch, jnp.ones((2, 48)))
     jax.tree.map(np.testing.assert_array_equal, result, batch)
 
 
 def test_noise_and_hiding_leave_the_target_alone():
-    batch = make_batch(rows=8)
-    seen, target = apply(Augment(noise=0.04, hidden_hands=0.3, hidden_points=0.1), batch=batch)
-    jax.tree.map(np.testing.assert_array_equal, target, batch)
+    batch = two_clips(rows=8)
+    seen = apply(Augment(noise=0.04, hidden_hands=0.3, hidden_points=0.1), batch=batch)
+    jax.tree.map(np.testing.assert_array_equal, of_target(seen), batch)
     shown, there = np.asarray(seen.visible), np.asarray(batch.visible)
     assert not (shown & ~there).any()
     assert not np.asarray(seen.pose)[~shown].any()
-    assert (points(seen) - points(batch))[shown].std() == pytest.approx(0.04, rel=0.05)
+    assert (points(seen.pose) - points(batch.pose))[shown].std() == pytest.approx(0.04, rel=0.05)
     face = HOLISTIC_178.parts["face"]
     assert shown[..., face].sum() / there[..., face].sum() == pytest.approx(0.9, abs=0.01)
     hand = HOLISTIC_178.parts["left_hand"]
@@ -120,10 +122,10 @@ def test_noise_and_hiding_leave_the_target_alone():
 
 
 def test_mirrored_rows_are_flips_of_the_right_hand_onto_the_left():
-    batch = make_batch()
-    _, target = apply(Augment(mirror=1.0), batch=batch)
+    batch = two_clips()
+    target, _ = apply(Augment(mirror=1.0), batch=batch).target
     left, right = (HOLISTIC_178.parts[name] for name in ("left_hand", "right_hand"))
-    expected = points(batch)[:, :, right] * [-1, 1, 1]
+    expected = points(batch.pose)[:, :, right] * [-1, 1, 1]
     at = np.asarray(batch.visible)[:, :, right]
     np.testing.assert_allclose(points(target)[:, :, left][at], expected[at], atol=1e-5)
 
@@ -141,8 +143,8 @@ def test_the_same_key_draws_the_same():
     )
     first, again, other = apply(options, 1), apply(options, 1), apply(options, 2)
     jax.tree.map(np.testing.assert_array_equal, first, again)
-    assert not np.array_equal(first[0].pose, other[0].pose)
-    assert all(np.isfinite(x.pose).all() for x in first)
+    assert not np.array_equal(first.pose, other.pose)
+    assert np.isfinite(first.pose).all() and np.isfinite(first.target_pose).all()
 
 
 def test_values_that_make_no_sense_are_refused():

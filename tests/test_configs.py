@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxvq.batch import empty_batch
 from jaxvq.pose.skeleton import HOLISTIC_178
 from jaxvq.pose.statistics import Statistics
 from jaxvq.tasks import make_task
@@ -37,12 +39,7 @@ def test_config_parses_locks_and_its_shapes_fit(name, variant):
     statistics = Statistics(np.zeros((178, 3), np.float32), np.ones((178, 3), np.float32))
     task = make_task(config, HOLISTIC_178, statistics)
     b, t = 2, 16 * task.frames_per_step
-    batch = {
-        "pose": jax.ShapeDtypeStruct((b, t, 178, 3), np.float32),
-        "visible": jax.ShapeDtypeStruct((b, t, 178), bool),
-        "segment": jax.ShapeDtypeStruct((b, t), np.int32),
-        "position": jax.ShapeDtypeStruct((b, t), np.int32),
-    }
+    batch = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, empty_batch(b, t, 178, 3)))
     params, state = jax.eval_shape(task.init, jax.random.key(0), batch)
     indices = jax.eval_shape(task.encode, params, state, batch)
     assert indices.shape == (b, t // task.frames_per_step, *task.token_shape)

@@ -11,6 +11,7 @@ import pytest
 
 from configs.stgcn_rvq import get_config
 from jaxvq import input_pipeline
+from jaxvq.batch import make_batch
 from jaxvq.datasets import building
 from jaxvq.pose.skeletons import SKELETONS
 from jaxvq.pose.statistics import Statistics
@@ -52,12 +53,8 @@ def test_a_loss_and_a_model(name, monkeypatch):
     rng = np.random.default_rng(0)
     statistics = Statistics(np.zeros((75, 3)), np.ones((75, 3)))
     task = module.make(config, SKELETON, statistics)
-    batch = {
-        "pose": rng.normal(size=(2, 16, 75, 3)).astype(np.float32),
-        "visible": rng.random((2, 16, 75)) < 0.9,
-        "segment": np.ones((2, 16), np.int32),
-        "position": np.tile(np.arange(16, dtype=np.int32), (2, 1)),
-    }
+    pose = rng.normal(size=(2, 16, 75, 3)).astype(np.float32)
+    batch = make_batch(pose, rng.random((2, 16, 75)) < 0.9)
     params, state = jax.jit(task.init)(jax.random.key(0), batch)
 
     @jax.jit
@@ -66,7 +63,7 @@ def test_a_loss_and_a_model(name, monkeypatch):
             return task.loss(params, state, batch, jax.random.key(0), train=True)
 
         (value, (observed, sums)), grads = jax.value_and_grad(loss, has_aux=True)(params)
-        state = task.update_state(state, observed)
+        state, _ = task.update_state(state, observed)
         return jax.tree.map(lambda p, g: p - 0.01 * g, params, grads), state, value, sums
 
     values = []

@@ -9,6 +9,7 @@ import pytest
 
 from configs.stgcn_rvq import get_config
 from jaxvq import checkpoint, inference
+from jaxvq.batch import empty_batch
 from jaxvq.pose.skeletons import SKELETONS
 from jaxvq.pose.statistics import Statistics
 from jaxvq.tasks import make_task
@@ -26,12 +27,7 @@ def model(tmp_path_factory):
     config.model.update(hidden_dim=16)
     config.quantizer.update(codebook_size=16, code_dim=4)
     task = make_task(config, skeleton, statistics)
-    batch = {
-        "pose": np.zeros((1, 2, *shape), np.float32),
-        "visible": np.ones((1, 2, shape[0]), bool),
-        "segment": np.ones((1, 2), np.int32),
-    }
-    params, state = jax.jit(task.init)(jax.random.key(0), batch)
+    params, state = jax.jit(task.init)(jax.random.key(0), empty_batch(1, 2, *shape))
     folder = tmp_path_factory.mktemp("model") / "run"
     checkpoint.save_model(
         folder, config=config, skeleton=skeleton, statistics=statistics, params=params, state=state

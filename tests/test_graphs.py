@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxvq.batch import make_batch
 from jaxvq.models import graphs
 from jaxvq.pose.skeleton import HOLISTIC_178, Component, Skeleton
 from jaxvq.pose.skeletons import SKELETONS
@@ -92,7 +93,7 @@ def test_flip_is_its_own_inverse_and_swaps_hands():
     statistics = Statistics(rng.normal(size=(178, 3)), rng.uniform(0.5, 2, (178, 3)))
     visible = rng.random((2, 4, 178)) < 0.7
     pose = (rng.normal(size=(2, 4, 178, 3)) * visible[..., None]).astype(np.float32)
-    batch = {"pose": pose, "visible": visible, "segment": np.ones((2, 4), np.int32)}
+    batch = make_batch(pose, visible)
     mirror = graphs.mirror_points(HOLISTIC_178)
     rows = np.array([True, False])
     flip = jax.jit(lambda batch: augment.flip(batch, rows, mirror, statistics))

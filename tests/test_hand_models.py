@@ -7,6 +7,7 @@ import pytest
 
 from configs import hand_prior
 from jaxvq import metrics
+from jaxvq.batch import make_batch
 from jaxvq.hands import drawing, rotations, skeleton, sources
 from jaxvq.hands.losses import HandSpace
 from jaxvq.pose.skeleton import HOLISTIC_178
@@ -102,25 +103,20 @@ def statistics():
     return Statistics(hands.mean(0), hands.std(0))
 
 
-def make_batch(hands, statistics):
+def batch_of(hands, statistics):
     pose = (hands.reshape(-1, 1, 30, 3) - statistics.mean) / statistics.std
-    return {
-        "pose": pose.astype(np.float32),
-        "visible": np.ones(pose.shape[:3], bool),
-        "segment": np.ones(pose.shape[:2], np.int32),
-        "position": np.zeros(pose.shape[:2], np.int32),
-    }
+    return make_batch(pose.astype(np.float32))
 
 
 @pytest.mark.parametrize("variant", hand_prior.VARIANTS)
 def test_configs_parse_and_their_shapes_fit(variant, statistics):
     config = hand_prior.get_config(variant).lock()
     task = make_task(config, skeleton.HAND_ROTATIONS, statistics)
-    batch = make_batch(np.zeros((4, 90), np.float32), statistics)
+    batch = batch_of(np.zeros((4, 90), np.float32), statistics)
     params, state = jax.eval_shape(task.init, jax.random.key(0), batch)
-    tokens = jax.eval_shape(task.encode, params, state, batch)
-    assert tokens.shape == (4, 1, *task.token_shape)
-    assert jax.eval_shape(task.decode, params, state, tokens, batch).shape == (4, 1, 30, 3)
+    latents = jax.eval_shape(task.encode, params, state, batch)
+    assert latents.shape[:3] == (4, 1, 1)
+    assert jax.eval_shape(task.decode, params, state, latents, batch).shape == (4, 1, 30, 3)
     assert jax.eval_shape(task.reconstruct, params, state, batch).shape == (4, 1, 30, 3)
     assert not variant or f":{variant}" in hand_prior.__doc__
 
@@ -139,20 +135,20 @@ def test_what_the_configs_and_tasks_refuse(statistics):
 
 def test_errors_are_those_of_the_rotations(statistics):
     """Half of the joints one degree off."""
-    space = HandSpace(statistics.mean, statistics.std, mse_weight=0.0, geodesic_weight=1.0)
+    space = HandSpace(statistics.mean, statistics.std)
     hands = synthetic_hands(np.random.default_rng(1), 6)
-    target = make_batch(hands, statistics).pose
+    target = batch_of(hands, statistics).pose
     angles = target * statistics.std + statistics.mean
     angles[:, :, ::2] *= 1 + np.pi / 180 / np.linalg.norm(angles[:, :, ::2], axis=-1, keepdims=True)
 
     @jax.jit
     def measure(angles, target):
-        cost, off = space.frame_errors(space.standardize(angles), target)
-        return cost, space.metrics(off, target, np.ones((6, 1), bool), detailed=True)
+        errors, off = space.errors(space.standardize(angles), target)
+        return errors["geodesic"], space.metrics(off, target, np.ones((6, 1), bool), detailed=True)
 
     cost, sums = measure(angles, target)
     np.testing.assert_allclose(cost, np.full((6, 1), np.pi / 360), rtol=0.01)
-    values = metrics.summarize(sums, ())
+    values = metrics.summarize(sums, (), {})
     assert values["degrees"] == pytest.approx(0.5, rel=0.01)
     assert values["degrees/left"] == pytest.approx(8 / 15, rel=0.01)
     # Joints 0 and 2 of the left index finger, and joint 1 of the right.
@@ -164,7 +160,7 @@ def test_errors_are_those_of_the_rotations(statistics):
 def prior(statistics):
     """(task, its parameters, evaluate(params, batch) -> loss, sums)."""
     task = make_task(tiny_config("runlocal"), skeleton.HAND_ROTATIONS, statistics)
-    params, _ = task.init(jax.random.key(0), make_batch(np.zeros((1, 90)), statistics))
+    params, _ = task.init(jax.random.key(0), batch_of(np.zeros((1, 90)), statistics))
 
     @jax.jit
     def evaluate(params, batch):
@@ -175,12 +171,14 @@ def prior(statistics):
 
 
 def test_padding_counts_for_nothing(prior, statistics):
-    _, params, evaluate = prior
-    batch = make_batch(synthetic_hands(np.random.default_rng(2), 4), statistics)
-    padded = {name: np.concatenate([x, np.zeros_like(x)]) for name, x in batch.items()}
+    task, params, evaluate = prior
+    batch = batch_of(synthetic_hands(np.random.default_rng(2), 4), statistics)
+    padded = jax.tree.map(lambda x: np.concatenate([x, np.zeros_like(x)]), batch)
     (loss, sums), (padded_loss, padded_sums) = (evaluate(params, b) for b in (batch, padded))
     np.testing.assert_allclose(loss, padded_loss, rtol=1e-5)
-    np.testing.assert_allclose(sums["loss"][0] / sums["loss"][1], loss, rtol=1e-5)
+    np.testing.assert_allclose(
+        metrics.summarize(sums, (), task.term_weights)["loss"], loss, rtol=1e-5
+    )
     for name in sums:
         np.testing.assert_allclose(sums[name], padded_sums[name], rtol=1e-4)
 
@@ -188,7 +186,7 @@ def test_padding_counts_for_nothing(prior, statistics):
 def test_kl_of_a_known_posterior(prior, statistics):
     """Mean 1 and unit variance in every latent: half a nat each."""
     task, params, evaluate = prior
-    batch = make_batch(synthetic_hands(np.random.default_rng(2), 4), statistics)
+    batch = batch_of(synthetic_hands(np.random.default_rng(2), 4), statistics)
     params = jax.tree.map(np.array, params)
     output = params["encoder"]["outputs"]
     output["kernel"][:] = 0
@@ -198,9 +196,9 @@ def test_kl_of_a_known_posterior(prior, statistics):
 
 
 def test_mirroring_a_pose_twice_changes_nothing(statistics):
-    space = HandSpace(statistics.mean, statistics.std, 1.0, 1.0)
+    space = HandSpace(statistics.mean, statistics.std)
     hands = synthetic_hands(np.random.default_rng(3), 5)
-    pose = make_batch(hands, statistics).pose
+    pose = batch_of(hands, statistics).pose
     flip = np.array([[True], [False], [True], [True], [False]])
     mirror = jax.jit(space.mirror)
     once = np.asarray(mirror(pose, flip))
@@ -218,7 +216,7 @@ def test_models_learn_hands(variant, statistics):
     task = make_task(tiny_config(variant), skeleton.HAND_ROTATIONS, statistics)
     rng = np.random.default_rng(0)
     train_hands, test_hands = (synthetic_hands(rng, n) for n in (4000, 200))
-    data = make_batch(train_hands, statistics)
+    data = batch_of(train_hands, statistics)
     params, _ = task.init(jax.random.key(0), data)
     optimizer = optax.adam(3e-3)
 
@@ -231,11 +229,13 @@ def test_models_learn_hands(variant, statistics):
     state = optimizer.init(params)
     for i in range(200):
         rows = rng.integers(len(train_hands), size=128)
-        batch = {name: x[rows] for name, x in data.items()}
+        batch = jax.tree.map(lambda x, rows=rows: x[rows], data)
         params, state = step(params, state, batch, jax.random.key(i))
-    batch = make_batch(test_hands, statistics)
+    batch = batch_of(test_hands, statistics)
     evaluate = jax.jit(lambda p, b: task.loss(p, {}, b, jax.random.key(0), train=False)[1][1])
-    values = metrics.summarize(jax.device_get(evaluate(params, batch)), task.codebook_sizes)
+    values = metrics.summarize(
+        jax.device_get(evaluate(params, batch)), task.codebook_sizes, task.term_weights
+    )
     assert values["degrees"] < 0.5 * values["degrees_mean_pose"]
 
     if variant == "fsq_runlocal":

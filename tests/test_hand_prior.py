@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxvq import input_pipeline, train
+from jaxvq.batch import empty_batch
 from jaxvq.datasets import building, recipes
 from jaxvq.hands import consolidated, npz, skeleton, splits
 from tests.hands import synthetic_hands, tiny_config
@@ -90,9 +91,8 @@ def test_training_batches_are_all_frames_in_any_order(built):
     dataset = input_pipeline.open_dataset(built[0])
     options = {"batch_size": 256, "seq_len": 1, "seed": 5}
     batches = list(dataset.train_batches(**options, num_steps=12))
-    spec = input_pipeline.batch_spec(dataset.skeleton)
-    for name, (shape, dtype) in spec.items():
-        assert batches[0][name].shape == (256, 1, *shape) and batches[0][name].dtype == dtype
+    for array, like in zip(batches[0][:4], empty_batch(256, 1, 30, 3)[:4], strict=True):
+        assert array.shape == like.shape and array.dtype == like.dtype
     frames = np.concatenate([batch.pose for batch in batches])[:2400].reshape(2400, 90)
     everything = dataset.rows("train") - dataset.statistics.mean.reshape(90)
     everything = everything / dataset.statistics.std.reshape(90)
@@ -115,7 +115,8 @@ def test_evaluation_sees_each_frame_once(built):
     batches = list(dataset.eval_batches("train", batch_size=1000, seq_len=1))
     used = np.concatenate([batch.segment for batch in batches])[:, 0] > 0
     assert len(batches) == 3 and used.sum() == 2400
-    clip, start = (np.concatenate([batch[n] for batch in batches])[used] for n in ("clip", "start"))
+    clip = np.concatenate([batch.clip for batch in batches])[used]
+    start = np.concatenate([batch.start for batch in batches])[used]
     records = [dataset.source("train")[i]["data"] for i in range(3)]
     poses = np.concatenate([batch.pose for batch in batches])[used][:, 0]
     for i in (0, 1023, 1024, 1600, 2399):

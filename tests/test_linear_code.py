@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxvq.models import patches, transform
+from jaxvq.models import linear_code, patches
 from jaxvq.quantizers import fsq
 
 
@@ -38,16 +38,18 @@ def smooth_patches(count=200, size=8, points=5, seed=0):
 
 
 def fit(poses, scale, levels):
-    return jax.jit(lambda x: transform.fit(x, np.ones(len(x), bool), scale, levels))(poses)
+    return jax.jit(lambda x: linear_code.fit_kernels(x, np.ones(len(x), bool), scale, levels))(
+        poses
+    )
 
 
 def best_steps(values, levels):
-    return jax.jit(lambda x: transform.best_steps(x, np.ones(len(x), bool), levels))(values)
+    return jax.jit(lambda x: linear_code.best_steps(x, np.ones(len(x), bool), levels))(values)
 
 
 def test_coefficients_keep_all_there_is_with_all_components():
     poses, scale = smooth_patches(), np.linspace(0.5, 2, 15).reshape(5, 3).astype(np.float32)
-    found = jax.jit(lambda x: transform.coefficients(x, scale, 15))(poses)
+    found = jax.jit(lambda x: linear_code.coefficients(x, scale, 15))(poses)
     basis = np.asarray(found.basis)
     np.testing.assert_allclose(basis.T @ basis, np.eye(8 * 15), atol=1e-5)
     energy = np.square(poses * scale).sum()
@@ -74,7 +76,8 @@ def test_the_code_gives_back_what_it_was_given():
     levels = [31] * 9
     analysis, synthesis = fit(poses, scale, levels)
     flat = poses.reshape(200, -1)
-    codes, indices = fsq.quantize_books(flat @ analysis, (tuple(levels[:5]), (31,) * 4), "clip")
+    quantizer = fsq.Fsq((tuple(levels[:5]), (31,) * 4), "clip")
+    codes, indices, *_ = quantizer.quantize({}, flat @ analysis)
     assert indices.shape == (200, 2)
     error = np.square(np.asarray(codes @ synthesis) - flat).mean()
     assert error < 0.01 * np.square(flat).mean()
@@ -95,29 +98,29 @@ def test_allocation_is_the_best_there_is_for_one_feature_more():
         (rng.normal(size=(2000, 2)).astype(np.float32) * [4, 1], 1.0, 1),
         (rng.normal(size=(2000, 2)).astype(np.float32) * [2, 0.5], 1.0, 1),
     ]
-    tables = [transform._distortions(values) for values, _, _ in streams]
+    tables = [linear_code._distortions(values) for values, _, _ in streams]
 
     def cost(picked):
         pairs = [picked[:2], picked[2:]]
         return sum(
-            math.sqrt(sum(table[i, transform.LEVELS.index(n)] for i, n in enumerate(pair)))
+            math.sqrt(sum(table[i, linear_code.LEVELS.index(n)] for i, n in enumerate(pair)))
             for table, pair in zip(tables, pairs, strict=True)
         )
 
     bits = 9.0
-    chosen = transform.allocate(streams, bits)
+    chosen = linear_code.allocate(streams, bits)
     assert sum(math.log2(n) for part in chosen for n in part) <= bits
     padded = [n for part in chosen for n in (part + [1, 1])[:2]]
     best = min(
         cost(picked)
-        for picked in itertools.product(transform.LEVELS, repeat=4)
+        for picked in itertools.product(linear_code.LEVELS, repeat=4)
         if sum(map(math.log2, picked)) <= bits
     )
     assert cost(padded) <= 1.1 * best
 
 
 def test_codebooks_get_about_as_many_codes():
-    books = transform.pack([31, 23, 9, 7, 5, 3, 3, 3], 3)
+    books = linear_code.pack([31, 23, 9, 7, 5, 3, 3, 3], 3)
     sizes = [math.prod(book) for book in books]
     assert sorted(n for book in books for n in book) == [3, 3, 3, 5, 7, 9, 23, 31]
     assert max(sizes) / min(sizes) < 4

@@ -5,25 +5,26 @@ import pytest
 from test_streams import linear_config, made
 
 from jaxvq import checkpoint, inference
+from jaxvq.batch import make_batch
 from jaxvq.input_pipeline import open_dataset
 from jaxvq.live import LiveEncoder
 from jaxvq.pose import preprocess
 from jaxvq.pose.reader import read_pose
-from jaxvq.tasks import linear_code
+from jaxvq.tasks import bit_allocation
 
 
 def untrained(data_dir, folder, **changes):
     """A saved model whose transformer has a say at once: what it starts from is random, not 0."""
     dataset = open_dataset(data_dir)
     config = linear_config(data_dir, **changes)
-    batch = linear_code.sample(config, dataset)
+    batch = bit_allocation.sample_frames(config, dataset)
     task, params, state = made(config, dataset, batch)
     rng = np.random.default_rng(0)
     for part in params.values():
         for name, size in (("project_in", 3.0), ("project_back", 0.3)):
             shape = part[name]["kernel"].shape
             part[name]["kernel"] = rng.normal(0, size / shape[0] ** 0.5, shape).astype(np.float32)
-    config = linear_code.fit(config, dataset.skeleton, dataset.statistics, batch)
+    config = bit_allocation.allocate_levels(config, dataset.skeleton, dataset.statistics, batch)
     about = dict(config=config, skeleton=dataset.skeleton, statistics=dataset.statistics)
     checkpoint.save_model(folder, **about, params=params, state=state)
     return inference.load(folder)
@@ -59,13 +60,7 @@ def assert_same(tokens, expected):
 def whole(tokenizer, long_pose):
     """Tokens of all frames in one computation, without windows."""
     clip, placement = tokenizer.standardize(long_pose)
-    frames = len(clip.data)
-    batch = {
-        "pose": clip.data[None],
-        "visible": ~clip.mask[None],
-        "segment": np.ones((1, frames), np.int32),
-        "position": np.arange(frames, dtype=np.int32)[None],
-    }
+    batch = make_batch(clip.data[None], ~clip.mask[None])
     return np.asarray(tokenizer.encode_batch(batch))[0], placement
 
 

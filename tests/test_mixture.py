@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
@@ -83,8 +84,8 @@ def test_a_mixture_resumes_and_ignores_hosts_and_workers(folders):
     assert_same(expected, train(mixed, 8, num_workers=2))
     hosts = [train(mixed, 8, host_index=i, host_count=2) for i in range(2)]
     joined = [
-        {name: np.concatenate([a[name], b[name]]) for name in a}
-        for a, b in zip(*hosts, strict=True)
+        jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
+        for batches in zip(*hosts, strict=True)
     ]
     assert_same(expected, joined)
 

@@ -9,6 +9,7 @@ import pytest
 from torch_bytes import write_checkpoint
 
 from jaxvq import checkpoint
+from jaxvq.batch import make_batch
 from jaxvq.importers import sign_vq
 from jaxvq.pose.skeleton import HOLISTIC_178
 from jaxvq.pose.statistics import Statistics, save_statistics
@@ -82,16 +83,6 @@ def files(tmp_path):
     return write
 
 
-def batch_of(pose: np.ndarray) -> dict:
-    frames = np.arange(pose.shape[1], dtype=np.int32)[None]
-    return dict(
-        pose=pose,
-        visible=np.ones(pose.shape[:3], bool),
-        segment=np.ones_like(frames),
-        position=frames,
-    )
-
-
 def torch_layer(x, state, prefix):
     """A post-norm layer of torch.nn.TransformerEncoder on x (t, 16), two heads, as documented."""
     w = {name.removeprefix(f"model.{prefix}."): array for name, array in state.items()}
@@ -117,7 +108,7 @@ def test_a_converted_model_computes_what_sign_vq_is_documented_to(files):
     config, params, skeleton, statistics = sign_vq.convert(**files(state))
     task = make_task(config, skeleton, statistics)
     pose = np.random.default_rng(1).normal(size=(1, 5, 178, 3)).astype(np.float32)
-    output = jax.jit(lambda b: task.model.apply({"params": params}, **b))(batch_of(pose))
+    output = jax.jit(lambda b: task.model.apply({"params": params}, **b))(make_batch(pose))
 
     table = np.tile([0.0, 1.0], 8)
     x = pose.reshape(5, 534) @ state["model.encoder.2.weight"].T + table
@@ -224,12 +215,14 @@ def test_reproduces_what_sign_vq_computed(golden):
     folder, paths = golden
     config, params, skeleton, statistics = sign_vq.convert(**paths)
     task, expected = make_task(config, skeleton, statistics), np.load(folder / "expected.npz")
-    batch = batch_of(expected["pose"])
-    output = jax.jit(lambda b: task.model.apply({"params": params}, **b))(batch)
-    indices = np.asarray(output.indices[:, :, 0]).reshape(expected["indices"].shape)
-    np.testing.assert_array_equal(indices, expected["indices"])
-    np.testing.assert_allclose(output.pose, expected["reconstruction"], atol=1e-5)
-    decoded = jax.jit(task.decode)(params, {}, output.indices, batch)
+    batch = make_batch(expected["pose"])
+    indices = jax.jit(task.encode)(params, {}, batch)
+    np.testing.assert_array_equal(
+        np.asarray(indices).reshape(expected["indices"].shape), expected["indices"]
+    )
+    whole = jax.jit(task.reconstruct)(params, {}, batch)
+    np.testing.assert_allclose(whole, expected["reconstruction"], atol=1e-5)
+    decoded = jax.jit(task.decode)(params, {}, indices, batch)
     np.testing.assert_allclose(decoded, expected["decoded"], atol=1e-5)
 
 

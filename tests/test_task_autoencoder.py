@@ -10,6 +10,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from jaxvq import losses
+from jaxvq.batch import Batch
 from jaxvq.tasks import pose_autoencoder
 
 # Six points: two body wrists, then two hands of two points each.
@@ -20,6 +21,7 @@ STATISTICS = SimpleNamespace(scale=np.full((6, 3), 0.5, np.float32))
 def config(**changes) -> ConfigDict:
     fields = dict(
         dtype="float32",
+        data=dict(seq_len=8),
         model=dict(
             hidden_dim=16,
             num_layers=1,
@@ -44,7 +46,7 @@ def make(**changes):
     return pose_autoencoder.make(config(**changes), SKELETON, STATISTICS)
 
 
-def batch(rows=4, frames=8, seed=0) -> dict:
+def batch(rows=4, frames=8, seed=0) -> Batch:
     rng = np.random.default_rng(seed)
     segment = np.tile(np.array([1, 1, 1, 1, 2, 2, 0, 0], np.int32)[:frames], (rows, 1))
     # The rows differ much in how many points they show.
@@ -52,7 +54,7 @@ def batch(rows=4, frames=8, seed=0) -> dict:
     visible = (rng.random((rows, frames, 6)) < share) & (segment > 0)[..., None]
     pose = np.where(visible[..., None], rng.normal(size=(rows, frames, 6, 3)), 0)
     position = np.tile(np.array([0, 1, 2, 3, 0, 1, 0, 0], np.int32)[:frames], (rows, 1))
-    return dict(pose=pose.astype(np.float32), visible=visible, segment=segment, position=position)
+    return Batch(pose.astype(np.float32), visible, segment, position)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +91,8 @@ def test_loss_and_metrics_by_hand(trained):
     moved = weighted_mean(np.diff(error, axis=1), visible[:, 1:] & visible[:, :-1] & same)
     position = weighted_mean(error, visible)
     assert loss == pytest.approx(position + 0.5 * moved, rel=1e-5)
-    assert metrics["loss"][0] / metrics["loss"][1] == pytest.approx(position, rel=1e-5)
+    terms = {name: float(metrics[name][0] / metrics[name][1]) for name in task.term_weights}
+    assert terms == pytest.approx({"reconstruction": position, "velocity": moved}, rel=1e-5)
     distance = np.linalg.norm(error * 0.5, axis=-1)[visible]
     np.testing.assert_allclose(metrics["mpjpe"], (distance.sum(), visible.sum()), rtol=1e-5)
     # 4 rows x 6 frames that are not padding, in each of two codebooks of 25.
@@ -114,7 +117,7 @@ def test_four_devices_compute_what_one_computes(trained):
     mapped = jax.pmap(
         step, axis_name="devices", in_axes=(None, 0), out_axes=None, devices=jax.devices()[:4]
     )
-    (four, four_grads), four_metrics = mapped(params, {k: v[:, None] for k, v in data.items()})
+    (four, four_grads), four_metrics = mapped(params, jax.tree.map(lambda x: x[:, None], data))
     (one, (_, one_metrics)), one_grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(
         params, data
     )
@@ -143,7 +146,8 @@ def test_tokens_and_back(trained):
 def test_gradient_descent_fits_two_poses():
     task, data = make(**{"loss.velocity": 0.0}), batch(rows=1, frames=2, seed=1)
     data.visible[:] = True
-    data.pose = np.random.default_rng(2).normal(size=data.pose.shape).astype(np.float32)
+    pose = np.random.default_rng(2).normal(size=data.pose.shape).astype(np.float32)
+    data = data._replace(pose=pose)
     params, state = task.init(jax.random.key(1), data)
     optimizer = optax.adam(0.01)
     opt_state = optimizer.init(params)

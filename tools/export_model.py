@@ -93,7 +93,7 @@ def make_function(tokenizer):
     t is a multiple of the frames that a token stands for."""
     import jax.numpy as jnp
 
-    from jaxvq.batch import make_batch
+    from jaxvq.batch import Batch
 
     task, statistics = tokenizer.task, tokenizer.model.statistics
     params, state = tokenizer.variables
@@ -102,7 +102,13 @@ def make_function(tokenizer):
     )
 
     def function(pose, visible):
-        batch = make_batch(jnp.where(visible[..., None], (pose - mean) / std, 0), visible)
+        frames = jnp.ones(pose.shape[:2], jnp.int32)
+        batch = Batch(
+            pose=jnp.where(visible[..., None], (pose - mean) / std, 0),
+            visible=visible,
+            segment=frames,
+            position=jnp.cumsum(frames, axis=1) - 1,
+        )
         indices = task.encode(params, state, batch)
         decoded = task.decode(params, state, indices, batch) * scale + mean
         b, steps = indices.shape[:2]

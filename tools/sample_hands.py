@@ -87,7 +87,7 @@ def write_reconstructions(task, model, dataset, split: str, args, output: Path) 
     values = evaluation.evaluate(task, model.params, model.state, dataset, split)
     rows = dataset.rows(split)
     chosen = np.random.default_rng(args.seed).choice(len(rows), min(args.num, len(rows)), False)
-    batch = dataset.make_batch(rows[np.sort(chosen)])
+    batch = dataset.standardized_batch(rows[np.sort(chosen)])
     predicted = np.asarray(jax.jit(task.reconstruct)(model.params, model.state, batch))
     both = [
         drawing.draw_pairs(task.space.angles(pose).reshape(len(chosen), -1), args.size)

@@ -66,7 +66,7 @@ def allocate_levels(config, skeleton, statistics, batch: Batch) -> ConfigDict:
     if not bits:
         return config
     names = config.model.get("parts", "")
-    groups = streams.split(names, skeleton, statistics) if names else None
+    groups = streams.make_groups(names, skeleton, statistics) if names else None
     frames, kinds = config.model.frames_per_step, []
     for name, part, scale, members in _parts(batch, groups, statistics):
         poses, seen = jax.jit(linear_code.seen_steps, static_argnums=1)(part, frames)
