@@ -13,6 +13,7 @@ Where a model says how many frames around a frame decide about it (`task.context
 by these, and the result is that of the clip as a whole.
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -30,11 +31,13 @@ from jaxvq.pose.resample import resample
 from jaxvq.pose.writer import pose_for_canvas
 from jaxvq.storage import manifests
 from jaxvq.tasks import make_task
+from jaxvq.tasks.base import TokenTask, pose_task
 from jaxvq.tokens import code_tables
 from jaxvq.tokens.code_tables import CodeTables
 from jaxvq.tokens.tokens import Tokens
 
 FRAMES_PER_BATCH = 4096
+FRAMES_PER_STREAM = 16_384
 SHORTEST_WINDOW = 32
 
 
@@ -84,7 +87,7 @@ class PoseTokenizer:
     """A loaded model. `model` holds config, skeleton and statistics; `task` the computation."""
 
     model: checkpoint.Model
-    task: object
+    task: TokenTask
 
     @cached_property
     def code_tables(self) -> CodeTables:
@@ -99,6 +102,7 @@ class PoseTokenizer:
         Raises:
           ValueError: a pose without the points, or without one frame that shows both shoulders.
         """
+        pose_task(self.task, self.model.config.task)
         clips = [self.standardize(pose)[0] for pose in _listed(poses)]
         tokens = [
             Tokens(indices, clip.fps, len(clip.data))
@@ -112,6 +116,7 @@ class PoseTokenizer:
         Every point is seen, but for hands and faces that the tokens say are not there; only models
         with a linear code (model.transform) tell.
         """
+        pose_task(self.task, self.model.config.task)
         several = [tokens] if isinstance(tokens, Tokens) else list(tokens)
         poses = []
         for data, item in zip(self.decode_tokens(several), several, strict=True):
@@ -126,6 +131,7 @@ class PoseTokenizer:
         their very bits, and the missing ones are filled in, by the mean where nothing is known; a
         missing hand is put onto the wrist that was seen.
         """
+        pose_task(self.task, self.model.config.task)
         several, results = _listed(poses), []
         clips, placements = [], []
         for pose in several:
@@ -199,6 +205,22 @@ class PoseTokenizer:
     def encode_clips(self, clips: Sequence[Pose]) -> list[np.ndarray]:
         """Indices int32 (t', s, q) of each standardised clip."""
         return self._map_windows(clips, self._encode, self.task.frames_per_step)
+
+    def encode_stream(self, clips: Iterable[tuple[str, Pose]]) -> Iterator[tuple[str, Tokens]]:
+        """(name, tokens) of each of the (name, standardised clip); `clips` may be a generator.
+
+        Clips of about FRAMES_PER_STREAM frames are read before they are encoded together, so the
+        memory does not depend on how many clips there are.
+        """
+        names, held = [], []
+        for name, clip in itertools.chain(clips, [(None, None)]):
+            if clip is not None:
+                names.append(name)
+                held.append(clip)
+            if clip is None or sum(len(other.data) for other in held) >= FRAMES_PER_STREAM:
+                for at, indices in enumerate(self.encode_clips(held)):
+                    yield names[at], Tokens(indices, held[at].fps, len(held[at].data))
+                names, held = [], []
 
     def reconstruct_clips(self, clips: Sequence[Pose]) -> list[np.ndarray]:
         """Standardised poses float32 (t, v, c) after the forward pass."""

@@ -19,6 +19,7 @@ from jaxvq.batch import Batch
 from jaxvq.inference import PoseTokenizer
 from jaxvq.pose import preprocess
 from jaxvq.pose.reader import Pose
+from jaxvq.tasks.base import pose_task
 
 
 class LiveEncoder:
@@ -35,6 +36,7 @@ class LiveEncoder:
     """
 
     def __init__(self, tokenizer: PoseTokenizer, placement: preprocess.Placement | None = None):
+        pose_task(tokenizer.task, tokenizer.model.config.task)
         model = tokenizer.model.config.model
         if model.get("num_layers", 0) and not tokenizer.task.context:
             raise ValueError(

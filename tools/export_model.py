@@ -94,8 +94,10 @@ def make_function(tokenizer):
     import jax.numpy as jnp
 
     from jaxvq.batch import Batch
+    from jaxvq.tasks.base import token_task
 
-    task, statistics = tokenizer.task, tokenizer.model.statistics
+    task = token_task(tokenizer.task, tokenizer.model.config.task)
+    statistics = tokenizer.model.statistics
     params, state = tokenizer.variables
     mean, std, scale = (
         jnp.asarray(x)[None, None] for x in (statistics.mean, statistics.std, statistics.scale)

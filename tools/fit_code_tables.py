@@ -10,8 +10,6 @@ import argparse
 
 from tools import command
 
-FRAMES_AT_ONCE = 16_384  # of clips encoded together; bounds the memory
-
 
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(
@@ -41,9 +39,11 @@ def main(argv=None) -> int:
         )
     source = dataset.source("train")
     frames, sequences = 0, []
-    for clips in _groups(tqdm(range(len(source)), unit="clip", desc="train"), source, tokenizer):
-        sequences += tokenizer.encode_clips(clips)
-        frames += sum(len(clip.data) for clip in clips)
+    numbers = tqdm(range(len(source)), unit="clip", desc="train")
+    clips = ((str(i), tokenizer.from_record(source[i])) for i in numbers)
+    for _, tokens in tokenizer.encode_stream(clips):
+        sequences.append(tokens.indices)
+        frames += tokens.length
     tables = code_tables.fit(sequences, tokenizer.task, code_tables.fingerprint(model))
     path = code_tables.path_for(model)
     code_tables.save(path, tables)
@@ -53,17 +53,6 @@ def main(argv=None) -> int:
         f"{tokenizer.bits_per_frame:.2f} without tables"
     )
     return 0
-
-
-def _groups(numbers, source, tokenizer):
-    clips = []
-    for i in numbers:
-        clips.append(tokenizer.from_record(source[i]))
-        if sum(len(clip.data) for clip in clips) >= FRAMES_AT_ONCE:
-            yield clips
-            clips = []
-    if clips:
-        yield clips
 
 
 if __name__ == "__main__":

@@ -18,8 +18,6 @@ from pathlib import Path
 
 from tools import command
 
-FRAMES_AT_ONCE = 16_384  # of clips read and encoded together; bounds the memory
-
 
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(
@@ -46,13 +44,10 @@ def main(argv=None) -> int:
     output.parent.mkdir(parents=True, exist_ok=True)
     open_file = token_file.Writer(output, tokenizer.code_tables) if compact else _CsvWriter(output)
     with open_file as file:
-        for names, clips in _groups(tqdm(files, unit="clip"), tokenizer):
-            for name, clip, indices in zip(
-                names, clips, tokenizer.encode_clips(clips), strict=True
-            ):
-                file.write(name, inference.Tokens(indices, clip.fps, len(clip.data)))
-                frames += len(clip.data)
-            written += len(names)
+        clips = _read(tqdm(files, unit="clip"), tokenizer)
+        for name, tokens in tokenizer.encode_stream(clips):
+            file.write(name, tokens)
+            written, frames = written + 1, frames + tokens.length
         if not written:
             raise ValueError(f"none of the {len(files)} files of {args.data} could be encoded")
     left_out = f", {len(files) - written} left out" if written < len(files) else ""
@@ -91,12 +86,10 @@ class _CsvWriter:
             self._temporary.unlink(missing_ok=True)
 
 
-def _groups(files, tokenizer):
-    """Names and standardised clips, FRAMES_AT_ONCE or one clip at a time, of the files that can be
-    read; the others are reported."""
+def _read(files, tokenizer):
+    """(name, standardised clip) of the files that can be read; the others are reported."""
     from jaxvq.pose.reader import read_pose
 
-    names, clips = [], []
     for file in files:
         try:
             clip, _ = tokenizer.standardize(read_pose(file.read(), name=file.key))
@@ -105,13 +98,7 @@ def _groups(files, tokenizer):
             prefix = "" if message.startswith(file.key) else f"{file.key}: "
             print(f"left out: {prefix}{message}", file=sys.stderr)
             continue
-        names.append(file.key)
-        clips.append(clip)
-        if sum(len(clip.data) for clip in clips) >= FRAMES_AT_ONCE:
-            yield names, clips
-            names, clips = [], []
-    if clips:
-        yield names, clips
+        yield file.key, clip
 
 
 def script() -> None:

@@ -1,7 +1,8 @@
 """What a task is: a model with its losses, as training, inference and the tools know it.
 
-Every task is a `Task`: enough to train and validate it. A task that makes tokens is a
-`TokenTask` as well. Programs that need tokens ask `token_task`, which refuses others in one line.
+Every task is a `Task`: enough to train and validate it. A `TokenTask` makes tokens as well, and a
+`PoseTask` makes them from points of a body, so that `.pose` files and cameras can be encoded.
+Programs that need more than a Task ask `token_task` or `pose_task`, which refuse in one line.
 """
 
 from typing import Any, Protocol, runtime_checkable
@@ -95,10 +96,6 @@ class TokenTask(Task, Protocol):
     def context(self) -> int:
         """Frames on either side of a window that decide what is in it; 0: windows on their own."""
 
-    @property
-    def encoder_context(self) -> int:
-        """Frames on either side of a step that decide its tokens; 0 as for `context`."""
-
     def encode(self, params: Any, state: State, batch: Batch) -> jax.Array:
         """Tokens int32 (b, t', s, q); those of padding mean nothing."""
 
@@ -115,6 +112,15 @@ class TokenTask(Task, Protocol):
         """float32 (b, t', s·q, 2): mean square of what is left to quantize, before and after each
         quantizer, in the space of its code vectors; that of padding means nothing."""
 
+
+@runtime_checkable
+class PoseTask(TokenTask, Protocol):
+    """A TokenTask whose poses are points of a body."""
+
+    @property
+    def encoder_context(self) -> int:
+        """Frames on either side of a step that decide its tokens; 0 as for `context`."""
+
     def absent(self, indices: np.ndarray) -> np.ndarray:
         """bool (t', v): points that tokens (t', s, q) say are not there."""
 
@@ -125,8 +131,20 @@ def token_task(task: Task, name: str) -> TokenTask:
     Raises:
       ValueError: it makes none.
     """
-    if not isinstance(task, TokenTask) or not task.codebook_sizes:
-        raise ValueError(f"a model of task {name} makes no tokens")
+    if not isinstance(task, TokenTask):
+        raise ValueError(
+            f"a model of task {name} makes no tokens; tools.{task.measured_with} works with it"
+        )
+    return task
+
+
+def pose_task(task: Task, name: str) -> PoseTask:
+    """As token_task, for a task whose poses are points."""
+    if not isinstance(token_task(task, name), PoseTask):
+        raise ValueError(
+            f"a model of task {name} codes rotations, not points, so there are no .pose files to "
+            f"encode or to decode; tools.{task.measured_with} works with it"
+        )
     return task
 
 

@@ -3,7 +3,6 @@
 import dataclasses
 
 import jax
-import numpy as np
 
 from jaxvq import metrics
 from jaxvq.hands.losses import FrameTask, HandSpace, frames, joints
@@ -43,7 +42,6 @@ class HandFSQTask(FrameTask):
     stream_parts = ((),)
     refines = False
     context = 0
-    encoder_context = 0
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
@@ -98,10 +96,6 @@ class HandFSQTask(FrameTask):
 
     def quantization_errors(self, params, state, batch):
         return self._quantize(params, state, batch).errors
-
-    def absent(self, indices: np.ndarray) -> np.ndarray:
-        """bool (t', 30): none, every hand is there."""
-        return np.zeros((len(indices), self.space.mean.shape[0]), bool)
 
     def _quantize(self, params, state, batch):
         return self.quantizer.quantize(

@@ -73,7 +73,7 @@ def task_fields(config, skeleton, statistics, model, quantizer) -> dict:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TokenizerTask:
-    """A TokenTask (see tasks/base.py) of one stream.
+    """A PoseTask (see tasks/base.py) of one stream.
 
     Fields:
       model: a Linen module with `encode` to latents, `decode` from code vectors, frames_per_step,

@@ -20,7 +20,7 @@ from jaxvq import losses
 from jaxvq.batch import Batch
 from jaxvq.pose.skeleton import PARTS, Skeleton
 from jaxvq.pose.statistics import Statistics
-from jaxvq.tasks.base import TokenTask
+from jaxvq.tasks.base import PoseTask
 
 HANDS = ("left_hand", "right_hand")
 
@@ -170,10 +170,10 @@ def _nested(levels) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Streams:
-    """A TokenTask (see tasks/base.py) of the tasks of its groups; s is the number of members."""
+    """A PoseTask (see tasks/base.py) of the tasks of its groups; s is the number of members."""
 
     groups: tuple[Group, ...]
-    tasks: tuple[TokenTask, ...]
+    tasks: tuple[PoseTask, ...]
 
     measured_with = "evaluate"
 
