@@ -1,15 +1,31 @@
 """Installs jaxvq, configs and tools, and the commands that researchers call by name."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 setup(
     name="jaxvq",
     version="0.1.0",
     description="Human and sign language poses to tokens and back, in JAX and Flax",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
     license="Apache-2.0",
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+    keywords="sign language, human pose, tokenizer, vector quantization, JAX, Flax",
     python_requires=">=3.11",
     packages=find_packages(include=["jaxvq*", "configs*", "tools*"]),
-    package_data={"jaxvq.datasets": ["*/README.md", "*/CITATIONS.bib", "*/TAGS.txt", "*/TERMS.md"]},
+    package_data={
+        "jaxvq": ["py.typed"],
+        "jaxvq.datasets": ["*/README.md", "*/CITATIONS.bib", "*/TAGS.txt", "*/TERMS.md"],
+    },
     install_requires=[
         "absl-py",
         "array_record",
@@ -34,6 +50,7 @@ setup(
             "huggingface_hub",
             "ipykernel",
             "mlcroissant",
+            "mypy",
             "nbclient",
             "pytest",
             "pytest-xdist",

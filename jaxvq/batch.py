@@ -35,12 +35,12 @@ class Batch(NamedTuple):
         return self.target_pose, self.target_visible
 
     @property
-    def frames(self):
+    def frames(self) -> Any:
         """bool (b, t): frames that are no padding."""
         return self.segment > 0
 
 
-def make_batch(pose, visible=None, segment=None, position=None) -> Batch:
+def make_batch(pose: Any, visible: Any = None, segment: Any = None, position: Any = None) -> Batch:
     """A Batch of poses (b, t, v, c); what is left out is that of one whole clip per row.
 
     visible: all points. segment: 1, no padding. position: 0, 1, … from the first frame on.

@@ -21,15 +21,25 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+GOLDEN = REPOSITORY / "tests/golden"  # outputs of the original implementations
+
+_SHARED = Path(os.environ.get("JAXVQ_SHARED", REPOSITORY.parent / "shared")).resolve()
+_NOT_SHARED = "no shared data: set JAXVQ_SHARED to the folder that holds data/ and golden/"
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Folder of real corpora and golden outputs; tests that need it are skipped without it."""
-    path = Path(os.environ.get("JAXVQ_SHARED", REPOSITORY.parent / "shared"))
-    if not (path / "data").is_dir():
-        pytest.skip("no shared data: set JAXVQ_SHARED to the folder that holds data/ and golden/")
-    return path.resolve()
+    if not (_SHARED / "data").is_dir():
+        pytest.skip(_NOT_SHARED)
+    return _SHARED
+
+
+def real_samples(names) -> list:
+    """Names of real samples as parameters of a test; one that is skipped, without shared data."""
+    if (_SHARED / "data").is_dir():
+        return list(names)
+    return [pytest.param("real samples", marks=pytest.mark.skip(_NOT_SHARED))]
 
 
 def tiny_config(data_dir, **fields):

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import GOLDEN
 
 from jaxvq.quantizers import fsq
 
@@ -30,8 +31,8 @@ def test_levels_make_about_two_to_the_bits_codes(bits, size):
         "3_7_9",
     ],
 )
-def test_equals_vector_quantize_pytorch(shared, levels):
-    golden = np.load(shared / "golden" / "fsq.npz")
+def test_equals_vector_quantize_pytorch(levels):
+    golden = np.load(GOLDEN / "fsq.npz")
     z, w, codes, indices, grad_z, decoded = (
         golden[f"{levels}/{name}"]
         for name in ("z", "w", "codes", "indices", "grad_z", "decoded_all")

@@ -5,6 +5,7 @@ import struct
 
 import numpy as np
 import pytest
+from pose_files import body, frames_v0, header
 
 from jaxvq.pose import reader
 from jaxvq.pose.preprocess import select_points
@@ -13,44 +14,13 @@ from jaxvq.pose.skeleton import HOLISTIC_178, Component, Skeleton
 from jaxvq.pose.synthetic import synthetic_pose
 from jaxvq.pose.writer import write_header, write_pose
 
-TWO = (("A", "XYZC", ("a", "b")), ("B", "XYZC", ("c",)))
 FLAT = (("A", "XYC", ("a",)),)
-
-
-def header(version: float, components=TWO, canvas=(640, 480, 0)) -> bytes:
-    def text(s):
-        return struct.pack("<H", len(s.encode())) + s.encode()
-
-    parts = [struct.pack("<fHHHH", version, *canvas, len(components))]
-    for name, form, points in components:
-        parts += [text(name), text(form), struct.pack("<HHH", len(points), 1, 1)]
-        parts += [text(p) for p in points]
-        parts += [struct.pack("<HH", 0, len(points) - 1), struct.pack("<HHH", 255, 262, 0)]
-    return b"".join(parts)
-
-
-def body(version: float, data: np.ndarray, confidence: np.ndarray, fps=25, frames=None) -> bytes:
-    """data (t, people, v, c), confidence (t, people, v) in the layout of versions 0.1 and 0.2."""
-    frames = len(data) if frames is None else frames
-    start = struct.pack("<HHH" if version == 0.1 else "<fIH", fps, frames, data.shape[1])
-    return start + data.astype("<f4").tobytes() + confidence.astype("<f4").tobytes()
 
 
 def clip(frames=4, people=1, points=3, dims=3, seed=0):
     rng = np.random.default_rng(seed)
     data = rng.uniform(0, 500, (frames, people, points, dims)).astype(np.float32)
     return data, rng.uniform(0.1, 1, (frames, people, points)).astype(np.float32)
-
-
-def frames_v0(data, confidence, people_counts) -> bytes:
-    """Version 0.0: frame by frame, person by person, component by component (2 + 1 points)."""
-    out = [struct.pack("<HH", 24, len(data))]
-    for frame, count in enumerate(people_counts):
-        out.append(struct.pack("<H", count))
-        for person in range(count):
-            rows = np.concatenate([data[frame, person], confidence[frame, person, :, None]], -1)
-            out += [struct.pack("<h", person - 1), rows.astype("<f4").tobytes()]
-    return b"".join(out)
 
 
 @pytest.mark.parametrize("version, fps", [(0.1, 50), (0.2, 29.97)])

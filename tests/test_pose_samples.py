@@ -1,10 +1,12 @@
-"""All kinds of real `.pose` files: a sequence or one clear line each, equal to pose-format.
+"""All kinds of `.pose` files: a sequence or one clear line each, equal to pose-format.
 
-The files come with the shared data; without it these tests are skipped.
+Made-up files of every kind are always tested; the real ones come with the shared data.
 """
 
 import numpy as np
+import pose_files
 import pytest
+from conftest import real_samples
 
 from jaxvq.pose.preprocess import (
     correct_wrists,
@@ -19,6 +21,14 @@ from jaxvq.pose.skeleton import HOLISTIC_178
 NO_SHOULDERS = "none of the .* frames shows both shoulders"
 OPENPOSE = "no POSE_LANDMARKS.*there are: pose_keypoints_2d"
 # What a file ends as: its number of frames, or the line that says why not.
+MADE = dict.fromkeys(pose_files.MAKERS, 24) | {
+    "one frame": 1,
+    "one hand": NO_SHOULDERS,
+    "boxes": "POSE_LANDMARKS has none of LEFT_SHOULDER",
+    "openpose": OPENPOSE,
+    "openpose, version 0.0": OPENPOSE,
+    "confidence too long": "65160 bytes instead of 43440",
+}
 SAMPLES = {
     "ESL_143_ESL_حمل": 38,
     "ESL_155_ESL_زفاف": 39,
@@ -72,9 +82,18 @@ SAMPLES = {
     "sts_ss00743b1519ba705ab98e3f9ff512b3c8": 69,
     "whatsthatsign-524": 31,
 }
-# pose-format takes the NaN of this one, marked as seen, for numbers.
-UNLIKE_POSE_FORMAT = {"nan_unmasked_SbTU6"}
-READABLE = sorted(name for name, end in SAMPLES.items() if isinstance(end, int))
+# pose-format takes NaN that is marked as seen for a number, keeps the components in the order of
+# the file, and normalises by the shoulders of all people together.
+UNLIKE_POSE_FORMAT = {
+    "nan_unmasked_SbTU6",
+    "missing points are NaN, seen",
+    "components in another order",
+    "two people",
+}
+
+
+def readable(ends):
+    return [n for n, end in ends.items() if isinstance(end, int) and n not in UNLIKE_POSE_FORMAT]
 
 
 @pytest.fixture(scope="module")
@@ -82,42 +101,54 @@ def folder(shared):
     return shared / "data/samples/pose"
 
 
+@pytest.fixture
+def content(name, request) -> bytes:
+    """The file that a test has as its parameter `name`: made up, or from the shared data."""
+    if name in MADE:
+        return pose_files.made(name)
+    return (request.getfixturevalue("folder") / f"{name}.pose").read_bytes()
+
+
 def test_every_sample_is_listed(folder):
     assert {path.name.removesuffix(".pose") for path in folder.iterdir()} == set(SAMPLES)
 
 
-@pytest.mark.parametrize("name", SAMPLES)
-def test_a_sequence_or_one_clear_line(folder, name):
-    path, end = folder / f"{name}.pose", SAMPLES[name]
+@pytest.mark.parametrize("name", [*MADE, *real_samples(SAMPLES)])
+def test_a_sequence_or_one_clear_line(content, name):
+    end = (MADE | SAMPLES)[name]
     if isinstance(end, str):
         with pytest.raises(ValueError, match=end) as caught:
-            preprocess(read_pose(path, skeleton=HOLISTIC_178))
+            preprocess(read_pose(content, skeleton=HOLISTIC_178))
         assert "\n" not in str(caught.value)
         return
-    pose, _ = preprocess(read_pose(path))
+    pose, _ = preprocess(read_pose(content))
     assert pose.data.shape == (end, 178, 3) and pose.data.dtype == np.float32
     assert np.isfinite(pose.data).all() and not pose.data[pose.mask].any()
     assert 0 < pose.fps <= 60 and not pose.mask.all()
-    quick, _ = preprocess(read_pose(path, skeleton=HOLISTIC_178))
+    quick, _ = preprocess(read_pose(content, skeleton=HOLISTIC_178))
     np.testing.assert_array_equal(quick.data, pose.data)
     np.testing.assert_array_equal(quick.mask, pose.mask)
 
 
-def test_openpose_files_are_read_even_if_not_selected(folder):
-    for name, frames in (("openpose_v00_number", 93), ("openpose_v01_viewer", 93)):
-        pose = read_pose(folder / f"{name}.pose")
-        assert pose.data.shape == (frames, 137, 2) and pose.fps == 24
-        assert pose.confidence.max() > 1  # as OpenPose wrote it
+OPENPOSE_FILES = {"openpose": 24, "openpose, version 0.0": 24}
+OPENPOSE_SAMPLES = {"openpose_v00_number": 93, "openpose_v01_viewer": 93}
+
+
+@pytest.mark.parametrize("name", [*OPENPOSE_FILES, *real_samples(OPENPOSE_SAMPLES)])
+def test_openpose_files_are_read_even_if_not_selected(content, name):
+    pose = read_pose(content)
+    frames = (OPENPOSE_FILES | OPENPOSE_SAMPLES)[name]
+    assert pose.data.shape == (frames, 137, 2)
+    assert name in OPENPOSE_FILES or pose.fps == 24 and pose.confidence.max() > 1
     names = [pose.skeleton.names[index][1] for index in pose.skeleton.shoulders]
     assert names == ["RShoulder", "LShoulder"]
 
 
-@pytest.mark.parametrize("name", sorted(set(READABLE) - UNLIKE_POSE_FORMAT))
-def test_parity_with_pose_format(folder, name):
+@pytest.mark.parametrize("name", [*readable(MADE), *real_samples(readable(SAMPLES))])
+def test_parity_with_pose_format(content, name):
     from pose_format import Pose
     from pose_format.utils import generic
 
-    content = (folder / f"{name}.pose").read_bytes()
     theirs = generic.correct_wrists(generic.reduce_holistic(Pose.read(content)))
     theirs.normalize(generic.pose_normalization_info(theirs.header))
     ours, placement = normalize_shoulders(correct_wrists(select_points(read_pose(content))))
@@ -133,9 +164,12 @@ def test_parity_with_pose_format(folder, name):
     assert theirs.body.fps == ours.fps and placement.scale > 0
 
 
-@pytest.mark.parametrize("name", ["colin-1-HOUSE", "mediapipe_178_v01", "nan_unmasked_SbTU6"])
-def test_real_poses_come_back(folder, name):
-    pose = read_pose(folder / f"{name}.pose", skeleton=HOLISTIC_178)
+SIGNING = ["colin-1-HOUSE", "mediapipe_178_v01", "nan_unmasked_SbTU6"]
+
+
+@pytest.mark.parametrize("name", ["543 points, 29.97 fps", *real_samples(SIGNING)])
+def test_poses_come_back(content, name):
+    pose = read_pose(content, skeleton=HOLISTIC_178)
     expected = correct_wrists(pose)
     processed, placement = preprocess(pose)
     back = restore(processed, placement)
@@ -143,13 +177,16 @@ def test_real_poses_come_back(folder, name):
     np.testing.assert_allclose(back.data, expected.data, atol=1e-5 / placement.scale)
 
 
-@pytest.mark.parametrize("name", ["openpose_v00_number", "single_frame_576", "handest_6fb01565"])
-def test_real_files_cut_off_anywhere(folder, name):
-    content = (folder / f"{name}.pose").read_bytes()
+CUT = ["openpose, version 0.0", "one frame", "586 points"]
+CUT_SAMPLES = ["openpose_v00_number", "single_frame_576", "handest_6fb01565"]
+
+
+@pytest.mark.parametrize("name", [*CUT, *real_samples(CUT_SAMPLES)])
+def test_files_cut_off_anywhere(content, name):
     whole = len(content)
     rng = np.random.default_rng(0)
     ends = {*range(40), *rng.integers(whole, size=150), *range(whole - 40, whole)}
-    if name != "openpose_v00_number":  # exactly at the borders of points and frames
+    if "openpose" not in name:  # exactly at the borders of points and frames
         ends |= {whole - 4 * k for k in (576, 586, 3 * 576, 4 * 586)}
     for end in ends:
         with pytest.raises(ValueError):

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import GOLDEN
 from ml_collections import ConfigDict
 
 from jaxvq.quantizers import TYPES, fsq, make_quantizer, rfsq, rvq
@@ -17,8 +18,8 @@ def vectors(count=40, dim=5, seed=0):
     return np.random.default_rng(seed).normal(size=(count, dim)).astype(np.float32)
 
 
-def test_equals_the_golden_quantizer(shared):
-    golden = np.load(shared / "golden" / "rvq.npz")
+def test_equals_vector_quantize_pytorch():
+    golden = np.load(GOLDEN / "rvq.npz")
     books = jnp.asarray(golden["codebooks"])
     used = rvq.make_used((books.shape[1],) * len(books))
     result = jax.jit(lambda x: rvq.quantize(x, books, used))(golden["x"])

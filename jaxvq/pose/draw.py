@@ -1,7 +1,6 @@
 """Pictures of poses: frames, GIF and PNG files, with Pillow and without OpenCV."""
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +85,14 @@ def _strokes(skeleton: Skeleton) -> np.ndarray:
     return strokes
 
 
-def _draw_person(draw, places, seen, skeleton: Skeleton, strokes, size: int) -> None:
+def _draw_person(
+    draw: ImageDraw.ImageDraw,
+    places: np.ndarray,
+    seen: np.ndarray,
+    skeleton: Skeleton,
+    strokes: np.ndarray,
+    size: int,
+) -> None:
     colors = skeleton.colors.astype(int)
     for a, b in skeleton.limbs:
         if seen[a] and seen[b]:
@@ -161,7 +167,7 @@ def write_gif(path: str | Path, frames: np.ndarray, fps: float) -> None:
     os.replace(temporary, path)
 
 
-def _palette(frames: Sequence[np.ndarray]) -> list[int]:
+def _palette(frames: np.ndarray) -> list[int]:
     """256 colours for the clip: white, those of up to 16 frames, and last a white of 254."""
     chosen = np.concatenate([frames[i] for i in range(0, len(frames), max(1, len(frames) // 16))])
     # The background would drown the lines, and come out greyish: leave it out.
@@ -169,14 +175,14 @@ def _palette(frames: Sequence[np.ndarray]) -> list[int]:
     colors = list(WHITE)
     if len(ink):
         inks = Image.fromarray(ink[None]).quantize(colors=250, method=Image.Quantize.MEDIANCUT)
-        colors += inks.getpalette()[: 250 * 3]
+        colors += (inks.getpalette() or [])[: 250 * 3]
     return colors + [255] * (ALMOST_WHITE_INDEX * 3 - len(colors)) + [254] * 3
 
 
 def _indexed(frame: np.ndarray, palette: list[int]) -> Image.Image:
     matching = Image.new("P", (1, 1))
     matching.putpalette(palette[:-3] + list(WHITE))
-    indices = np.array(Image.fromarray(frame).quantize(palette=matching, dither=0))
+    indices = np.array(Image.fromarray(frame).quantize(palette=matching, dither=Image.Dither.NONE))
     # Pillow looks up colours coarsely: make sure of the background.
     indices[(frame == 255).all(axis=-1) | (indices == ALMOST_WHITE_INDEX)] = 0
     image = Image.fromarray(indices)

@@ -47,24 +47,23 @@ def list_poses(source: str | Path, suffixes: tuple[str, ...] = SUFFIXES) -> list
 
     Raises ValueError if nothing is there, or nothing in it ends with one of `suffixes`.
     """
-    path = source if remote.is_remote(source) else Path(source)
-    if remote.is_remote(source):
-        found = _at_address(str(source), suffixes)
-    elif path.is_dir():
-        found = _in_directory(path, suffixes)
-    elif not path.is_file():
-        raise ValueError(f"no such file or directory: {path}")
-    elif path.suffix.lower() == ".zip":
-        found = _in_zip(path, suffixes)
-    elif path.name.lower().endswith(suffixes):
-        found = [PoseFile(path.name, str(path))]
-    else:
-        found = []
+    is_remote = remote.is_remote(source)
+    found = _at_address(str(source), suffixes) if is_remote else _on_disk(Path(source), suffixes)
     if not found:
         raise ValueError(
-            f"{path}: no {' or '.join(suffixes)} files; expected a directory, a .zip or one file"
+            f"{source}: no {' or '.join(suffixes)} files; expected a directory, a .zip or one file"
         )
     return sorted(found, key=lambda file: file.key)
+
+
+def _on_disk(path: Path, suffixes: tuple[str, ...]) -> list[PoseFile]:
+    if path.is_dir():
+        return _in_directory(path, suffixes)
+    if not path.is_file():
+        raise ValueError(f"no such file or directory: {path}")
+    if path.suffix.lower() == ".zip":
+        return _in_zip(path, suffixes)
+    return [PoseFile(path.name, str(path))] if path.name.lower().endswith(suffixes) else []
 
 
 def _wanted(keys: Iterable[str], suffixes: tuple[str, ...]) -> Iterable[str]:

@@ -10,6 +10,7 @@ import os
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def list_frames(folder: str | Path) -> list[str]:
 
 
 def _frame_number(name: str) -> tuple[int, str]:
-    digits = re.search(r"(\d*)$", name.removesuffix(SUFFIX))[1]
+    digits = re.findall(r"\d*$", name.removesuffix(SUFFIX))[0]
     return int(digits or 0), name
 
 
@@ -112,7 +113,7 @@ def _fill(points: np.ndarray, content: bytes, found: Counter) -> None:
             points[place] = values
 
 
-def _parse(content: bytes):
+def _parse(content: bytes) -> Any:
     try:
         text = content.decode("utf-8-sig")
         return json.loads(text)

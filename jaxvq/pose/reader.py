@@ -9,6 +9,7 @@ import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ class Pose:
         """bool (t, v), True = missing."""
         return self.confidence == 0
 
-    def replace(self, **changes) -> "Pose":
+    def replace(self, **changes: Any) -> "Pose":
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
@@ -179,11 +180,9 @@ def _parse_component(buffer: bytes, offset: int) -> tuple[Component, int]:
     offset += 6 * num_colors
     if limbs and max(limbs) >= num_points:
         raise ValueError(f"component {name!r} has a limb to point {max(limbs)} of {num_points}")
-    return Component(name, tuple(points), _tuples(limbs, 2), _tuples(colors, 3), form), offset
-
-
-def _tuples(numbers: tuple[int, ...], size: int) -> tuple[tuple[int, ...], ...]:
-    return tuple(zip(*(numbers[i::size] for i in range(size)), strict=True))
+    pairs = tuple(zip(limbs[::2], limbs[1::2], strict=True))
+    triples = tuple(zip(colors[::3], colors[1::3], colors[2::3], strict=True))
+    return Component(name, tuple(points), pairs, triples, form), offset
 
 
 def _parse_string(buffer: bytes, offset: int) -> tuple[str, int]:

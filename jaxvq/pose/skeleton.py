@@ -82,7 +82,8 @@ class Skeleton:
     @cached_property
     def offsets(self) -> dict[str, int]:
         """Component name -> index of its first point."""
-        offsets, offset = {}, 0
+        offsets: dict[str, int] = {}
+        offset = 0
         for component in self.components:
             offsets.setdefault(component.name, offset)
             offset += len(component.points)
@@ -144,10 +145,10 @@ class Skeleton:
     @cached_property
     def shoulders(self) -> tuple[int, int]:
         """Indices of the right and the left shoulder; ValueError without them."""
-        for right, left in SHOULDERS:
-            pair = self._find("body", right), self._find("body", left)
-            if None not in pair:
-                return pair
+        for names in SHOULDERS:
+            right, left = (self._find("body", name) for name in names)
+            if right is not None and left is not None:
+                return right, left
         raise ValueError(f"no shoulders among the points of {_listed(self.offsets)}")
 
     @cached_property
@@ -284,8 +285,8 @@ HAND_LIMBS = (
 # Each finger has its hue and grows lighter towards the tip, as in pose-format's headers.
 _FINGERS = ((192, 0, 0), (192, 192, 0), (0, 192, 0), (0, 192, 192), (0, 0, 192))
 HAND_COLORS = ((232, 232, 232),) + tuple(
-    tuple(min(channel + 35 * joint, 255) for channel in finger)
-    for finger in _FINGERS
+    (min(r + 35 * joint, 255), min(g + 35 * joint, 255), min(b + 35 * joint, 255))
+    for r, g, b in _FINGERS
     for joint in range(4)
 )
 BODY_POINTS = (

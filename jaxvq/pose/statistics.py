@@ -25,7 +25,7 @@ class Statistics:
     std: np.ndarray
     constant: np.ndarray = field(init=False, repr=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         std = np.asarray(self.std, np.float32)
         object.__setattr__(self, "mean", np.asarray(self.mean, np.float32))
         object.__setattr__(self, "constant", std == 0)
@@ -93,7 +93,8 @@ class Accumulator:
         """
         if np.ndim(self.count) == 0:
             raise ValueError("no frames to take the mean and standard deviation of")
-        return Statistics(self.mean, np.sqrt(self.deviation / np.maximum(self.count, 1)))
+        std = np.sqrt(self.deviation / np.maximum(self.count, 1))
+        return Statistics(np.asarray(self.mean), std)
 
 
 def statistics_to_json(statistics: Statistics, skeleton: Skeleton) -> dict:

@@ -10,6 +10,7 @@ right, y down, z away from the camera.
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import (
@@ -157,7 +158,7 @@ def _sentence(rng: np.random.Generator, times: np.ndarray) -> tuple[np.ndarray, 
     return _minimum_jerk(times, moments, right), _minimum_jerk(times, moments, left)
 
 
-def _minimum_jerk(times: np.ndarray, moments, values) -> np.ndarray:
+def _minimum_jerk(times: np.ndarray, moments: ArrayLike, values: ArrayLike) -> np.ndarray:
     """Smooth paths (t, d) that rest at `values` at `moments`."""
     moments, values = np.asarray(moments), np.asarray(values, np.float64)
     i = np.clip(np.searchsorted(moments, times, side="right") - 1, 0, len(moments) - 2)
@@ -255,7 +256,9 @@ def _face(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
     return HEAD + np.einsum("tij,tvj->tvi", turn, points)
 
 
-def _contour(name: str, count: int, mouth, brows, blink) -> np.ndarray:
+def _contour(
+    name: str, count: int, mouth: np.ndarray, brows: np.ndarray, blink: np.ndarray
+) -> np.ndarray:
     """Places (t, count, 2) of a contour's points, relative to the middle of the face."""
     a = np.linspace(0, 2 * np.pi, count)
     ones = np.ones((len(brows), 1))

@@ -3,11 +3,15 @@
 import io
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import Skeleton
+
+if TYPE_CHECKING:
+    from pose_format.pose_header import PoseHeader
 
 # sign-vq places normalised poses so: 2.5 shoulder widths fill the canvas, the shoulders' midpoint
 # is its middle.
@@ -31,7 +35,7 @@ def write_pose(path: str | Path, pose: Pose) -> None:
     _replace(path, buffer.getvalue())
 
 
-def write_header(path: str | Path, skeleton: Skeleton, canvas=(1, 1, 1)) -> None:
+def write_header(path: str | Path, skeleton: Skeleton, canvas: tuple[int, ...] = (1, 1, 1)) -> None:
     """Writes only the header of a `.pose` file, as sign-vq's `header.poseheader`."""
     buffer = io.BytesIO()
     _header(skeleton, canvas).write(buffer)
@@ -48,7 +52,7 @@ def pose_for_canvas(pose: Pose, size: int = 500) -> Pose:
     return pose.replace(data=data.astype(np.float32), canvas=(size, size, size))
 
 
-def _header(skeleton: Skeleton, canvas: tuple[int, ...]):
+def _header(skeleton: Skeleton, canvas: tuple[int, ...]) -> "PoseHeader":
     from pose_format.pose_header import PoseHeader, PoseHeaderComponent, PoseHeaderDimensions
 
     components = [

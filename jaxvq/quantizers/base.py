@@ -50,14 +50,21 @@ class Quantizer(Protocol):
     def init(self, rng: jax.Array) -> Any:
         """The state before the first batch."""
 
-    def quantize(self, state: Any, latents: jax.Array, active=None) -> Quantized:
+    def quantize(
+        self, state: Any, latents: jax.Array, active: jax.Array | None = None
+    ) -> Quantized:
         """Quantizes (…, latent_dim), any float dtype. active: bool (…, q) or None for all."""
 
     def lookup(self, state: Any, indices: jax.Array) -> jax.Array:
         """The code vectors float32 (…, latent_dim) that indices int32 (…, q) stand for."""
 
     def update(
-        self, state: Any, latents, indices, valid, axis_name: str | None = None
+        self,
+        state: Any,
+        latents: jax.Array,
+        indices: jax.Array,
+        valid: jax.Array,
+        axis_name: str | None = None,
     ) -> tuple[Any, dict]:
         """The state after a step that quantized latents (n, latent_dim) to indices (n, q).
 

@@ -11,6 +11,11 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 MANIFEST = "MANIFEST.json"
 FORMAT = 1
@@ -18,7 +23,7 @@ HUB = "hf://"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
 
-def local(path, kind: str) -> Path:
+def local(path: str | Path, kind: str) -> Path:
     """The folder of `path`; what was published is checked, anything else is left as it is.
 
     path: a folder, or hf://USER/NAME, or hf://USER/NAME@REVISION (a version's tag, or a commit).
@@ -61,7 +66,7 @@ def check(folder: Path, kind: str | None = None) -> dict:
     return manifest
 
 
-def read_manifest(folder) -> dict:
+def read_manifest(folder: str | Path) -> dict:
     """MANIFEST.json of a folder; ValueError if it is damaged or of a newer format."""
     try:
         manifest = json.loads((Path(folder) / MANIFEST).read_text(encoding="utf-8"))
@@ -76,7 +81,7 @@ def read_manifest(folder) -> dict:
     return manifest
 
 
-def write_manifest(folder: Path, *, kind: str, name: str, version: str, **more) -> dict:
+def write_manifest(folder: Path, *, kind: str, name: str, version: str, **more: Any) -> dict:
     """Sums up all files of a folder into its MANIFEST.json, the last file to be written."""
     files = {
         path.relative_to(folder).as_posix(): {
@@ -135,7 +140,7 @@ def download(name: str, kind: str, revision: str | None = None) -> str:
         raise ValueError(f"{HUB}{name} cannot be fetched: {first_line(error)}") from None
 
 
-def import_hub():
+def import_hub() -> ModuleType:
     """The module huggingface_hub; ValueError that says how to get it."""
     try:
         import huggingface_hub
@@ -146,7 +151,7 @@ def import_hub():
     return huggingface_hub
 
 
-def api():
+def api() -> "HfApi":
     """The client, for the hub that HF_ENDPOINT names now (the module looked when imported)."""
     return import_hub().HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
 

@@ -21,10 +21,12 @@ import jax
 import numpy as np
 
 from jaxvq import checkpoint, config_names
+from jaxvq.tasks.base import TokenTask
 from jaxvq.tokens import entropy
 
 FILE = "code_tables.npz"
 FORMAT = 1
+Books = Sequence[Sequence[int]]  # the alphabets of the digits of each codebook
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +131,7 @@ class CodeTables:
         return total
 
 
-def fit(sequences: Sequence[np.ndarray], task, fingerprint: str) -> CodeTables:
+def fit(sequences: Sequence[np.ndarray], task: TokenTask, fingerprint: str) -> CodeTables:
     """Tables for the tokens of a task, fitted on indices int (t', s, q) of clips.
 
     Raises:
@@ -167,14 +169,14 @@ def _most_common(rows: np.ndarray) -> np.ndarray:
     return found[counts.argmax()]
 
 
-def rest_flags(digits: np.ndarray, rest: np.ndarray, books, streams: int) -> np.ndarray:
+def rest_flags(digits: np.ndarray, rest: np.ndarray, books: Books, streams: int) -> np.ndarray:
     """int (t', s): 1 where all digits (t', n) of a stream are those of its rest row."""
     ends = np.cumsum(digits_per_stream(books, streams))[:-1]
     parts = np.split(digits == rest, ends, axis=1)
     return np.stack([part.all(1) for part in parts], 1).astype(np.int32)
 
 
-def digits_per_stream(books, streams: int) -> list[int]:
+def digits_per_stream(books: Books, streams: int) -> list[int]:
     """How many digits each stream has: books (s·q) of alphabets."""
     each = len(books) // streams
     return [sum(map(len, books[i : i + each])) for i in range(0, len(books), each)]
@@ -183,7 +185,7 @@ def digits_per_stream(books, streams: int) -> list[int]:
 # ------------------------------------------------------------------------- indices and their digits
 
 
-def split_digits(indices: np.ndarray, books) -> np.ndarray:
+def split_digits(indices: np.ndarray, books: Books) -> np.ndarray:
     """The digits int32 (t', n) of indices (t', q), the first of each codebook varying fastest, as
     in quantizers/fsq.py. books: alphabets of the digits of each codebook.
 
@@ -202,7 +204,7 @@ def split_digits(indices: np.ndarray, books) -> np.ndarray:
     return np.stack(columns, 1).astype(np.int32)
 
 
-def join_digits(digits: np.ndarray, books) -> np.ndarray:
+def join_digits(digits: np.ndarray, books: Books) -> np.ndarray:
     """Indices int32 (t', q) of digits (t', n); the inverse of `split_digits`."""
     indices, first = [], 0
     for book in books:
@@ -224,9 +226,9 @@ def fingerprint(model: checkpoint.Model) -> str:
     digest = hashlib.sha256(json.dumps(network, sort_keys=True).encode())
     digest.update(json.dumps(model.skeleton.to_json(), sort_keys=True).encode())
     leaves = jax.tree_util.tree_flatten_with_path((model.params, model.state))[0]
-    leaves += [("mean", model.statistics.mean), ("std", model.statistics.std)]
-    for path, leaf in leaves:
-        name = path if isinstance(path, str) else jax.tree_util.keystr(path)
+    arrays = [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
+    arrays += [("mean", model.statistics.mean), ("std", model.statistics.std)]
+    for name, leaf in arrays:
         array = np.asarray(leaf)
         little = array.astype(array.dtype.newbyteorder("<"), copy=False)
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode() + little.tobytes())
@@ -244,7 +246,7 @@ def save(path: Path, tables: CodeTables) -> None:
     """Writes tables to a file (npz, no pickle)."""
     temporary = path.with_suffix(".tmp.npz")
     try:
-        np.savez_compressed(temporary, **tables.to_arrays())
+        np.savez_compressed(temporary, allow_pickle=False, **tables.to_arrays())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

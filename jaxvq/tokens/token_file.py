@@ -48,7 +48,7 @@ class Part:
 class Writer:
     """Writes clips one after the other; the file appears when the `with` block ends well."""
 
-    def __init__(self, path, tables: CodeTables):
+    def __init__(self, path: str | Path, tables: CodeTables) -> None:
         self._path, self._tables = Path(path), tables
         self._temporary = Path(f"{path}.{os.getpid()}.tmp")
         self._count, self._crc, self._rates, self._rate = 0, 0, [USUAL_FPS], USUAL_FPS
@@ -56,7 +56,9 @@ class Writer:
 
     def _clear(self) -> None:
         """Begins a block."""
-        self._coder, self._steps, self._names, self._heads = entropy.Encoder(), 0, [], []
+        self._coder, self._steps = entropy.Encoder(), 0
+        self._names: list[str] = []
+        self._heads: list[bytes] = []
 
     def __enter__(self) -> "Writer":
         self._file = self._temporary.open("wb")
@@ -117,7 +119,7 @@ class Writer:
         self._crc = zlib.crc32(data, self._crc)
         self._file.write(data)
 
-    def __exit__(self, kind, error, traceback) -> None:
+    def __exit__(self, kind: type | None, error: object, traceback: object) -> None:
         try:
             with self._file:
                 if kind is None:
@@ -131,7 +133,7 @@ class Writer:
             self._temporary.unlink(missing_ok=True)
 
 
-def read(path, tables: CodeTables) -> Iterator[tuple[str, Tokens]]:
+def read(path: str | Path, tables: CodeTables) -> Iterator[tuple[str, Tokens]]:
     """Names and tokens, clip by clip; errors as `check`."""
     parts = []
     for part in read_parts(path, tables):
@@ -141,7 +143,7 @@ def read(path, tables: CodeTables) -> Iterator[tuple[str, Tokens]]:
             parts = []
 
 
-def read_parts(path, tables: CodeTables) -> Iterator[Part]:
+def read_parts(path: str | Path, tables: CodeTables) -> Iterator[Part]:
     """As `read`, in parts of STEPS_PER_PART steps: an hour of signing in little memory."""
     try:
         yield from _parts(path, tables, check(path, tables))
@@ -149,7 +151,7 @@ def read_parts(path, tables: CodeTables) -> Iterator[Part]:
         raise ValueError(f"{path} holds what no writer writes: {error}") from error
 
 
-def _parts(path, tables: CodeTables, total: int) -> Iterator[Part]:
+def _parts(path: str | Path, tables: CodeTables, total: int) -> Iterator[Part]:
     with Path(path).open("rb") as file:
         file.seek(_HEADER.size)
         rates, rate, count, first = [USUAL_FPS], USUAL_FPS, 0, 0
@@ -197,7 +199,7 @@ def _read_names(file: BinaryIO, count: int) -> list[str]:
     return names
 
 
-def check(path, tables: CodeTables) -> int:
+def check(path: str | Path, tables: CodeTables) -> int:
     """The number of clips of a file that is whole and was written by these tables.
 
     Raises:

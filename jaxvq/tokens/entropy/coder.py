@@ -21,7 +21,7 @@ _KEPT = _SHORT - 1
 class Encoder:
     """Collects symbols; `finish` gives the bytes."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._low, self._range = 0, 1 << _HIGH
         self._words: list[int] = []  # each may have one bit too much: a carry
 

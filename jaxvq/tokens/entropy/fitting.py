@@ -74,7 +74,7 @@ class _Rows:
     """All sequences, row upon row: symbols of the columns after the split, these shifted by 1 and
     2 rows, which of them are coded, the fold of each row, and the activity before each."""
 
-    recent: tuple[np.ndarray, np.ndarray, np.ndarray]
+    recent: tuple[np.ndarray, ...]
     coded: np.ndarray
     folds: np.ndarray
     active: np.ndarray
@@ -143,7 +143,7 @@ def _fit_column(rows: _Rows, j: int, surprises) -> tuple[Column, float]:
     levels = [level]
     candidates = _candidates(rows, j) if len(symbols) and size > 1 else []
     while candidates and len(sources) < MAX_SOURCES:
-        tried = []
+        tried: list[tuple[float, int, Source, _Level]] = []
         for back, column in candidates:
             if _num_buckets(column, rows.sizes) * level.count * size > MAX_ENTRIES:
                 continue
@@ -162,8 +162,8 @@ def _fit_column(rows: _Rows, j: int, surprises) -> tuple[Column, float]:
         levels.append(level)
         candidates = [(s.back, s.column) for _, _, s, _ in tried[1 : SHORT_LIST + 1]]
     probabilities = _refit(levels, symbols, size)
-    column = Column(tuple(sources), _whole_numbers(probabilities), surprises[j])
-    return column, float(level.bits.sum())
+    fitted = Column(tuple(sources), _whole_numbers(probabilities), surprises[j])
+    return fitted, float(level.bits.sum())
 
 
 def _candidates(rows: _Rows, j: int) -> list[tuple[int, int]]:

@@ -10,6 +10,7 @@ Columns with many symbols may be split in two: a flag for "as in the row before"
 where it is not. `Tables.columns` are those after the split.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -106,7 +107,7 @@ class Tables:
         }
 
     @staticmethod
-    def from_arrays(arrays) -> "Tables":
+    def from_arrays(arrays: Mapping[str, np.ndarray]) -> "Tables":
         """The tables that `to_arrays` described."""
         sizes, split = tuple(arrays["sizes"].tolist()), tuple(arrays["split"].tolist())
         sources: dict[int, list[Source]] = {}
@@ -126,7 +127,7 @@ class Tables:
         return Tables(sizes, split, tuple(columns))
 
 
-def _join(parts: list[np.ndarray], dtype) -> np.ndarray:
+def _join(parts: list[np.ndarray], dtype: type) -> np.ndarray:
     return np.concatenate([np.zeros(0, dtype), *(part.astype(dtype) for part in parts)])
 
 
@@ -190,7 +191,7 @@ def get(coder: Decoder, length: int, tables: Tables, known: np.ndarray | None = 
 # ------------------------------------------------------------------ splitting columns, and contexts
 
 
-def split_sizes(sizes, split) -> list[int]:
+def split_sizes(sizes: Sequence[int], split: Sequence[bool]) -> list[int]:
     """The sizes of the columns after the split."""
     return [
         n
@@ -199,7 +200,7 @@ def split_sizes(sizes, split) -> list[int]:
     ]
 
 
-def split_columns(symbols: np.ndarray, split) -> tuple[np.ndarray, np.ndarray]:
+def split_columns(symbols: np.ndarray, split: Sequence[bool]) -> tuple[np.ndarray, np.ndarray]:
     """Symbols (t, n) with flags in front of split columns, and bool: which of these are coded."""
     symbols = np.asarray(symbols)
     before = shifted(symbols, 1)
@@ -221,7 +222,7 @@ def split_columns(symbols: np.ndarray, split) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(columns, 1).astype(np.int32), np.stack(coded, 1)
 
 
-def _spread(known, split, length: int) -> list[list[bool]]:
+def _spread(known: np.ndarray | None, split: Sequence[bool], length: int) -> list[list[bool]]:
     """`known` of the columns after the split."""
     if known is None:
         known = np.ones((length, len(split)), bool)
@@ -240,7 +241,7 @@ def shifted(symbols: np.ndarray, back: int) -> np.ndarray:
     return out
 
 
-def activity(symbols: np.ndarray, surprises) -> np.ndarray:
+def activity(symbols: np.ndarray, surprises: list[np.ndarray]) -> np.ndarray:
     """int64 (t, n): the sum of the surprise of the n symbols before each one, in coding order."""
     t, n = symbols.shape
     parts = np.zeros((t, n), np.int64)
@@ -262,7 +263,8 @@ def _intervals(symbols: np.ndarray, tables: Tables) -> tuple[np.ndarray, np.ndar
     """Start and frequency of each coded symbol, in coding order."""
     symbols = _check(symbols, tables)
     inner, coded = split_columns(symbols, tables.split)
-    active = activity(inner, [c.surprise for c in tables.columns]) if tables.uses_activity else None
+    surprises = [c.surprise for c in tables.columns]
+    active = activity(inner, surprises) if tables.uses_activity else np.zeros_like(inner)
     starts, frequencies = np.zeros(inner.shape, np.int64), np.zeros(inner.shape, np.int64)
     for j, column in enumerate(tables.columns):
         context = np.zeros(len(inner), np.int64)
