@@ -130,7 +130,7 @@ def open_dataset(data_dir: str | Path) -> Dataset:
 
 
 def open_for_training(data) -> Dataset:
-    """The dataset that the fields `data` of a config describe: see configs/fsq_pose.py.
+    """The dataset that the fields `data` of a config describe: see configs/common.py.
 
     Statistics, validation and test come from data.dir; other datasets only add to what is trained
     on. Raises ValueError for what does not fit together.
