@@ -35,6 +35,10 @@ def training() -> ConfigDict:
     config.seed = 42  # of the initial weights, the order of the data, dropout and augmentation
     config.dtype = "float32"  # of the computation, or bfloat16; parameters and codes stay float32
     config.total_steps = 0  # steps to train for
+    config.num_epochs = 0.0  # passes over the training clips; above 0 they set total_steps
+    config.warmup_epochs = 0.0  # passes over the training clips; above 0: optim.warmup_steps
+    config.eval_epochs = 0.0  # passes over the training clips; above 0: eval_every
+    config.checkpoint_epochs = 0.0  # passes over the training clips; above 0: checkpoint_every
     config.batch_size = 0  # rows per step, over all devices of all hosts
     config.accumulate = 1  # parts that a device computes its rows in, one after the other
 
@@ -63,6 +67,7 @@ def training() -> ConfigDict:
     config.checkpoint_every = 1000  # steps between checkpoints
     config.keep_last = 2  # newest checkpoints to keep
     config.keep_best = 1  # best checkpoints to keep beside them
+    config.best_metric = "validation_loss"  # metric of metrics.jsonl that is lowest for the best
     config.tensorboard = False  # write metrics for TensorBoard too
     config.wandb = ""  # name of a W&B project to report to; "" for none
     return config

@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 
 from configs import common
 
-VARIANTS = ("", "default", "small", "large", "runlocal")
+VARIANTS = ("", "default", "original", "small", "large", "runlocal")
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -30,7 +30,7 @@ def get_config(arg: str = "") -> ConfigDict:
     if arg and arg.endswith((".yaml", ".yml")):
         from jaxvq.importers.pose_tokenizer_yaml import read
 
-        return read(arg, get_config())
+        return read(arg, get_config("original"))
     arg = common.check_variant("stgcn_rvq", arg, VARIANTS, also=", the path of a .yaml file,")
     config = common.poses()
     config.task = "pose_tokenizer"
@@ -73,10 +73,18 @@ def get_config(arg: str = "") -> ConfigDict:
     config.loss.bone = 0.1  # of the error of the lengths of bones, in shoulder widths
     config.loss.perceptual = 0.0  # of the error of what the encoder makes of a reconstruction
 
-    changes = {"small": _small, "large": _large, "runlocal": _runlocal}
+    changes = {"original": _original, "small": _small, "large": _large, "runlocal": _runlocal}
     if arg in changes:
         changes[arg](config)
     return config
+
+
+def _original(config: ConfigDict) -> None:
+    config.update(num_epochs=100, warmup_epochs=10, eval_epochs=1, checkpoint_epochs=10)
+    config.update(log_every=100, eval_videos=1)
+    config.augment.update(turn=5.0, scale=0.03, noise=0.002)
+    config.loss.update(hand_weight=1.0, perceptual=0.1, velocity=0.1, acceleration=0.0, bone=0.0)
+    config.optim.update(learning_rate=1e-4, b2=0.999)
 
 
 def _small(config: ConfigDict) -> None:
