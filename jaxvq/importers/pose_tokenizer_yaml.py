@@ -136,8 +136,10 @@ def read(path: str, config: ConfigDict) -> ConfigDict:
     try:
         changes, notes = _translate(own, theirs, config)
         for field, text in changes.items():
-            several = field == "quantizer.codebook_size" and isinstance(text, list)
-            value = _value(text, () if several else fields[field], field)
+            if field == "quantizer.codebook_size" and isinstance(text, list):
+                value = tuple(_value(size, 0, field) for size in text)
+            else:
+                value = _value(text, fields[field], field)
             section, _, last = field.rpartition(".")
             place = config[section] if section else config
             with place.ignore_type():
