@@ -33,108 +33,58 @@ batches of 8 x 256, hidden_dim 128, 2 layers:
 
 from ml_collections import ConfigDict
 
+from configs import common
+
 VARIANTS = ("", "small", "live", "frames", "sign_vq", "runlocal")
 
 
 def get_config(arg: str = "") -> ConfigDict:
     """The config of a variant; ValueError for an unknown one."""
-    arg = arg or ""
-    if arg not in VARIANTS:
-        raise ValueError(
-            f"configs/fsq_pose.py:{arg} is unknown; choose from "
-            + ", ".join(f":{v}" for v in VARIANTS if v)
-            + " or nothing"
-        )
-    config = ConfigDict()
+    arg = common.check_variant("fsq_pose", arg, VARIANTS)
+    config = common.poses()
     config.task = "pose_autoencoder"
-    config.seed = 42
-    config.dtype = "float32"  # of the computation; parameters, FSQ and softmax stay in float32
     config.total_steps = 100_000
-    config.batch_size = 64  # rows of seq_len frames, over all devices of all hosts
-    config.accumulate = 1  # parts that a batch is computed in, one after the other
-
-    config.data = ConfigDict()
-    config.data.dir = ""
+    config.batch_size = 64
     config.data.seq_len = 512
-    config.data.num_workers = 0
-    config.data.mixture = ()  # ((DIR, WEIGHT), …): so many frames of DIR for each of data.dir
-    config.data.fps = 0.0  # to resample all clips to; 0 leaves each at its own
-    config.data.min_frames = 0  # shorter clips are not trained on
-    config.data.max_frames = 0  # nor longer ones, unless this is 0
-    config.data.min_hands = 0.0  # nor those that show a hand in less than this share of a clip
-    config.data.skip_damaged = False  # go on without records that cannot be read
-
-    config.augment = ConfigDict()  # of training clips; see jaxvq/training/augment.py
-    config.augment.mirror = 0.0
-    config.augment.speed = 0.0
-    config.augment.turn = 0.0
-    config.augment.tilt = 0.0
-    config.augment.scale = 0.0
-    config.augment.noise = 0.0
-    config.augment.hidden_hands = 0.0
-    config.augment.hidden_points = 0.0
+    config.optim.update(learning_rate=3e-4, final_scale=0.05, b2=0.95, weight_decay=0.1)
 
     config.model = ConfigDict()
-    config.model.hidden_dim = 512
+    config.model.hidden_dim = 512  # of a step's vector
     config.model.num_layers = 6  # of the encoder, and as many of the decoder
-    config.model.num_heads = 8
-    config.model.ff_dim = 2048
-    config.model.dropout = 0.1
-    config.model.input_dropout = 0.0
-    config.model.position = "rotary"
-    config.model.norm_first = True
-    config.model.activation = "gelu"
-    config.model.see_visibility = True
+    config.model.num_heads = 8  # of each attention layer
+    config.model.ff_dim = 2048  # of the feed-forward layers
+    config.model.dropout = 0.1  # in all blocks
+    config.model.input_dropout = 0.0  # of the coordinates that the encoder gets
+    config.model.position = "rotary"  # or sinusoidal, constant (sign-vq's, without an order)
+    config.model.norm_first = True  # normalise before each block, not after it
+    config.model.activation = "gelu"  # or relu
+    config.model.see_visibility = True  # tell the encoder which points are missing
     config.model.parts = ""  # a network for each: "body face left_hand right_hand"; see streams.py
     config.model.frames_per_step = 1  # frames that one step of tokens stands for
     config.model.transform = False  # a linear code fitted to the data beside the transformer
-    config.model.window = 0  # steps on either side that a step attends to; 0 for all of the clip
+    config.model.window = 0  # steps on either side that a step attends to; 0 for the whole clip
     config.model.causal = False  # attend to nothing that comes later
 
     config.quantizer = ConfigDict()
-    config.quantizer.type = "fsq"
-    config.quantizer.levels = (8, 5, 5, 5)
-    config.quantizer.num_quantizers = 1  # a stream
+    config.quantizer.type = "fsq"  # the only one that this task has
+    config.quantizer.levels = (8, 5, 5, 5)  # values per dimension; the codes are their product
+    config.quantizer.num_quantizers = 1  # codebooks per stream
     config.quantizer.bits_per_frame = 0.0  # with model.transform: to choose the levels by the data
 
     config.loss = ConfigDict()
-    config.loss.type = "l2"
-    config.loss.hand_weight = 5.0  # 2 favours the face, 10 the hands
-    config.loss.velocity = 0.0
+    config.loss.type = "l2"  # or l1; distance: Euclidean, in shoulder widths
+    config.loss.hand_weight = 5.0  # weight of a hand's point; 2 favours the face, 10 the hands
+    config.loss.velocity = 0.0  # weight of the error of differences from frame to frame
 
-    config.optim = ConfigDict()
-    config.optim.optimizer = "adamw"
-    config.optim.schedule = "warmup_cosine"
-    config.optim.learning_rate = 3e-4
-    config.optim.warmup_steps = 1000
-    config.optim.final_scale = 0.05
-    config.optim.b1 = 0.9
-    config.optim.b2 = 0.95
-    config.optim.eps = 1e-8
-    config.optim.weight_decay = 0.1
-    config.optim.clip_norm = 1.0
-    config.optim.ema_decay = 0.0  # moving average of the weights when above 0, e.g. 0.999
-
-    config.log_every = 50
-    config.eval_every = 1000
-    config.eval_batches = 0  # of the validation split; 0 reads all of it
-    config.eval_videos = 5
-    config.checkpoint_every = 1000
-    config.keep_last = 2
-    config.keep_best = 1
-    config.tensorboard = False
-    config.wandb = ""  # a W&B project name
-
-    if arg == "sign_vq":
-        _sign_vq(config)
-    elif arg == "runlocal":
-        _runlocal(config)
-    elif arg == "small":
-        _small(config)
-    elif arg == "live":
-        _live(config)
-    elif arg != "frames":
-        _linear(config)
+    changes = {
+        "": _linear,
+        "small": _small,
+        "live": _live,
+        "sign_vq": _sign_vq,
+        "runlocal": _runlocal,
+    }
+    if arg in changes:  # :frames is as above
+        changes[arg](config)
     return config
 
 

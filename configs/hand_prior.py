@@ -13,73 +13,45 @@ Variants, after a colon:
 
 from ml_collections import ConfigDict
 
+from configs import common
+
 VARIANTS = ("", "vae", "fsq", "runlocal", "fsq_runlocal")
 
 
 def get_config(arg: str = "") -> ConfigDict:
     """The config of a variant; ValueError for an unknown one."""
-    arg = arg or ""
-    if arg not in VARIANTS:
-        raise ValueError(
-            f"configs/hand_prior.py:{arg} is unknown; choose from "
-            + ", ".join(f":{v}" for v in VARIANTS if v)
-            + " or nothing"
-        )
-    config = ConfigDict()
+    arg = common.check_variant("hand_prior", arg, VARIANTS)
+    config = common.training()
     config.task = "hand_vae"
-    config.seed = 42
-    config.dtype = "float32"  # of the computation; parameters and FSQ stay in float32
     config.total_steps = 50_000
-    config.batch_size = 8192  # frames, over all devices of all hosts
-    config.accumulate = 1  # parts that a device computes its rows in, one after the other
-    config.mirror = True  # half of the frames in training are seen as in a mirror
-
-    config.data = ConfigDict()
-    config.data.dir = ""
+    config.batch_size = 8192
+    config.mirror = True  # mirror half of the frames in training
     config.data.seq_len = 1  # frames are drawn one by one, whatever their clip was
-    config.data.num_workers = 0
 
     config.model = ConfigDict()
-    config.model.hidden_dim = 512
+    config.model.hidden_dim = 512  # of the dense layers
     config.model.num_layers = 3  # of the encoder, and as many of the decoder
-    config.model.dropout = 0.0
+    config.model.dropout = 0.0  # in all layers
 
     config.loss = ConfigDict()
-    config.loss.mse_weight = 1.0
-    config.loss.geodesic_weight = 1.0  # a mean angle in radians
+    config.loss.mse_weight = 1.0  # of the mean square error of the standardised numbers
+    config.loss.geodesic_weight = 1.0  # of the mean angle between rotations, in radians
 
-    config.optim = ConfigDict()
-    config.optim.optimizer = "adamw"
-    config.optim.schedule = "warmup_cosine"
-    config.optim.learning_rate = 1e-3
-    config.optim.warmup_steps = 1000
-    config.optim.final_scale = 0.01
-    config.optim.b1 = 0.9
-    config.optim.b2 = 0.99
-    config.optim.eps = 1e-8
-    config.optim.weight_decay = 0.01
-    config.optim.clip_norm = 1.0
-    config.optim.ema_decay = 0.999  # moving average of the weights when above 0
-
+    config.optim.update(learning_rate=1e-3, weight_decay=0.01, ema_decay=0.999)
     config.log_every = 100
     config.eval_every = 2000
-    config.eval_batches = 0  # of the validation split; 0 reads all of it
     config.eval_videos = 0  # frames without order make no video; see tools.sample_hands
     config.checkpoint_every = 2000
-    config.keep_last = 2
-    config.keep_best = 1
-    config.tensorboard = False
-    config.wandb = ""  # a W&B project name
 
     if arg.startswith("fsq"):
         config.task = "hand_fsq"
         config.quantizer = ConfigDict()
-        config.quantizer.type = "fsq"
-        config.quantizer.levels = (8, 5, 5, 5)
-        config.quantizer.num_quantizers = 4
+        config.quantizer.type = "fsq"  # the only one that this task has
+        config.quantizer.levels = (8, 5, 5, 5)  # values per dimension; the codes are their product
+        config.quantizer.num_quantizers = 4  # tokens per frame
     else:
-        config.model.latent_dim = 32
-        config.loss.kl_weight = 0.1  # 1 would weigh a number's unit variance like its error
+        config.model.latent_dim = 32  # numbers that a pair of hands becomes
+        config.loss.kl_weight = 0.1  # of the KL divergence; 1: like a number's unit variance
     if arg.endswith("runlocal"):
         _runlocal(config)
     return config

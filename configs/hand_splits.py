@@ -11,6 +11,8 @@ Variants, after a colon:
 
 from ml_collections import ConfigDict
 
+from configs import common
+
 VARIANTS = ("", "mini_1k")
 
 # Sign language, dance and performance, interaction with objects, synthetic: the hands matter.
@@ -34,12 +36,20 @@ LOW = (
 
 def get_config(arg: str = "") -> ConfigDict:
     """The config of a variant; ValueError for an unknown one."""
-    if (arg or "") not in VARIANTS:
-        raise ValueError(f"configs/hand_splits.py:{arg} is unknown; choose :mini_1k or nothing")
+    arg = common.check_variant("hand_splits", arg, VARIANTS)
     config = ConfigDict()
-    config.datasets = ConfigDict({"high": HIGH, "medium": MEDIUM, "low": LOW})
-    config.targets = ConfigDict({"high": 900_000, "medium": 375_000, "low": 225_000})
-    config.ratios = ConfigDict({"train": 0.8, "val": 0.1, "test": 0.1})
+    config.datasets = ConfigDict()
+    config.datasets.high = HIGH  # data sets of high priority
+    config.datasets.medium = MEDIUM  # data sets of medium priority
+    config.datasets.low = LOW  # data sets of low priority
+    config.targets = ConfigDict()
+    config.targets.high = 900_000  # frames to draw from data sets of high priority
+    config.targets.medium = 375_000  # frames to draw from data sets of medium priority
+    config.targets.low = 225_000  # frames to draw from data sets of low priority
+    config.ratios = ConfigDict()
+    config.ratios.train = 0.8  # share of the frames to train on
+    config.ratios.val = 0.1  # share of the frames to validate on
+    config.ratios.test = 0.1  # share of the frames to test on
     if arg == "mini_1k":
         config.targets.update(high=600, medium=250, low=150)
     return config

@@ -20,110 +20,71 @@ config.model.frames_per_step=1|2|4|8 the number of frames a token stands for.
 
 from ml_collections import ConfigDict
 
-VARIANTS = ("", "default", "small", "large", "runlocal")
+from configs import common
+
+VARIANTS = ("", "default", "original", "small", "large", "runlocal")
 
 
 def get_config(arg: str = "") -> ConfigDict:
     """The config of a variant, or of a YAML file; ValueError for an unknown one."""
-    arg = arg or ""
-    if arg.endswith((".yaml", ".yml")):
+    if arg and arg.endswith((".yaml", ".yml")):
         from jaxvq.importers.pose_tokenizer_yaml import read
 
-        return read(arg, get_config())
-    if arg not in VARIANTS:
-        raise ValueError(
-            f"configs/stgcn_rvq.py:{arg} is unknown; choose from "
-            + ", ".join(f":{v}" for v in VARIANTS if v)
-            + ", the path of a .yaml file, or nothing"
-        )
-    config = ConfigDict()
+        return read(arg, get_config("original"))
+    arg = common.check_variant("stgcn_rvq", arg, VARIANTS, also=", the path of a .yaml file,")
+    config = common.poses()
     config.task = "pose_tokenizer"
-    config.seed = 42
-    config.dtype = "float32"  # of the computation; parameters and codebooks stay in float32
     config.total_steps = 50_000
-    config.batch_size = 32  # rows of seq_len frames, over all devices of all hosts
-    config.accumulate = 1  # parts that a batch is computed in, one after the other
-
-    config.data = ConfigDict()
-    config.data.dir = ""
+    config.batch_size = 32
     config.data.seq_len = 64
-    config.data.num_workers = 0
-    config.data.mixture = ()  # ((DIR, WEIGHT), …): so many frames of DIR for each of data.dir
-    config.data.fps = 0.0  # to resample all clips to; 0 leaves each at its own
-    config.data.min_frames = 0  # shorter clips are not trained on
-    config.data.max_frames = 0  # nor longer ones, unless this is 0
-    config.data.min_hands = 0.0  # nor those that show a hand in less than this share of a clip
-    config.data.skip_damaged = False  # go on without records that cannot be read
-
-    config.augment = ConfigDict()  # of training clips; see jaxvq/training/augment.py
     config.augment.mirror = 0.5
-    config.augment.speed = 0.0
-    config.augment.turn = 0.0
-    config.augment.tilt = 0.0
-    config.augment.scale = 0.0
-    config.augment.noise = 0.0
-    config.augment.hidden_hands = 0.0
-    config.augment.hidden_points = 0.0
+    config.optim.update(learning_rate=5e-4, weight_decay=1e-5)
 
     config.model = ConfigDict()
     config.model.parts = ""  # a network for each: "body face hands"; see jaxvq/tasks/streams.py
     config.model.hidden_dim = 256  # of a frame's vector
     config.model.graph_dim = 64  # of a point's features
     config.model.num_layers = 4  # graph blocks of the encoder
-    config.model.decoder_layers = 4
-    config.model.temporal_kernel = 9
-    config.model.frames_per_step = 1  # frames a token stands for
-    config.model.dropout = 0.1
+    config.model.decoder_layers = 4  # temporal blocks of the decoder
+    config.model.temporal_kernel = 9  # frames that a convolution over time sees, odd
+    config.model.frames_per_step = 1  # frames that one step of tokens stands for: 1, 2, 4 or 8
+    config.model.dropout = 0.1  # in all blocks
     config.model.remat = False  # compute activations twice instead of keeping them
 
     config.quantizer = ConfigDict()
-    config.quantizer.type = "rvq"
-    config.quantizer.num_quantizers = 4
-    config.quantizer.codebook_size = 1024  # or a tuple, one size a layer
-    config.quantizer.code_dim = 64
-    config.quantizer.commitment = 0.25
-    config.quantizer.decay = 0.99
+    config.quantizer.type = "rvq"  # or rfsq, fsq; see docs/stgcn_rvq.md
+    config.quantizer.num_quantizers = 4  # layers, each of which quantizes what the last one left
+    config.quantizer.codebook_size = 1024  # codes per layer, or a tuple with one size per layer
+    config.quantizer.code_dim = 64  # numbers per code vector
+    config.quantizer.commitment = 0.25  # weight of the commitment inside the quantization loss
+    config.quantizer.decay = 0.99  # of the moving averages that code vectors follow
     config.quantizer.dead_below = 0.1  # codes rarer than this times the mean start anew; 0: never
-    config.quantizer.init = "kmeans"
+    config.quantizer.init = "kmeans"  # of the first batch, or data: vectors of the first batch
     config.quantizer.dropout = 0.0  # share of the rows trained with fewer layers
-    config.quantizer.levels = (8, 5, 5, 5)  # of fsq and rfsq
+    config.quantizer.levels = (8, 5, 5, 5)  # of fsq and rfsq: values per dimension of a layer
 
-    config.loss = ConfigDict()  # weights; a term of weight 0 is not computed
-    config.loss.type = "l2"  # or l1
-    config.loss.hand_weight = 8.0
-    config.loss.reconstruction = 1.0
-    config.loss.quantization = 1.0
-    config.loss.velocity = 0.1
-    config.loss.acceleration = 0.05
-    config.loss.bone = 0.1
-    config.loss.perceptual = 0.0
+    config.loss = ConfigDict()  # weights of the terms; a term of weight 0 is not computed
+    config.loss.type = "l2"  # or l1, of the standardised coordinates
+    config.loss.hand_weight = 8.0  # weight of a hand's point; others count 1
+    config.loss.reconstruction = 1.0  # of the error of the coordinates
+    config.loss.quantization = 1.0  # of the commitment: latents stay near their code vectors
+    config.loss.velocity = 0.1  # of the error of differences from frame to frame
+    config.loss.acceleration = 0.05  # of the error of the differences of these
+    config.loss.bone = 0.1  # of the error of the lengths of bones, in shoulder widths
+    config.loss.perceptual = 0.0  # of the error of what the encoder makes of a reconstruction
 
-    config.optim = ConfigDict()
-    config.optim.optimizer = "adamw"
-    config.optim.schedule = "warmup_cosine"
-    config.optim.learning_rate = 5e-4
-    config.optim.warmup_steps = 1000
-    config.optim.final_scale = 0.01
-    config.optim.b1 = 0.9
-    config.optim.b2 = 0.99
-    config.optim.eps = 1e-8
-    config.optim.weight_decay = 1e-5
-    config.optim.clip_norm = 1.0
-    config.optim.ema_decay = 0.0  # moving average of the weights when above 0, e.g. 0.999
-
-    config.log_every = 50
-    config.eval_every = 1000
-    config.eval_batches = 0  # of the validation split; 0 reads all of it
-    config.eval_videos = 5
-    config.checkpoint_every = 1000
-    config.keep_last = 2
-    config.keep_best = 1
-    config.tensorboard = False
-    config.wandb = ""  # a W&B project name
-
-    if arg in ("small", "large", "runlocal"):
-        {"small": _small, "large": _large, "runlocal": _runlocal}[arg](config)
+    changes = {"original": _original, "small": _small, "large": _large, "runlocal": _runlocal}
+    if arg in changes:
+        changes[arg](config)
     return config
+
+
+def _original(config: ConfigDict) -> None:
+    config.update(num_epochs=100, warmup_epochs=10, eval_epochs=1, checkpoint_epochs=10)
+    config.update(log_every=100, eval_videos=1)
+    config.augment.update(turn=5.0, scale=0.03, noise=0.002)
+    config.loss.update(hand_weight=1.0, perceptual=0.1, velocity=0.1, acceleration=0.0, bone=0.0)
+    config.optim.update(learning_rate=1e-4, b2=0.999)
 
 
 def _small(config: ConfigDict) -> None:

@@ -321,6 +321,10 @@ def with_tuples(value):
 # What may differ between the run that started a workdir and the one that continues it.
 MAY_CHANGE = (
     "total_steps",
+    "num_epochs",
+    "eval_epochs",
+    "checkpoint_epochs",
+    "best_metric",
     "log_every",
     "eval_every",
     "checkpoint_every",
@@ -348,10 +352,11 @@ def check_same_config(workdir, config) -> None:
         return
     before = flatten(config_names.to_current_names(json.loads(path.read_text())))
     now = flatten(config_to_json(config))
+    # What one of them lacks is off there: 0, "" or False.
     differ = [
         key
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and key not in MAY_CHANGE
+        if (before.get(key) or None) != (now.get(key) or None) and key not in MAY_CHANGE
     ]
     if differ:
         changes = ", ".join(f"{k}: {before.get(k)!r} there, {now.get(k)!r} now" for k in differ[:5])

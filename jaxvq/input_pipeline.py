@@ -93,6 +93,11 @@ class Dataset:
         }
         return replace(self, lengths=lengths, fps=fps)
 
+    def rows_per_epoch(self, seq_len: int, align: int = 1) -> float:
+        """Rows of training in which every clip of this dataset comes once, mixed ones beside it."""
+        _, plan = _plan(self, "train", seq_len, 0, align)
+        return plan.frames / seq_len * (1 + sum(weight for _, weight in self.mixed))
+
     def train_batches(self, **options) -> Iterator[Batch]:
         """`train_batches` of this dataset; other kinds of datasets make them in their own way."""
         return train_batches(self, **options)
@@ -130,7 +135,7 @@ def open_dataset(data_dir: str | Path) -> Dataset:
 
 
 def open_for_training(data) -> Dataset:
-    """The dataset that the fields `data` of a config describe: see configs/fsq_pose.py.
+    """The dataset that the fields `data` of a config describe: see configs/common.py.
 
     Statistics, validation and test come from data.dir; other datasets only add to what is trained
     on. Raises ValueError for what does not fit together.
@@ -198,15 +203,8 @@ def train_batches(
         raise ValueError(f"seq_len={seq_len}: expected a multiple of {align}")
     parts = []
     for number, (part, weight) in enumerate(((dataset, 1.0), *dataset.mixed)):
-        lengths = part.split_lengths(split)
-        clips = part.filter.choose(lengths, functools.partial(part.table, split, "hands"))
         # Another seed, so that two datasets alike do not come in the same order.
-        plan = PackingPlan(lengths[clips], seq_len, seed + 1_000_003 * number, align)
-        if plan.frames == 0:
-            hint = "--split_file of tools.build_dataset chooses the splits"
-            if len(clips) < len(lengths):
-                hint = f"none of its {len(lengths)} clips passes {part.filter}"
-            raise ValueError(f"{part.path}: no clips in {split}; {hint}")
+        clips, plan = _plan(part, split, seq_len, seed + 1_000_003 * number, align)
         parts.append((part.source(split), clips, plan, weight))
     sources, clips, plans, weights = zip(*parts, strict=True)
     plan = MixedPlan(plans, weights, seed)
@@ -218,6 +216,21 @@ def train_batches(
         sources, clips, plan, dataset.statistics, batch_size, rows, dataset.skip_damaged
     )
     return _run(make, start_step, num_steps, num_workers)
+
+
+def _plan(
+    dataset: Dataset, split: str, seq_len: int, seed: int, align: int
+) -> tuple[np.ndarray, PackingPlan]:
+    """The numbers of the clips that pass the filter, and how they fill rows."""
+    lengths = dataset.split_lengths(split)
+    clips = dataset.filter.choose(lengths, functools.partial(dataset.table, split, "hands"))
+    plan = PackingPlan(lengths[clips], seq_len, seed, align)
+    if plan.frames == 0:
+        hint = "--split_file of tools.build_dataset chooses the splits"
+        if len(clips) < len(lengths):
+            hint = f"none of its {len(lengths)} clips passes {dataset.filter}"
+        raise ValueError(f"{dataset.path}: no clips in {split}; {hint}")
+    return clips, plan
 
 
 def eval_batches(

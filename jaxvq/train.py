@@ -61,7 +61,7 @@ def train(config, workdir) -> dict[str, float]:
 
     from jaxvq import checkpoint, input_pipeline, metrics, tasks
     from jaxvq.evaluators import video
-    from jaxvq.training import augment, optim, parallel
+    from jaxvq.training import augment, epochs, optim, parallel
     from jaxvq.training.metric_writer import MetricWriter
 
     workdir = Path(workdir)
@@ -69,6 +69,7 @@ def train(config, workdir) -> dict[str, float]:
     _check(config, jax.device_count())
     dataset = input_pipeline.open_for_training(config.data)
     checkpoint.check_same_config(workdir, config)
+    given, config = config, epochs.resolve(config, dataset)
     workdir.mkdir(parents=True, exist_ok=True)
     checkpointer = checkpoint.Checkpointer(
         workdir / checkpoint.CHECKPOINTS,
@@ -88,7 +89,7 @@ def train(config, workdir) -> dict[str, float]:
             log.info("%s in %s; %s", there, workdir, _next(task, workdir))
             return {}
     if host == 0:
-        checkpoint.write_config(workdir, config)
+        checkpoint.write_config(workdir, given)
 
     # ---- what is trained: fresh, or where the workdir left off
     levels = before.quantizer.levels if before and "quantizer" in before else None

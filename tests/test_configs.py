@@ -1,6 +1,9 @@
 """Every config parses, is locked, and gives a task whose shapes fit together, without computing."""
 
 import importlib
+import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,19 +14,21 @@ import numpy as np
 import pytest
 
 from jaxvq.batch import empty_batch
+from jaxvq.checkpoint import config_to_json, flatten
 from jaxvq.pose.skeleton import HOLISTIC_178
 from jaxvq.pose.statistics import Statistics
 from jaxvq.tasks import make_task
 from jaxvq.training import optim
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-# Configs of other data than poses are shape-checked by the tests of their own tasks.
-POSE_CONFIGS = [
+ALL_CONFIGS = [
     (path.stem, variant)
     for path in sorted((REPOSITORY / "configs").glob("*.py"))
-    if path.stem in ("fsq_pose", "stgcn_rvq")
+    if path.stem not in ("__init__", "common")
     for variant in importlib.import_module(f"configs.{path.stem}").VARIANTS
 ]
+# Configs of other data than poses are shape-checked by the tests of their own tasks.
+POSE_CONFIGS = [(name, v) for name, v in ALL_CONFIGS if name in ("fsq_pose", "stgcn_rvq")]
 
 
 @pytest.mark.parametrize("name, variant", POSE_CONFIGS)
@@ -54,11 +59,58 @@ def test_config_parses_locks_and_its_shapes_fit(name, variant):
     assert 0 < float(schedule(config.optim.warmup_steps)) <= config.optim.learning_rate * 1.001
 
 
-def test_unknown_variant_lists_the_known_ones():
-    from configs import fsq_pose
+@pytest.mark.parametrize("name", sorted({name for name, _ in ALL_CONFIGS}))
+def test_unknown_variant_lists_the_known_ones(name):
+    module = importlib.import_module(f"configs.{name}")
+    with pytest.raises(ValueError, match=f"configs/{name}.py:big is unknown") as error:
+        module.get_config("big")
+    assert all(f":{variant}" in str(error.value) for variant in module.VARIANTS if variant)
+    assert "\n" not in str(error.value)
+    assert module.get_config(None) == module.get_config("")
 
-    with pytest.raises(ValueError, match=":sign_vq, :runlocal"):
-        fsq_pose.get_config("big")
+
+def fields_of(name: str, variant: str) -> dict:
+    """Dotted name -> value as JSON has it, of all fields of a config."""
+    config = importlib.import_module(f"configs.{name}").get_config(variant)
+    return flatten(config_to_json(config))
+
+
+def test_values_are_those_that_were_recorded():
+    """tests/configs/values.json was written before the fields were shared. A value that changes
+    changes what published commands do, so it is changed there as well, and in the changelog."""
+    recorded = json.loads((REPOSITORY / "tests" / "configs" / "values.json").read_text())
+    now = {f"{name}:{v}".rstrip(":"): fields_of(name, v) for name, v in ALL_CONFIGS}
+    assert now == recorded
+
+
+def test_every_field_says_what_it_means():
+    """Fields are assigned as `config.NAME = VALUE  # MEANING`, here or in configs/common.py."""
+
+    def meanings(path: Path) -> dict[str, str]:
+        lines = re.findall(
+            r"^ *config\.([\w.]+) = [^#\n]*?  # (.+)$", path.read_text(), re.MULTILINE
+        )
+        return dict(lines)
+
+    common = meanings(REPOSITORY / "configs" / "common.py")
+    for name, variant in ALL_CONFIGS:
+        known = common | meanings(REPOSITORY / "configs" / f"{name}.py")
+        missing = fields_of(name, variant).keys() - known
+        assert not missing, f"configs/{name}.py:{variant}"
+
+
+@pytest.mark.parametrize("name", ["fsq_pose", "stgcn_rvq", "hand_prior"])
+def test_configs_load_by_path_from_another_folder(name, tmp_path):
+    path = REPOSITORY / "configs" / f"{name}.py"
+    command = [sys.executable, "-m", "jaxvq.train", "--config", f"{path}:runlocal"]
+    result = subprocess.run(
+        [*command, "--workdir", str(tmp_path / "run")],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 2 and "no dataset: give --config.data.dir" in result.stderr
 
 
 def test_package_imports_without_tensorflow_and_pytorch():

@@ -178,7 +178,7 @@ def test_tool_writes_what_the_loaders_read(tmp_path, capsys):
     for wrong, message in [("--config.targets.hi=5", "hi"), ("--confg=5", "--confg")]:
         with pytest.raises(ValueError, match=message):
             create_hand_splits.main(["--data_dir", str(data), wrong])
-    with pytest.raises(ValueError, match="choose :mini_1k"):
+    with pytest.raises(ValueError, match="choose from :mini_1k"):
         create_hand_splits.main(["--data_dir", str(data), "--config", f"{config}x"])
     with pytest.raises(ValueError, match="no .npz files"):
         create_hand_splits.main(["--data_dir", str(output)])

@@ -54,6 +54,11 @@ class HandDataset(input_pipeline.Dataset):
         finally:
             temporary.unlink(missing_ok=True)
 
+    def rows_per_epoch(self, seq_len: int, align: int = 1) -> float:
+        """Frames of training: each is a row."""
+        _check_single(seq_len, align)
+        return float(self.split_lengths("train").sum())
+
     def train_batches(
         self,
         *,

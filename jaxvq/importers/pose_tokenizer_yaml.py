@@ -1,143 +1,283 @@
 """Configs written as YAML with the keys of the original Pose Tokenizer.
 
-Its training and export keys are mapped onto the fields of configs/stgcn_rvq.py; keys of that config
-itself, dotted or nested, are taken as they are. What has no counterpart here is named in a note.
+Each key sets a field of configs/stgcn_rvq.py, or is ignored with one line that says why. What a
+file leaves out is as in the original: `read` starts from the variant :original. Fields of the
+config itself are read too, dotted or nested. Nothing in a file can run: plain text, lists and
+sections are read; tags and aliases are refused.
 """
 
+import difflib
+import functools
 import logging
-import re
+import math
 from pathlib import Path
 
+import yaml
 from ml_collections import ConfigDict
+
+from jaxvq.training.epochs import FIELDS as EPOCHS
 
 log = logging.getLogger("jaxvq")
 
-# The original counts epochs; a run here counts steps.
-STEPS_PER_EPOCH = 250
+MAX_BYTES = 100_000
+MAX_DEPTH = 10
 
-# Theirs -> ours. Nested keys are joined by dots; what stands before the last dot is optional.
-KEYS = {
-    "num_keypoints": None,  # the dataset's skeleton decides
-    "keypoint_dim": None,
-    "keypoint_dims": None,
+# Other words for a key of FIELDS, or for a field.
+ALIASES = {
+    "epochs": "num_epochs",
+    "val_interval": "eval_epochs",
+    "val_every": "eval_epochs",
+    "save_interval": "checkpoint_epochs",
+    "save_every": "checkpoint_epochs",
+    "log_interval": "log_every",
+    "optimizer": "optimizer_type",
+    "scheduler": "scheduler_type",
+    "lr_scheduler": "scheduler_type",
+    "gradient_clip": "gradient_clip_norm",
+    "grad_clip": "gradient_clip_norm",
+    "mixed_precision": "use_amp",
+    "compile_model": "compile",
+    "keypoint_dims": "keypoint_dim",
+    "dropout": "stgcn_dropout",
+    "reconstruction": "reconstruction_weight",
+    "quantization": "quantization_weight",
+    "perceptual": "perceptual_weight",
+    "temporal": "temporal_weight",
+}
+
+# Key -> the field that it sets. The values of some are translated first.
+FIELDS = {
     "sequence_length": "data.seq_len",
+    "data_dir": "data.dir",
+    "num_workers": "data.num_workers",
     "hidden_dim": "model.hidden_dim",
     "num_layers": "model.num_layers",
-    "dropout": "model.dropout",
+    "stgcn_dropout": "model.dropout",
+    "decoder_dropout": "model.dropout",
     "temporal_stride": "model.frames_per_step",
+    "gradient_checkpointing": "model.remat",
     "num_quantizers": "quantizer.num_quantizers",
     "codebook_size": "quantizer.codebook_size",
     "commitment_cost": "quantizer.commitment",
     "decay": "quantizer.decay",
-    "epsilon": None,  # codes without a count keep their place instead
-    "batch_size": "batch_size",
+    "optimizer_type": "optim.optimizer",
+    "scheduler_type": "optim.schedule",
     "learning_rate": "optim.learning_rate",
     "weight_decay": "optim.weight_decay",
-    "optimizer": "optim.optimizer",
-    "scheduler": "optim.schedule",
-    "lr_scheduler": "optim.schedule",
-    "gradient_clip": "optim.clip_norm",
-    "grad_clip": "optim.clip_norm",
+    "beta1": "optim.b1",
+    "beta2": "optim.b2",
+    "momentum": "optim.b1",
+    "gradient_clip_norm": "optim.clip_norm",
     "ema_decay": "optim.ema_decay",
     "gradient_accumulation_steps": "accumulate",
-    "gradient_checkpointing": "model.remat",
-    "seed": "seed",
-    "num_workers": "data.num_workers",
-    "pin_memory": None,  # grain reads ahead by itself
-    "compile": None,  # always
-    "compile_model": None,
+    "use_amp": "dtype",
     "wandb_project": "wandb",
-    "reconstruction": "loss.reconstruction",
-    "quantization": "loss.quantization",
-    "perceptual": "loss.perceptual",
+    "reconstruction_weight": "loss.reconstruction",
+    "quantization_weight": "loss.quantization",
+    "temporal_weight": "loss.velocity",
+    "perceptual_weight": "loss.perceptual",
+    "w_pos": "loss.reconstruction",
+    "w_vel": "loss.velocity",
+    "w_acc": "loss.acceleration",
+    "w_bone": "loss.bone",
+    "w_vq": "loss.quantization",
 }
+# The original's later revision has the second terms, of absolute errors, in place of the first.
+FIRST_TERMS = ("reconstruction_weight", "quantization_weight", "temporal_weight")
+LATER_TERMS = ("w_pos", "w_vel", "w_acc", "w_bone", "w_vq")
+
+# Keys that set several fields, or one together with others.
+TOGETHER = ("augment_data", "min_lr", "step_size", "gamma", "steps_per_epoch")
+
+# Keys without effect -> why.
+IGNORED = {
+    ("num_keypoints", "keypoint_dim"): "the dataset's skeleton decides",
+    ("stgcn_channels", "stgcn_temporal_kernels", "decoder_channels"): "the original does not use "
+    "them either; model.graph_dim, temporal_kernel and hidden_dim are the sizes here",
+    ("epsilon",): "a code that nothing chooses keeps its vector, so nothing is divided by 0",
+    ("dead_code_threshold",): "quantizer.dead_below, relative to the mean use, replaces it",
+    ("adversarial_weight",): "there is no discriminator, and the original trains without one too",
+    ("normalize_poses", "normalize_by_wh"): "a built dataset is always normalised by the shoulders",
+    ("clip_mode", "window_T"): "training crops clips at random to sequence_length",
+    ("pin_memory",): "batches are always read ahead",
+    ("compile",): "the training step is always compiled",
+    ("distributed",): "a run uses all devices, and --coordinator joins several hosts",
+    ("checkpoint_dir", "log_dir", "output_dir"): "a run writes to --workdir",
+    ("skeleton_def",): "the dataset's skeleton has its bones",
+    ("load_log_every",): "tools.build_dataset shows its progress",
+    ("eval_batch_size",): "validation takes batch_size rows",
+    ("eval_num_samples",): "validation reads the whole split unless eval_batches limits it",
+    ("export_format", "export_dynamic_axes", "export_opset_version"): "tools.export_model has "
+    "flags for them",
+}
+KNOWN = {*FIELDS, *TOGETHER, *(key for keys in IGNORED for key in keys)}
 
 
 def read(path: str, config: ConfigDict) -> ConfigDict:
-    """`config` with the values of a YAML file.
+    """`config` with the values of a YAML file; keys without effect are logged, once.
 
     Raises:
-      ValueError: no such file, not YAML, an unknown key, or a value of another type than its field.
+      ValueError: one line about a file that is not plain YAML, an unknown key, or a value of
+        another type than its field.
     """
-    import yaml
-
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no keys")
     fields = _flatten(config.to_dict())
-    values, epochs, lowest = _flatten(content), {}, None
-    steps_per_epoch = int(_take(values, "steps_per_epoch") or STEPS_PER_EPOCH)
-    for key, value in values.items():
-        name = _last(key)
-        if key in fields:
-            _set(config, key, value, path)
-        elif name in ("epochs", "num_epochs", "warmup_epochs", "save_every", "val_every"):
-            epochs[name] = float(value)
-        elif name in ("use_amp", "mixed_precision"):
-            config.dtype = "bfloat16" if value else "float32"
-        elif name == "temporal":
-            config.loss.velocity, config.loss.acceleration = float(value), float(value) / 2
-        elif name == "min_lr":
-            lowest = float(value)
-        elif name in KEYS:
-            if KEYS[name] is None:
-                log.info("%s: %s is accepted and has no effect here", path, key)
+    own, theirs = {}, {}
+    for key, value in _load(path).items():
+        name = key.rpartition(".")[2]
+        name = key if key in fields else ALIASES.get(name, name)
+        known = own if name in fields else theirs
+        if name in known:
+            raise ValueError(f"{path}: {_short(key)} is there twice, in other words or sections")
+        if known is theirs and name not in KNOWN:
+            near = difflib.get_close_matches(name, [*KNOWN, *ALIASES, *fields], 3, 0.5)
+            hint = f"did you mean {', '.join(near)}?" if near else "docs/stgcn_rvq.md lists them"
+            raise ValueError(f"{path}: unknown key {_short(key)}; {hint}")
+        known[name] = value
+    try:
+        changes, notes = _translate(own, theirs, config)
+        for field, text in changes.items():
+            if field == "quantizer.codebook_size" and isinstance(text, list):
+                value = tuple(_value(size, 0, field) for size in text)
             else:
-                _set(config, KEYS[name], _schedule(value), path)
-        else:
-            known = ", ".join(sorted({*KEYS, "epochs", "warmup_epochs", "temporal", "use_amp"}))
-            raise ValueError(f"{path}: unknown key {key}; known are {known}, and config fields")
-    if lowest is not None:
-        config.optim.final_scale = lowest / config.optim.learning_rate
-    _set_steps(config, epochs, steps_per_epoch, values)
+                value = _value(text, fields[field], field)
+            section, _, last = field.rpartition(".")
+            place = config[section] if section else config
+            with place.ignore_type():
+                place[last] = value
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    for note in notes:
+        _say(f"{path}: {note}")
     return config
 
 
-def _schedule(value):
-    """Our "warmup_cosine" is their "cosine" too; its warm-up is 0 where none is given."""
-    return "warmup_cosine" if value == "cosine" else value
+def _translate(own: dict, theirs: dict, config) -> tuple[dict, list[str]]:
+    """Field -> text of its value, and a line for each group of keys without effect.
+
+    own: field -> text. theirs: key of the original -> text. config: with the defaults.
+    """
+    new, notes = {}, []
+
+    def ignore(why: str, *keys: str) -> None:
+        present = [key for key in keys if theirs.pop(key, None) is not None]
+        if present:
+            verb = "are" if len(present) > 1 else "is"
+            notes.append(f"{', '.join(present)} {verb} ignored: {why}")
+
+    for keys, why in IGNORED.items():
+        ignore(why, *keys)
+    optimizer = theirs.get("optimizer_type", config.optim.optimizer)
+    if optimizer == "sgd":
+        ignore("sgd has a momentum only", "beta1", "beta2")
+    else:
+        ignore("only sgd has one", "momentum")
+    if optimizer != "adamw":
+        ignore("only adamw decays weights here", "weight_decay")
+    if any(key in theirs for key in LATER_TERMS):
+        ignore("w_pos, w_vel and w_vq of this file replace them", *FIRST_TERMS)
+        new["loss.type"] = "l1"
+    if theirs.get("decoder_dropout") == theirs.get("stgcn_dropout"):
+        theirs.pop("decoder_dropout", None)
+    elif "stgcn_dropout" in theirs:
+        ignore("the model has one dropout, that of stgcn_dropout", "decoder_dropout")
+    if "use_amp" in theirs:
+        theirs["use_amp"] = "bfloat16" if _value(theirs["use_amp"], True, "use_amp") else "float32"
+    if not _value(theirs.pop("augment_data", "true"), True, "augment_data"):
+        new |= {f"augment.{field}": "0" for field in config.augment}
+    if "num_layers" in theirs:
+        new["model.decoder_layers"] = theirs["num_layers"]
+    if "data_dir" in theirs:
+        notes.append(
+            "data_dir is a dataset built by tools.build_dataset here; --corpus pose_npz --input "
+            f"{_short(theirs['data_dir'])} builds one from a folder of npz files"
+        )
+    new |= _schedule(own, theirs, config, ignore)
+    for key, text in theirs.items():
+        if FIELDS[key] in own:
+            raise ValueError(f"{key} and {FIELDS[key]} are the same; give one of them")
+        new[FIELDS[key]] = text
+    return new | own, notes
 
 
-def _set_steps(config, epochs: dict, steps_per_epoch: int, values: dict) -> None:
-    counted = {
-        "epochs": "total_steps",
-        "num_epochs": "total_steps",
-        "save_every": "checkpoint_every",
-        "val_every": "eval_every",
+def _schedule(own: dict, theirs: dict, config, ignore) -> dict:
+    """Field -> text of the learning rate's course, and of what the original counts in epochs."""
+
+    def positive(key: str, default: float) -> float:
+        value = _value(theirs.pop(key, str(default)), 0.0, key)
+        if value <= 0:
+            raise ValueError(f"{key} is {value}, expected more than 0")
+        return value
+
+    scheduler = theirs.get("scheduler_type", config.optim.schedule)
+    if scheduler == "cosine":
+        theirs["scheduler_type"] = "warmup_cosine"
+    new = {epochs: "0" for epochs, steps in EPOCHS.items() if steps in own}
+    if scheduler in ("cosine", "step", "exponential"):
+        if "warmup_epochs" in own:
+            theirs["warmup_epochs"] = own.pop("warmup_epochs")
+            ignore(f"scheduler_type {scheduler} has no warm-up, warmup_cosine has", "warmup_epochs")
+        new |= {"warmup_epochs": "0", "optim.warmup_steps": "0"}
+    epochs = {
+        field: _value(own.get(field, new.get(field, str(config[field]))), 0.0, field)
+        for field in EPOCHS
     }
-    for name, field in counted.items():
-        if name in epochs:
-            config[field] = max(1, round(epochs[name] * steps_per_epoch))
-    if "warmup_epochs" in epochs:
-        config.optim.warmup_steps = round(epochs["warmup_epochs"] * steps_per_epoch)
-    elif any(value == "cosine" for value in values.values()):
-        config.optim.warmup_steps = 0
+    if scheduler in ("step", "exponential"):
+        ignore(f"scheduler_type {scheduler} has no lowest learning rate", "min_lr")
+        falls = epochs["num_epochs"] or config.num_epochs
+        if scheduler == "step":
+            falls = (falls - 1) // positive("step_size", 30)
+        else:
+            ignore("scheduler_type exponential falls all the time", "step_size")
+        gamma = min(positive("gamma", 0.1), 1.0)
+        new["optim.final_scale"] = str(max(gamma**falls, 1e-30))
+    else:
+        ignore("only scheduler_type step and exponential have them", "step_size", "gamma")
+        if "min_lr" in theirs:
+            rate = own.get("optim.learning_rate", theirs.get("learning_rate"))
+            rate = (
+                config.optim.learning_rate if rate is None else _value(rate, 0.0, "learning_rate")
+            )
+            new["optim.final_scale"] = str(
+                _value(theirs.pop("min_lr"), 0.0, "min_lr") / (rate or 1)
+            )
+    if "steps_per_epoch" in theirs:
+        steps = positive("steps_per_epoch", 0)
+        for field, count in epochs.items():
+            own.pop(field, None)
+            new[field] = "0"
+            if count:
+                new[EPOCHS[field]] = str(max(1, round(count * steps)))
+    return new
 
 
-def _set(config: ConfigDict, field: str, value, path: str) -> None:
-    """Sets a dotted field to a value of its type; PyYAML reads 1e-4 as a string."""
-    now = config
-    for part in field.split(".")[:-1]:
-        now = now[part]
-    old = now[_last(field)]
-    if isinstance(value, list):
-        value = tuple(value)
-    if isinstance(value, str) and not isinstance(old, str):
-        if not re.fullmatch(r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?", value):
-            raise ValueError(f"{path}: {field} is {value!r}, expected {type(old).__name__}")
-        value = float(value)
-    if isinstance(old, float) and isinstance(value, int):
-        value = float(value)
-    if isinstance(old, int) and isinstance(value, float) and value == int(value):
-        value = int(value)
-    sizes = field == "quantizer.codebook_size" and isinstance(value, tuple)
-    if type(old) is not type(value) and not sizes:
-        raise ValueError(f"{path}: {field} is {value!r}, expected {type(old).__name__}")
-    with now.ignore_type():
-        now[_last(field)] = value
+# --------------------------------------------------------------------------- the text of the file
+
+
+def _load(path: str) -> dict:
+    """Dotted key -> text, or list of texts, of a YAML file."""
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: no such file")
+    with open(path, "rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"{path} is longer than {MAX_BYTES:,} bytes: not a config")
+    try:
+        depth = 0
+        for event in yaml.parse(content, Loader=yaml.BaseLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if isinstance(event, yaml.AliasEvent):
+                raise ValueError(f"{path}: aliases such as *{_short(event.anchor)} are not read")
+            if getattr(event, "tag", None):
+                raise ValueError(f"{path}: tags such as {_short(event.tag)} are not read")
+            if depth > MAX_DEPTH:
+                raise ValueError(f"{path} is nested more than {MAX_DEPTH} deep: not a config")
+        tree = yaml.load(content, Loader=yaml.BaseLoader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {_short(error)}") from None
+    if not isinstance(tree, dict):
+        raise ValueError(f"{path} holds no keys")
+    return _flatten(tree)
 
 
 def _flatten(tree: dict, prefix: str = "") -> dict:
@@ -148,13 +288,65 @@ def _flatten(tree: dict, prefix: str = "") -> dict:
     return flat
 
 
-def _take(values: dict, name: str):
-    """Removes and returns the value of a key, wherever it is nested; None if it is absent."""
-    for key in list(values):
-        if _last(key) == name:
-            return values.pop(key)
-    return None
+def _value(text, like, what: str):
+    """Text, or a list of texts, as a value of the type of `like`."""
+    try:
+        return _PARSERS[type(like)](text)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        expected = type(like).__name__
+        raise ValueError(f"{what} is {_short(text)!r}, expected {expected}") from None
 
 
-def _last(key: str) -> str:
-    return key.rpartition(".")[2]
+def _bool(text: str) -> bool:
+    return {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}[
+        text.lower()
+    ]
+
+
+def _int(text: str) -> int:
+    if not _float(text).is_integer():
+        raise ValueError
+    return int(text) if text.lstrip("+-").isdecimal() else int(float(text))
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+def _str(text: str) -> str:
+    return "" if text.lower() in ("null", "~") else text
+
+
+def _tuple(items: list) -> tuple:
+    if not isinstance(items, list):
+        raise ValueError
+    return tuple(map(_item, items))
+
+
+def _item(item):
+    """A number, a text, or a tuple of these."""
+    if isinstance(item, list):
+        return _tuple(item)
+    try:
+        return _int(item) if _float(item).is_integer() else _float(item)
+    except ValueError:
+        return item
+
+
+_PARSERS = {bool: _bool, int: _int, float: _float, str: _str, tuple: _tuple}
+
+
+def _short(value) -> str:
+    """On one line, and cut where it is long."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= 100 else text[:99] + "…"
+
+
+@functools.cache
+def _say(line: str) -> None:
+    """Logs a line, once in a process: commands read their config more than once. It is a warning
+    because configs are read before the command sets up its log."""
+    log.warning(line)
