@@ -14,7 +14,6 @@ position in the data needs no file of its own: it is the step.
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from orbax.checkpoint import checkpoint_managers
 from jaxvq import config_names
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Statistics, statistics_from_json, statistics_to_json
+from jaxvq.storage import atomic
 from jaxvq.training import parallel
 
 CHECKPOINTS = "checkpoints"
@@ -305,10 +305,7 @@ def config_to_json(config) -> dict:
 
 
 def write_config(workdir, config) -> None:
-    path = Path(workdir) / "config.json"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(config_to_json(config), indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    atomic.write_json(Path(workdir) / "config.json", config_to_json(config))
 
 
 def with_tuples(value):

@@ -1,13 +1,13 @@
 """Writes `.pose` files and headers through pose-format."""
 
 import io
-import os
 from pathlib import Path
 
 import numpy as np
 
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import Skeleton
+from jaxvq.storage import atomic
 
 # sign-vq places normalised poses so: 2.5 shoulder widths fill the canvas, the shoulders' midpoint
 # is its middle.
@@ -28,14 +28,16 @@ def write_pose(path: str | Path, pose: Pose) -> None:
     body = NumPyPoseBody(fps=pose.fps, data=data, confidence=confidence)
     buffer = io.BytesIO()
     FormatPose(_header(pose.skeleton, pose.canvas), body).write(buffer)
-    _replace(path, buffer.getvalue())
+    with atomic.writing(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())
 
 
 def write_header(path: str | Path, skeleton: Skeleton, canvas=(1, 1, 1)) -> None:
     """Writes only the header of a `.pose` file, as sign-vq's `header.poseheader`."""
     buffer = io.BytesIO()
     _header(skeleton, canvas).write(buffer)
-    _replace(path, buffer.getvalue())
+    with atomic.writing(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())
 
 
 def pose_for_canvas(pose: Pose, size: int = 500) -> Pose:
@@ -56,9 +58,3 @@ def _header(skeleton: Skeleton, canvas: tuple[int, ...]):
         for c in skeleton.components
     ]
     return PoseHeader(version=0.2, dimensions=PoseHeaderDimensions(*canvas), components=components)
-
-
-def _replace(path: str | Path, content: bytes) -> None:
-    temporary = Path(f"{path}.tmp{os.getpid()}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)

@@ -1,12 +1,12 @@
 """Error against rate as a picture: one panel for all points and one for each part of the body."""
 
 import math
-import os
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
 from jaxvq.rate_distortion import report
+from jaxvq.storage import atomic
 
 PANELS = (
     ("mpjpe/all", "all points"),
@@ -35,9 +35,8 @@ def write_curves(path: Path, rows: list[dict]) -> None:
         x, y = 30 + i % 5 * 240, 2 * HEIGHT + 18 + i // 5 * 32
         draw.line((x, y, x + 30, y), colors[name], 3)
         draw.text((x + 40, y), name, "black", font, "lm")
-    temporary = path.with_name(f"{path.name}.tmp")
-    image.save(temporary, "PNG")
-    os.replace(temporary, path)
+    with atomic.writing(path) as temporary:
+        image.save(temporary, "PNG")
 
 
 def _panel(draw, font, corner, title, curves, colors) -> None:

@@ -2,15 +2,15 @@
 
 import json
 import math
-import os
 from pathlib import Path
 
 import numpy as np
 
 from jaxvq.rate_distortion import methods
 from jaxvq.rate_distortion.bd_rate import bd_rate
-from jaxvq.rate_distortion.cells import Settings, write_json
+from jaxvq.rate_distortion.cells import Settings
 from jaxvq.rate_distortion.methods import METHODS
+from jaxvq.storage import atomic
 
 # Heading, what it means, field of a cell, digits after the point, factor.
 COLUMNS = (
@@ -115,7 +115,7 @@ def write(output: Path, settings: Settings) -> str:
     cells = read_cells(output)
     rows = summarize(cells)
     saved = savings(rows)
-    write_json(
+    atomic.write_json(
         output / "table.json",
         {
             "settings": vars(settings),
@@ -128,17 +128,11 @@ def write(output: Path, settings: Settings) -> str:
         },
     )
     text = markdown(rows, saved, settings)
-    _write(output / "table.md", text)
+    atomic.write_text(output / "table.md", text)
     commands = [cell["command"] for cell in cells if "command" in cell]
-    _write(output / "commands.sh", "\n".join(dict.fromkeys(commands)) + "\n")
+    atomic.write_text(output / "commands.sh", "\n".join(dict.fromkeys(commands)) + "\n")
     drawing.write_curves(output / "curves.png", rows)
     return text
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def markdown(rows: list[dict], saved: dict, settings: Settings) -> str:

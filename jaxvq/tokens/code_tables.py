@@ -9,7 +9,6 @@ hand that is not in the picture rests, and so costs next to nothing.
 
 import hashlib
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ import jax
 import numpy as np
 
 from jaxvq import checkpoint, config_names
+from jaxvq.storage import atomic
 from jaxvq.tokens import entropy
 
 FILE = "code_tables.npz"
@@ -242,12 +242,8 @@ def path_for(model: checkpoint.Model) -> Path:
 
 def save(path: Path, tables: CodeTables) -> None:
     """Writes tables to a file (npz, no pickle)."""
-    temporary = path.with_suffix(".tmp.npz")
-    try:
-        np.savez_compressed(temporary, **tables.to_arrays())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic.writing(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **tables.to_arrays())
 
 
 def load(model: checkpoint.Model) -> CodeTables:
