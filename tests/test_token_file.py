@@ -48,7 +48,7 @@ def draw(seed, steps, task=TASK):
 
 @pytest.fixture(scope="module")
 def tables():
-    return code_tables.fit([draw(seed, 60) for seed in range(20)], TASK, MODEL)
+    return code_tables.fit_code_tables([draw(seed, 60) for seed in range(20)], TASK, MODEL)
 
 
 def clips(count, steps=50):
@@ -105,7 +105,7 @@ def test_bytes_are_those_of_the_tables(tables, tmp_path):
 
 def test_a_resting_stream_costs_nothing(tables):
     task = Task(((8, 5, 5, 5),), (1, 1))
-    resting = code_tables.fit([np.full((100, 1, 1), 3)] * 6, task, MODEL)
+    resting = code_tables.fit_code_tables([np.full((100, 1, 1), 3)] * 6, task, MODEL)
     assert resting.cost(np.full((1000, 1, 1), 3)) < 50
     # Both streams, against the first alone: the flag of the second stays what it was.
     moving = draw(101, 200)
@@ -113,7 +113,7 @@ def test_a_resting_stream_costs_nothing(tables):
     both[:, 1:] = draw(102, 200)[:, 1:]
     assert tables.cost(moving) < tables.cost(both)
     first = Task(TASK.digits[:2], (1, 2), 2)
-    alone = code_tables.fit([draw(seed, 60)[:, :1] for seed in range(20)], first, MODEL)
+    alone = code_tables.fit_code_tables([draw(seed, 60)[:, :1] for seed in range(20)], first, MODEL)
     assert tables.cost(moving) - alone.cost(moving[:, :1]) < 0.05 * 200 + 10
 
 
@@ -146,7 +146,9 @@ def test_reading_stops_where_the_reader_stops(tables, tmp_path, monkeypatch):
 
 def test_bytes_of_a_small_file(tmp_path):
     """Tables that know one row only: a clip is nothing but its head."""
-    known = code_tables.fit([np.zeros((9000, 1, 1), int)], Task(((2, 2),), (1, 1)), MODEL)
+    known = code_tables.fit_code_tables(
+        [np.zeros((9000, 1, 1), int)], Task(((2, 2),), (1, 1)), MODEL
+    )
     path = write(tmp_path / "x.jvq", known, [("0", Tokens(np.zeros((5, 1, 1), int), 25.0, 5))])
     data = path.read_bytes()
     assert data[:12] == b"JVQ\x01" + bytes.fromhex("ab" * 8)
@@ -174,7 +176,7 @@ def test_refusals(tables, tmp_path):
     path = write(tmp_path / "x.jvq", tables, clips(2))
     with pytest.raises(ValueError, match="another model .abababababababab. than this one .cdcd"):
         list(token_file.read(path, replace(tables, fingerprint=OTHER)))
-    others = code_tables.fit([draw(seed, 50) for seed in range(9)], TASK, MODEL)
+    others = code_tables.fit_code_tables([draw(seed, 50) for seed in range(9)], TASK, MODEL)
     with pytest.raises(ValueError, match="other code tables"):
         list(token_file.read(path, others))
     path.write_bytes(b"JVQ\x02" + path.read_bytes()[4:])

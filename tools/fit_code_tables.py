@@ -44,7 +44,7 @@ def main(argv=None) -> int:
     for clips in _groups(tqdm(range(len(source)), unit="clip", desc="train"), source, tokenizer):
         sequences += tokenizer.encode_clips(clips)
         frames += sum(len(clip.data) for clip in clips)
-    tables = code_tables.fit(sequences, tokenizer.task, code_tables.fingerprint(model))
+    tables = code_tables.fit_code_tables(sequences, tokenizer.task, code_tables.fingerprint(model))
     path = code_tables.path_for(model)
     code_tables.save(path, tables)
     bits = sum(map(tables.cost, sequences)) / max(frames, 1)

@@ -114,7 +114,7 @@ def _floor(job: Job, settings: Settings, dataset, folder: Path):
     entry, scale = METHODS[job.method], dataset.statistics.scale
     train, validation, test = (standardised(dataset, s) for s in ("train", "validation", "test"))
     started = time.monotonic()
-    components = pca_dpcm.fit(train, dataset.skeleton, dataset.statistics)
+    components = pca_dpcm.fit_components(train, dataset.skeleton, dataset.statistics)
     seconds = time.monotonic() - started
     kept = folder / "sweep.json"
     if kept.exists():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxvq.rate_distortion import methods
+from jaxvq.rate_distortion import drawing, methods
 from jaxvq.rate_distortion.bd_rate import bd_rate
 from jaxvq.rate_distortion.cells import Settings
 from jaxvq.rate_distortion.methods import METHODS
@@ -110,8 +110,6 @@ def _least(values: list[float]) -> float:
 
 def write(output: Path, settings: Settings) -> str:
     """Writes table.json, table.md, commands.sh and curves.png; returns the Markdown."""
-    from jaxvq.rate_distortion import drawing
-
     cells = read_cells(output)
     rows = summarize(cells)
     saved = savings(rows)
@@ -131,7 +129,9 @@ def write(output: Path, settings: Settings) -> str:
     atomic.write_text(output / "table.md", text)
     commands = [cell["command"] for cell in cells if "command" in cell]
     atomic.write_text(output / "commands.sh", "\n".join(dict.fromkeys(commands)) + "\n")
-    drawing.write_curves(output / "curves.png", rows)
+    drawing.write_curves(
+        output / "curves.png", {error: curves(rows, error) for error, _ in drawing.PANELS}
+    )
     return text
 
 

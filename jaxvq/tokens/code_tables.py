@@ -129,7 +129,7 @@ class CodeTables:
         return total
 
 
-def fit(sequences: Sequence[np.ndarray], task, fingerprint: str) -> CodeTables:
+def fit_code_tables(sequences: Sequence[np.ndarray], task, fingerprint: str) -> CodeTables:
     """Tables for the tokens of a task, fitted on indices int (t', s, q) of clips.
 
     Raises:
@@ -157,8 +157,8 @@ def fit(sequences: Sequence[np.ndarray], task, fingerprint: str) -> CodeTables:
         streams=streams,
         frames_per_step=task.frames_per_step,
         rest=rest,
-        flags=entropy.fit(flags, (2,) * streams),
-        symbols=entropy.fit(moving, sizes),
+        flags=entropy.fit_tables(flags, (2,) * streams),
+        symbols=entropy.fit_tables(moving, sizes),
     )
 
 
