@@ -40,6 +40,8 @@ from jaxvq.storage import atomic
 TEXTS = ("text", "gloss", "signer", "name")
 # Signformer's loader adds this and then takes frames whose feature 0 is not 0 as visible.
 _SHIFT = np.float32(1e-8)
+# Of one sentence, and of all texts of a part: 40 minutes of signing, a gigabyte of a bomb never.
+MOST_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,10 @@ def read_samples(path: str | Path) -> Iterator[Sample]:
             while buffered.peek(1):
                 scratch.truncate(0)
                 loaded = load_pickle(
-                    buffered, _GLOBALS, take_bytes=lambda content: _Kept.of(content, scratch)
+                    buffered,
+                    _GLOBALS,
+                    take_bytes=lambda content: _Kept.of(content, scratch),
+                    most_bytes=MOST_BYTES,
                 )
                 for item in loaded if isinstance(loaded, list) else [loaded]:
                     yield _sample(item)
