@@ -22,6 +22,7 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 from orbax.checkpoint import checkpoint_managers
 
@@ -343,8 +344,8 @@ def check_same_config(workdir, config) -> None:
     path = Path(workdir) / "config.json"
     if not path.exists():
         return
-    before = flatten(config_names.to_current_names(json.loads(path.read_text())))
-    now = flatten(config_to_json(config))
+    before = flatten_dict(config_names.to_current_names(json.loads(path.read_text())), sep=".")
+    now = flatten_dict(config_to_json(config), sep=".")
     differ = [
         key
         for key in sorted(before.keys() | now.keys())
@@ -367,13 +368,3 @@ def check_same_data(workdir, step: int, fingerprint: str) -> None:
             f"{workdir} was trained on another dataset than data.dir now names (its "
             "clips, points or statistics differ); give another --workdir"
         )
-
-
-def flatten(tree: dict, prefix: str = "") -> dict:
-    out = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            out.update(flatten(value, f"{prefix}{key}."))
-        else:
-            out[prefix + key] = value
-    return out
