@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from disks import full_disk
 
 from jaxvq import inference
 from jaxvq.inference import Tokens
@@ -276,13 +277,14 @@ def test_a_clip_that_is_refused_leaves_the_file_as_it_was(tables, tmp_path):
         np.testing.assert_array_equal(one.indices, other.indices)
 
 
-def test_a_disk_that_fills_up_at_the_end_leaves_nothing(tables, tmp_path, monkeypatch):
-    def full(self, data):
-        raise OSError("no space left")
-
-    with pytest.raises(OSError, match="no space"), token_file.Writer(tmp_path / "x", tables) as f:
-        f.write(*clips(1)[0])
-        monkeypatch.setattr(token_file.Writer, "_put", full)
+def test_a_disk_that_fills_up_at_the_end_leaves_nothing(tables, tmp_path):
+    path = tmp_path / "x"
+    with (
+        full_disk(10),
+        pytest.raises(OSError, match=f"File too large: '{path}'$"),
+        token_file.Writer(path, tables) as file,
+    ):
+        file.write(*clips(1)[0])
     assert not list(tmp_path.iterdir())
 
 
