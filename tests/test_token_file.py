@@ -20,13 +20,13 @@ from tools import codes_to_poses, fit_code_tables, poses_to_codes, publish_model
 class Task:
     """What tables need to know of a task."""
 
-    digits: tuple
+    levels: tuple
     token_shape: tuple[int, int]
     frames_per_step: int = 1
 
     @property
     def codebook_sizes(self):
-        return tuple(int(np.prod(book)) for book in self.digits)
+        return tuple(int(np.prod(book)) for book in self.levels)
 
 
 TASK = Task(((8, 5, 5, 5), (8, 5, 5, 5), (4, 3), (4, 3)), (2, 2), 2)
@@ -37,7 +37,7 @@ def draw(seed, steps, task=TASK):
     """Codes that wander digit by digit; the second stream rests in every other clip."""
     rng = np.random.default_rng(seed)
     books = []
-    for book in task.digits:
+    for book in task.levels:
         moves = rng.choice([-1, 0, 0, 1], (steps, len(book)))
         digits = np.clip(np.cumsum(moves, 0) + 2, 0, np.array(book) - 1)
         books.append(code_tables.join_digits(digits, (book,)))
@@ -113,7 +113,7 @@ def test_a_resting_stream_costs_nothing(tables):
     both = moving.copy()
     both[:, 1:] = draw(102, 200)[:, 1:]
     assert tables.cost(moving) < tables.cost(both)
-    first = Task(TASK.digits[:2], (1, 2), 2)
+    first = Task(TASK.levels[:2], (1, 2), 2)
     alone = code_tables.fit_code_tables([draw(seed, 60)[:, :1] for seed in range(20)], first, MODEL)
     assert tables.cost(moving) - alone.cost(moving[:, :1]) < 0.05 * 200 + 10
 
