@@ -14,7 +14,6 @@ position in the data needs no file of its own: it is the step.
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +22,14 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 from orbax.checkpoint import checkpoint_managers
 
 from jaxvq import config_names
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Statistics, statistics_from_json, statistics_to_json
+from jaxvq.storage import atomic
 from jaxvq.training import parallel
 
 CHECKPOINTS = "checkpoints"
@@ -305,10 +306,7 @@ def config_to_json(config) -> dict:
 
 
 def write_config(workdir, config) -> None:
-    path = Path(workdir) / "config.json"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(config_to_json(config), indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    atomic.write_json(Path(workdir) / "config.json", config_to_json(config))
 
 
 def with_tuples(value):
@@ -350,9 +348,9 @@ def check_same_config(workdir, config) -> None:
     path = Path(workdir) / "config.json"
     if not path.exists():
         return
-    before = flatten(config_names.to_current_names(json.loads(path.read_text())))
-    now = flatten(config_to_json(config))
-    # What one of them lacks is off there: 0, "" or False.
+    before = flatten_dict(config_names.to_current_names(json.loads(path.read_text())), sep=".")
+    now = flatten_dict(config_to_json(config), sep=".")
+    # A field that one of them lacks is off there: 0, "" or False.
     differ = [
         key
         for key in sorted(before.keys() | now.keys())
@@ -375,13 +373,3 @@ def check_same_data(workdir, step: int, fingerprint: str) -> None:
             f"{workdir} was trained on another dataset than data.dir now names (its "
             "clips, points or statistics differ); give another --workdir"
         )
-
-
-def flatten(tree: dict, prefix: str = "") -> dict:
-    out = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            out.update(flatten(value, f"{prefix}{key}."))
-        else:
-            out[prefix + key] = value
-    return out

@@ -366,12 +366,12 @@ def _config_fields(argv) -> str:
     if not Path(path).is_file():
         known = ", ".join(str(p) for p in sorted(Path("configs").glob("[!_]*.*")) if p.is_file())
         raise ValueError(f"--config {path}: no such file" + (f"; there are: {known}" * bool(known)))
-    from jaxvq.checkpoint import flatten
+    from flax.traverse_util import flatten_dict
 
     spec = importlib.util.spec_from_file_location("config_file", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return ", ".join(flatten(module.get_config(variant).to_dict()))
+    return ", ".join(flatten_dict(module.get_config(variant).to_dict(), sep="."))
 
 
 def _fail(message: str):

@@ -70,18 +70,6 @@ def test_cut_clips_and_some_formats(tmp_path, capsys):
         benchmark_loading.main(["--input", str(tmp_path), "--frames", "13"])
 
 
-def test_a_clip_that_numpy_could_not_read_is_read_again():
-    answers = [SystemError("AST constructor recursion depth mismatch"), {"data": 1}]
-
-    def read(content, index):
-        answer = answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    assert benchmark_loading.Source(read, None, 1)[0] == {"data": 1}
-
-
 def test_wrong_arguments(tmp_path):
     with pytest.raises(ValueError, match="unknown format 'hdf5'; there are: pose, npz_dir, zip"):
         benchmark_loading.main(["--input", str(tmp_path), "--formats", "pose,hdf5"])

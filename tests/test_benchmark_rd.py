@@ -11,6 +11,7 @@ from jaxvq.rate_distortion import cells, floor, methods, report
 from jaxvq.rate_distortion.cells import Job, Settings
 from jaxvq.rate_distortion.first_layers import FirstLayers
 from jaxvq.rate_distortion.methods import Floor, Trained
+from jaxvq.storage import atomic
 from tools import benchmark_rd
 
 
@@ -40,8 +41,9 @@ def test_jobs_are_what_is_missing_seed_by_seed(tmp_path, tiny_methods):
         Job("single", ("a",), 0), Job("single", ("b",), 0),
         Job("layers", ("1", "2", "3"), 1), Job("single", ("a",), 1), Job("single", ("b",), 1),
     ]  # fmt: skip
-    cells.write_json(cells.cell_path(tmp_path, "layers", "2", 0), {})
-    cells.write_json(cells.cell_path(tmp_path, "single", "a", 0), {})
+    (tmp_path / "cells").mkdir()
+    atomic.write_json(cells.cell_path(tmp_path, "layers", "2", 0), {})
+    atomic.write_json(cells.cell_path(tmp_path, "single", "a", 0), {})
     jobs = cells.missing(tmp_path, ["layers", "single"], 1, ["1", "2", "a", "b"])
     assert jobs == [Job("layers", ("1",), 0), Job("single", ("b",), 0)]
     assert jobs[0].name == "layers-all-0", "the training of all layers is continued, not repeated"

@@ -213,10 +213,10 @@ def test_skipped_clips_are_counted_and_listed(tmp_path):
     assert not (config / "skipped.jsonl").exists()
 
 
-def test_a_hopeless_input_ends_early(tmp_path, monkeypatch):
+def test_an_input_of_bad_files_ends_early(tmp_path, monkeypatch):
     for i in range(30):
         (tmp_path / f"{i}.pose").write_text("no pose")
-    monkeypatch.setattr(shards, "HOPELESS", 5)
+    monkeypatch.setattr(shards, "GIVE_UP_AFTER", 5)
     with pytest.raises(ValueError, match="7 of 30 clips cannot be used"):
         building.build("sign_poses", tmp_path / "data", options(tmp_path))
 

@@ -25,7 +25,7 @@ def walks(seed, clips, steps, columns, size, missing=0.0):
 )
 def test_exact_and_as_long_as_the_tables_say(columns, size, missing):
     sequences = walks(1, 12, 60, columns, size, missing)
-    tables = entropy.fit(sequences, (size,) * columns)
+    tables = entropy.fit_tables(sequences, (size,) * columns)
     for symbols in (*sequences[:3], *walks(2, 3, 200, columns, size, missing)):
         data = entropy.encode(symbols, tables)
         decoded = entropy.decode(data, len(symbols), tables, known=symbols >= 0)
@@ -44,7 +44,7 @@ def test_any_symbols_come_back(seed):
         symbols = np.stack([rng.integers(0, size, steps) for size in sizes], 1)
         return np.where(rng.random(symbols.shape) < 0.1, -1, symbols)
 
-    tables = entropy.fit([draw(n) for n in (30, 0, 1, 5)], sizes)
+    tables = entropy.fit_tables([draw(n) for n in (30, 0, 1, 5)], sizes)
     for steps in (0, 1, 2, 77):
         symbols = draw(steps)
         data = entropy.encode(symbols, tables)
@@ -55,7 +55,7 @@ def test_any_symbols_come_back(seed):
 def test_contexts_save_what_is_predictable():
     """A walk of ±1 costs log2(5) - 3/5 · log2(3) = 1.37 bits a step at most, 3 without contexts."""
     sequences = walks(3, 60, 100, 3, 8)
-    tables = entropy.fit(sequences, (8,) * 3)
+    tables = entropy.fit_tables(sequences, (8,) * 3)
     fresh = walks(4, 20, 100, 3, 8)
     bits = sum(entropy.cost(symbols, tables) for symbols in fresh) / sum(x.size for x in fresh)
     assert bits < 1.45
@@ -65,7 +65,7 @@ def test_a_repeated_symbol_of_many_is_cheap():
     """Codes out of 512 without any order, held for 10 steps: 9 bits of 10 steps, and a flag."""
     rng = np.random.default_rng(0)
     sequences = [np.repeat(rng.integers(0, 512, (20, 1)), 10, axis=0) for _ in range(40)]
-    tables = entropy.fit(sequences, (512,))
+    tables = entropy.fit_tables(sequences, (512,))
     assert tables.split == (True,)
     bits = np.mean([entropy.cost(symbols, tables) / len(symbols) for symbols in sequences])
     assert bits < 9 / 10 + 0.5
@@ -73,10 +73,10 @@ def test_a_repeated_symbol_of_many_is_cheap():
 
 def test_constant_symbols_need_no_bytes():
     symbols = np.full((400, 3), 2)
-    tables = entropy.fit([symbols] * 5, (4, 5, 6))
+    tables = entropy.fit_tables([symbols] * 5, (4, 5, 6))
     assert len(entropy.encode(symbols, tables)) <= 2
     assert entropy.cost(symbols, tables) / 400 < 0.05
-    alone = entropy.fit([np.zeros((50, 2), int)], (1, 1))
+    alone = entropy.fit_tables([np.zeros((50, 2), int)], (1, 1))
     assert entropy.encode(np.zeros((1000, 2), int), alone) == b""
 
 
@@ -114,7 +114,7 @@ def test_carries_run_through_the_bytes():
 
 def test_tables_survive_arrays():
     sequences = walks(5, 8, 50, 3, 40, 0.1)
-    tables = entropy.fit(sequences, (40,) * 3)
+    tables = entropy.fit_tables(sequences, (40,) * 3)
     arrays = tables.to_arrays()
     copy = entropy.Tables.from_arrays(arrays)
     assert all((column.frequencies.sum(1) == TOTAL).all() for column in copy.columns)
@@ -125,7 +125,7 @@ def test_tables_survive_arrays():
 
 def test_several_symbols_in_one_coder():
     first, second = walks(6, 6, 40, 2, 5), walks(7, 6, 30, 3, 9)
-    one, two = entropy.fit(first, (5,) * 2), entropy.fit(second, (9,) * 3)
+    one, two = entropy.fit_tables(first, (5,) * 2), entropy.fit_tables(second, (9,) * 3)
     encoder = entropy.Encoder()
     entropy.put(encoder, first[0], one)
     entropy.put(encoder, second[0], two)
@@ -136,7 +136,7 @@ def test_several_symbols_in_one_coder():
 
 def test_altered_bytes_decode_to_something_of_the_right_shape():
     symbols = walks(8, 6, 50, 3, 7)
-    tables = entropy.fit(symbols, (7,) * 3)
+    tables = entropy.fit_tables(symbols, (7,) * 3)
     data = bytearray(entropy.encode(symbols[0], tables))
     data[3] ^= 255
     for broken in (bytes(data), bytes(data[:4]), b"\xff" * 99):
@@ -147,14 +147,14 @@ def test_altered_bytes_decode_to_something_of_the_right_shape():
 def test_refusals():
     symbols = np.zeros((3, 2), int)
     with pytest.raises(ValueError, match="no sequences"):
-        entropy.fit([], (2, 2))
+        entropy.fit_tables([], (2, 2))
     with pytest.raises(ValueError, match=r"expected \(steps, 3\)"):
-        entropy.fit([symbols], (2, 2, 2))
+        entropy.fit_tables([symbols], (2, 2, 2))
     with pytest.raises(ValueError, match="outside of its alphabet"):
-        entropy.fit([symbols + 2], (2, 2))
+        entropy.fit_tables([symbols + 2], (2, 2))
     with pytest.raises(ValueError, match="must be 1 to 32768"):
-        entropy.fit([symbols], (2, 0))
-    tables = entropy.fit([symbols], (2, 2))
+        entropy.fit_tables([symbols], (2, 0))
+    tables = entropy.fit_tables([symbols], (2, 2))
     with pytest.raises(ValueError, match="symbol 5 in column 0 is outside of 0..1"):
         entropy.encode(symbols + 5, tables)
     with pytest.raises(ValueError, match="these tables are for"):

@@ -9,6 +9,7 @@ from jaxvq import input_pipeline, train
 from jaxvq.batch import empty_batch
 from jaxvq.datasets import building, recipes
 from jaxvq.hands import consolidated, npz, skeleton, splits
+from jaxvq.storage import atomic
 from tests.hands import synthetic_hands, tiny_config
 from tools import sample_hands
 
@@ -58,7 +59,7 @@ def test_building_again_does_nothing_and_other_splits_lie_beside(built, tmp_path
     assert again is False and before.parent.name.startswith("rotations_drawn_")
     for split in ("train", "val", "test"):
         samples = splits.load(splits_dir, split) if split != "test" else {"CMU": [0]}
-        splits.write_json(tmp_path / f"{split}_samples.json", samples)
+        atomic.write_json(tmp_path / f"{split}_samples.json", samples, indent=None)
     options = building.Options(input=str(source), splits_dir=str(tmp_path), workers=1)
     beside, built_now = building.build("hand_prior", tmp_path / "DATA", options)
     assert built_now and beside.parent.name.startswith("rotations_drawn_")

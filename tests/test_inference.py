@@ -2,11 +2,11 @@
 
 import csv
 import json
-import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from disks import full_disk
 from pose_format import Pose as PoseFormatPose
 
 from jaxvq import inference
@@ -401,19 +401,12 @@ def test_a_csv_that_fails_to_close_leaves_nothing(tmp_path):
     path = tmp_path / "codes.csv"
     path.write_text("before")
     tokens = inference.Tokens(np.zeros((2, 1, 1), np.int32), 25.0, 2)
-
-    class Full:
-        """A file on a full disk: what is buffered cannot be written when it is closed."""
-
-        def close(self):
-            raise OSError(28, "No space left on device")
-
-    with pytest.raises(OSError, match="No space left"), poses_to_codes._CsvWriter(path) as file:
+    with (
+        full_disk(10),  # what is buffered cannot be written when the file is closed
+        pytest.raises(OSError, match=f"{path}'$"),
+        poses_to_codes._csv_file(path) as file,
+    ):
         file.write("a", tokens)
-        (temporary,) = set(tmp_path.iterdir()) - {path}
-        assert str(os.getpid()) in temporary.name
-        file._file.close()
-        file._file = Full()
     assert list(tmp_path.iterdir()) == [path] and path.read_text() == "before"
 
 

@@ -27,6 +27,28 @@ def test_exponential_is_a_straight_line_of_logarithms():
     np.testing.assert_allclose(values, [1e-3, 1e-4, 1e-5, 1e-6, 1e-6], rtol=1e-4)
 
 
+@pytest.mark.parametrize("warmup", [0, 1, 10])
+@pytest.mark.parametrize("name", optim.SCHEDULES)
+def test_schedules_are_their_formulas(name, warmup):
+    config = optim_config(schedule=name)
+    config.update(warmup_steps=warmup, final_scale=0.2)
+    steps = np.arange(0, 260, dtype=np.float64)
+    schedule = jax.jit(jax.vmap(optim.make_schedule(config, 200)))
+    ramp = np.minimum(1, (steps + 1) / max(warmup, 1))
+    done = np.clip((steps - warmup) / (200 - warmup), 0, 1)
+    start = max(warmup, 1)
+    after = {
+        "warmup_rsqrt": np.maximum(0.2, np.sqrt(start / np.maximum(steps, start))),
+        "warmup_cosine": 0.2 + 0.8 * 0.5 * (1 + np.cos(np.pi * done)),
+        "step": 0.2 ** (np.floor(done * 4).clip(0, 3) / 3),
+        "exponential": 0.2**done,
+        "constant": 1,
+    }[name]
+    found = schedule(steps.astype(np.int32))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, 1e-3 * ramp * after, rtol=2e-6)
+
+
 def test_cosine_without_warm_up_starts_at_its_peak():
     config = optim_config(schedule="warmup_cosine")
     config.warmup_steps = 0

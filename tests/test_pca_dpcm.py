@@ -29,7 +29,9 @@ def make_clip(frames: int, seed: int, noise=0.0, hidden=3) -> Pose:
 @pytest.fixture(scope="module")
 def components():
     statistics = Statistics(np.zeros(SHAPE), np.full(SHAPE, 0.5))
-    return pca_dpcm.fit([make_clip(60, seed) for seed in range(20)], HOLISTIC_178, statistics)
+    return pca_dpcm.fit_components(
+        [make_clip(60, seed) for seed in range(20)], HOLISTIC_178, statistics
+    )
 
 
 def test_missing_points_stay_where_they_were_seen_last():
@@ -42,7 +44,7 @@ def test_missing_points_stay_where_they_were_seen_last():
 def test_fine_steps_give_back_what_the_components_span():
     clips = [make_clip(60, seed, hidden=0) for seed in range(20)]
     statistics = Statistics(np.zeros(SHAPE), np.full(SHAPE, 0.5))
-    fitted = pca_dpcm.fit(clips[:-1], HOLISTIC_178, statistics)
+    fitted = pca_dpcm.fit_components(clips[:-1], HOLISTIC_178, statistics)
     assert fitted.deviation[2] > 100 * fitted.deviation[3], "three directions are in the clips"
     codec = pca_dpcm.PcaDpcm(fitted, size=3, step=0.002)
     np.testing.assert_allclose(codec.decode(codec.encode(clips[-1])), clips[-1].data, atol=0.02)
@@ -89,7 +91,7 @@ def test_what_never_moves_is_its_mean(components):
     clips = [make_clip(40, seed) for seed in range(3)]
     for clip in clips:
         clip.data[:, 8] = 0
-    fitted = pca_dpcm.fit(clips, HOLISTIC_178, Statistics(np.zeros(SHAPE), std))
+    fitted = pca_dpcm.fit_components(clips, HOLISTIC_178, Statistics(np.zeros(SHAPE), std))
     codec = pca_dpcm.PcaDpcm(fitted, size=3, step=0.1)
     assert not codec.decode(codec.encode(clips[0]))[:, 8].any()
 
@@ -128,7 +130,7 @@ def test_the_file_gives_back_the_very_tokens(components, tmp_path):
     tokens = [codec.encode(make_clip(40, seed)) for seed in range(6)]
     train = [item.indices for item in tokens[:5]]
     coding.measure(tmp_path / "x.jvq", train, tokens[5:], codec)
-    tables = code_tables.fit(train, codec, coding.NO_MODEL)
+    tables = code_tables.fit_code_tables(train, codec, coding.NO_MODEL)
     ((name, back),) = token_file.read(tmp_path / "x.jvq", tables)
     np.testing.assert_array_equal(back.indices, tokens[5].indices)
     assert (name, back.fps, back.length) == ("0", 25.0, 40)

@@ -1,6 +1,7 @@
 """The unpickler: it reads what is harmless, refuses the rest by name, and runs nothing."""
 
 import collections
+import gzip
 import io
 import os
 import pickle
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from torch_bytes import literal, mapping, program, tensor, write_checkpoint, write_zip
 
+from jaxvq.importers import safe_pickle
 from jaxvq.importers.safe_pickle import Refused, load_pickle
 from jaxvq.importers.torch_file import TORCH_GLOBALS, load_torch_zip
 
@@ -140,6 +142,23 @@ def test_damaged_pickles_are_one_clear_line(data):
 
 def test_large_memo_numbers_cost_nothing():
     assert load_pickle(program(b"K\x07r\xff\xff\xff\xff0j\xff\xff\xff\xff"), {}) == 7
+
+
+BOMBS = {
+    "one value": b"\x8e" + (1 << 25).to_bytes(8, "little") + bytes(1 << 25),
+    "a line": b"I" + b"1" * (1 << 25),
+    "many lists": b"(" + b"]" * (1 << 25),
+    "many texts": (b"X\x00\x00\x08\x00" + b"x" * 0x80000) * 64,
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_what_unfolds_without_end_is_refused_in_little_memory(name, monkeypatch):
+    monkeypatch.setattr(safe_pickle, "MAX_INSTRUCTIONS", 1 << 12)
+    file = gzip.GzipFile(fileobj=io.BytesIO(gzip.compress(program(BOMBS[name]), 1)))
+    with pytest.raises(ValueError, match="too large|in one piece|no newline"):
+        load_pickle(file, {}, most_bytes=1 << 22)
+    assert file.tell() < 1 << 23
 
 
 def test_any_damage_is_a_value_error():

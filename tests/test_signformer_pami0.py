@@ -300,7 +300,7 @@ def test_a_part_appears_when_it_is_complete(tmp_path):
 
     def members():
         yield encode_sample(sample(), 6)
-        assert [file.name for file in tmp_path.iterdir()] == ["tmp.base.part0"]
+        assert [file.name[:14] for file in tmp_path.iterdir()] == ["tmp.base.part0"]
         assert not list(tmp_path.glob("base.part*"))
         raise RuntimeError("a reader fails")
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from disks import full_disk
 
 from jaxvq import inference
 from jaxvq.inference import Tokens
@@ -19,13 +20,13 @@ from tools import codes_to_poses, fit_code_tables, poses_to_codes, publish_model
 class Task:
     """What tables need to know of a task."""
 
-    digits: tuple
+    levels: tuple
     token_shape: tuple[int, int]
     frames_per_step: int = 1
 
     @property
     def codebook_sizes(self):
-        return tuple(int(np.prod(book)) for book in self.digits)
+        return tuple(int(np.prod(book)) for book in self.levels)
 
 
 TASK = Task(((8, 5, 5, 5), (8, 5, 5, 5), (4, 3), (4, 3)), (2, 2), 2)
@@ -36,7 +37,7 @@ def draw(seed, steps, task=TASK):
     """Codes that wander digit by digit; the second stream rests in every other clip."""
     rng = np.random.default_rng(seed)
     books = []
-    for book in task.digits:
+    for book in task.levels:
         moves = rng.choice([-1, 0, 0, 1], (steps, len(book)))
         digits = np.clip(np.cumsum(moves, 0) + 2, 0, np.array(book) - 1)
         books.append(code_tables.join_digits(digits, (book,)))
@@ -48,7 +49,7 @@ def draw(seed, steps, task=TASK):
 
 @pytest.fixture(scope="module")
 def tables():
-    return code_tables.fit([draw(seed, 60) for seed in range(20)], TASK, MODEL)
+    return code_tables.fit_code_tables([draw(seed, 60) for seed in range(20)], TASK, MODEL)
 
 
 def clips(count, steps=50):
@@ -105,15 +106,15 @@ def test_bytes_are_those_of_the_tables(tables, tmp_path):
 
 def test_a_resting_stream_costs_nothing(tables):
     task = Task(((8, 5, 5, 5),), (1, 1))
-    resting = code_tables.fit([np.full((100, 1, 1), 3)] * 6, task, MODEL)
+    resting = code_tables.fit_code_tables([np.full((100, 1, 1), 3)] * 6, task, MODEL)
     assert resting.cost(np.full((1000, 1, 1), 3)) < 50
     # Both streams, against the first alone: the flag of the second stays what it was.
     moving = draw(101, 200)
     both = moving.copy()
     both[:, 1:] = draw(102, 200)[:, 1:]
     assert tables.cost(moving) < tables.cost(both)
-    first = Task(TASK.digits[:2], (1, 2), 2)
-    alone = code_tables.fit([draw(seed, 60)[:, :1] for seed in range(20)], first, MODEL)
+    first = Task(TASK.levels[:2], (1, 2), 2)
+    alone = code_tables.fit_code_tables([draw(seed, 60)[:, :1] for seed in range(20)], first, MODEL)
     assert tables.cost(moving) - alone.cost(moving[:, :1]) < 0.05 * 200 + 10
 
 
@@ -146,7 +147,9 @@ def test_reading_stops_where_the_reader_stops(tables, tmp_path, monkeypatch):
 
 def test_bytes_of_a_small_file(tmp_path):
     """Tables that know one row only: a clip is nothing but its head."""
-    known = code_tables.fit([np.zeros((9000, 1, 1), int)], Task(((2, 2),), (1, 1)), MODEL)
+    known = code_tables.fit_code_tables(
+        [np.zeros((9000, 1, 1), int)], Task(((2, 2),), (1, 1)), MODEL
+    )
     path = write(tmp_path / "x.jvq", known, [("0", Tokens(np.zeros((5, 1, 1), int), 25.0, 5))])
     data = path.read_bytes()
     assert data[:12] == b"JVQ\x01" + bytes.fromhex("ab" * 8)
@@ -174,7 +177,7 @@ def test_refusals(tables, tmp_path):
     path = write(tmp_path / "x.jvq", tables, clips(2))
     with pytest.raises(ValueError, match="another model .abababababababab. than this one .cdcd"):
         list(token_file.read(path, replace(tables, fingerprint=OTHER)))
-    others = code_tables.fit([draw(seed, 50) for seed in range(9)], TASK, MODEL)
+    others = code_tables.fit_code_tables([draw(seed, 50) for seed in range(9)], TASK, MODEL)
     with pytest.raises(ValueError, match="other code tables"):
         list(token_file.read(path, others))
     path.write_bytes(b"JVQ\x02" + path.read_bytes()[4:])
@@ -274,13 +277,14 @@ def test_a_clip_that_is_refused_leaves_the_file_as_it_was(tables, tmp_path):
         np.testing.assert_array_equal(one.indices, other.indices)
 
 
-def test_a_disk_that_fills_up_at_the_end_leaves_nothing(tables, tmp_path, monkeypatch):
-    def full(self, data):
-        raise OSError("no space left")
-
-    with pytest.raises(OSError, match="no space"), token_file.Writer(tmp_path / "x", tables) as f:
-        f.write(*clips(1)[0])
-        monkeypatch.setattr(token_file.Writer, "_put", full)
+def test_a_disk_that_fills_up_at_the_end_leaves_nothing(tables, tmp_path):
+    path = tmp_path / "x"
+    with (
+        full_disk(10),
+        pytest.raises(OSError, match=f"File too large: '{path}'$"),
+        token_file.Writer(path, tables) as file,
+    ):
+        file.write(*clips(1)[0])
     assert not list(tmp_path.iterdir())
 
 

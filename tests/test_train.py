@@ -128,20 +128,6 @@ def test_the_lines_of_a_run(data_dir, tmp_path, caplog):
     )
 
 
-def test_fitting_a_linear_code_is_announced(data_dir, tmp_path, caplog, monkeypatch):
-    from configs.fsq_pose import get_config
-
-    def stop(*_):
-        raise ValueError("far enough")
-
-    monkeypatch.setattr("jaxvq.tasks.linear_code.start", stop)
-    config = get_config("small")
-    config.data.dir = str(data_dir)
-    with caplog.at_level("INFO", "jaxvq"), pytest.raises(ValueError, match="far enough"):
-        train(config, tmp_path)
-    assert caplog.messages == ["fitting the linear code to 20000 frames"]
-
-
 def test_the_speed_is_that_of_the_steps_after_the_first(monkeypatch):
     now = [100.0]
     monkeypatch.setattr("jaxvq.train.time.monotonic", lambda: now[0])

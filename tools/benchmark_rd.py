@@ -17,6 +17,7 @@ import json
 import os
 from pathlib import Path
 
+from jaxvq.storage import atomic
 from tools import command
 
 
@@ -78,11 +79,9 @@ def alone(path: Path):
 
 def check_settings(path: Path, settings) -> None:
     """Keeps the settings of a folder; ValueError where it holds cells of other ones."""
-    from jaxvq.rate_distortion import cells
-
     now = vars(settings)
     if not path.exists():
-        cells.write_json(path, now)
+        atomic.write_json(path, now)
         return
     before = json.loads(path.read_text())
     for name, value in now.items():

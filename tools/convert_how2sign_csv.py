@@ -12,10 +12,10 @@ clip; several signers may have recorded one sentence) and video_id.
 
 import argparse
 import csv
-import os
 from pathlib import Path
 
 from jaxvq.datasets.sentence_corpora import SPLITS, read_table
+from jaxvq.storage import atomic
 from tools import command
 
 COLUMNS = ("sentence_id", "sentence_name", "sentence")
@@ -47,12 +47,13 @@ def main(argv=None) -> None:
         sentences = {row["sentence_id"] for row in table}
         print(f"{split}: {len(table)} recordings of {len(sentences)} sentences")
     output = Path(args.output)
-    temporary = output.with_name(f"tmp.{output.name}")
-    with open(temporary, "w", encoding="utf-8", newline="") as file:
+    with (
+        atomic.writing(output) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(("id", "text", "split", "sentence_name", "video_id"))
         writer.writerows(rows)
-    os.replace(temporary, output)
     print(f"wrote {output}")
 
 

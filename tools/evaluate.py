@@ -9,10 +9,9 @@ names another one.
 """
 
 import argparse
-import json
-import os
 from pathlib import Path
 
+from jaxvq.storage import atomic
 from tools import command
 
 SPLITS = ("train", "validation", "test")
@@ -66,8 +65,8 @@ def main(argv=None) -> int:
         "split": split,
         **values,
     }
-    _write_json(output / "metrics.json", result)
-    _write_json(output / "evaluation_results.json", result | _details(tokenizer, evaluation))
+    atomic.write_json(output / "metrics.json", result)
+    atomic.write_json(output / "evaluation_results.json", result | _details(tokenizer, evaluation))
     page.write_report(
         output / "evaluation_report.md",
         metrics=values,
@@ -122,12 +121,6 @@ def _draw(tokenizer, evaluation, clips, output: Path, split: str) -> list[Path]:
         pictures.write_strip(drawn[-1], *pair)
         animation.write_animation(output / f"animation_{split}_{i}.html", *pair, f"{split} {i}")
     return drawn
-
-
-def _write_json(path: Path, values: dict) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
 
 
 if __name__ == "__main__":

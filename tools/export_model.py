@@ -12,9 +12,9 @@ DIR/_metadata.json describes.
 import argparse
 import importlib.util
 import json
-import os
 from pathlib import Path
 
+from jaxvq.storage import atomic
 from tools import command
 
 FORMATS = ("stablehlo", "onnx", "both")
@@ -228,9 +228,8 @@ def _need(modules: str, format: str, way: str) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    with atomic.writing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 if __name__ == "__main__":

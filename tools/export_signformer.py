@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 
 from jaxvq.datasets.sentence_corpora import CORPORA, SPLITS
+from jaxvq.storage import atomic
 from tools import command
 
 
@@ -115,11 +116,11 @@ def main(argv=None) -> int:
         for split in args.splits:
             reports[split] = export_split(encoder, sentences[split], folder, base, split, args)
         stem = base.removesuffix(".pami0")
-        export.write_text(folder / f"{stem}.skipped.jsonl", export.list_skipped(reports))
+        atomic.write_text(folder / f"{stem}.skipped.jsonl", export.list_skipped(reports))
         settings = export.loader_settings(folder, base, args.features)
-        export.write_text(folder / f"{stem}.yaml", settings)
+        atomic.write_text(folder / f"{stem}.yaml", settings)
         settings_of_parts = export.original_loader_settings(folder, base, args.features)
-        export.write_text(folder / f"{stem}.original-loader.yaml", settings_of_parts)
+        atomic.write_text(folder / f"{stem}.original-loader.yaml", settings_of_parts)
     return conclude(reports, settings, folder / f"{stem}.skipped.jsonl", args.max_skipped)
 
 

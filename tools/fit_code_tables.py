@@ -44,7 +44,7 @@ def main(argv=None) -> int:
     for _, tokens in tokenizer.encode_stream(clips):
         sequences.append(tokens.indices)
         frames += tokens.length
-    tables = code_tables.fit(sequences, tokenizer.task, code_tables.fingerprint(model))
+    tables = code_tables.fit_code_tables(sequences, tokenizer.task, code_tables.fingerprint(model))
     path = code_tables.path_for(model)
     code_tables.save(path, tables)
     bits = sum(map(tables.cost, sequences)) / max(frames, 1)

@@ -11,11 +11,13 @@ replaced when the new one is complete.
 """
 
 import argparse
+import contextlib
 import csv
-import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+from jaxvq.storage import atomic
 from tools import command
 
 
@@ -42,7 +44,7 @@ def main(argv=None) -> int:
         raise ValueError(f"--output {output}: expected a name that ends in .csv or .jvq")
     compact = suffix == token_file.SUFFIX
     output.parent.mkdir(parents=True, exist_ok=True)
-    open_file = token_file.Writer(output, tokenizer.code_tables) if compact else _CsvWriter(output)
+    open_file = token_file.Writer(output, tokenizer.code_tables) if compact else _csv_file(output)
     with open_file as file:
         clips = _read(tqdm(files, unit="clip"), tokenizer)
         for name, tokens in tokenizer.encode_stream(clips):
@@ -63,27 +65,22 @@ def _size(path: Path, frames: int) -> str:
 class _CsvWriter:
     """As token_file.Writer, for a CSV."""
 
-    def __init__(self, path: Path):
-        # Two programs that write the same file do not mix their lines.
-        self._path, self._temporary = path, Path(f"{path}.{os.getpid()}.tmp")
-
-    def __enter__(self) -> "_CsvWriter":
-        self._file = self._temporary.open("w", newline="", encoding="utf-8")
-        self._rows = csv.writer(self._file)
+    def __init__(self, file):
+        self._rows = csv.writer(file)
         self._rows.writerow(["file", "fps", "length", "codes"])
-        return self
 
     def write(self, name: str, tokens) -> None:
         codes = " ".join(map(str, tokens.flat()))
         self._rows.writerow([name, tokens.fps, tokens.length, codes])
 
-    def __exit__(self, kind, error, traceback) -> None:
-        try:
-            self._file.close()  # writes what is left, which fails on a full disk
-            if kind is None:
-                os.replace(self._temporary, self._path)
-        finally:
-            self._temporary.unlink(missing_ok=True)
+
+@contextlib.contextmanager
+def _csv_file(path: Path) -> Iterator[_CsvWriter]:
+    with (
+        atomic.writing(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        yield _CsvWriter(file)
 
 
 def _read(files, tokenizer):

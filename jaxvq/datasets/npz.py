@@ -9,7 +9,6 @@ numbers, into the comment of the archive.
 import collections
 import io
 import json
-import os
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
@@ -19,6 +18,7 @@ import numpy as np
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Statistics, statistics_from_json, statistics_to_json
+from jaxvq.storage import atomic
 
 FOREIGN_FPS = 25.0  # sign-vq keeps no frame rate and decodes at this one
 
@@ -77,16 +77,13 @@ def write_zip(
 ) -> None:
     """Writes (name, bytes) members and the statistics; the file appears when it is complete."""
     comment = json.dumps(statistics_to_json(statistics, skeleton), separators=(",", ":")).encode()
-    temporary = f"{path}.tmp{os.getpid()}"
-    try:
-        # The members are compressed already.
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-            for name, content in members:
-                archive.writestr(name, content)
-            archive.comment = comment
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with (
+        atomic.writing(path) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,  # they are compressed
+    ):
+        for name, content in members:
+            archive.writestr(name, content)
+        archive.comment = comment
 
 
 def read_statistics(path: str | Path, skeleton: Skeleton) -> Statistics | None:

@@ -25,7 +25,6 @@ from tensorflow_datasets.core import example_serializer
 from tqdm import tqdm
 
 from jaxvq.datasets import workers
-from jaxvq.datasets.halves import to_float16
 from jaxvq.pose import writer
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Accumulator, Statistics, save_statistics
@@ -37,8 +36,8 @@ SHARD_BYTES = 256 << 20
 LARGE_RUN, SMALL_RUN, RUNS = 1000, 64, 64
 # One record a group, for random access; docs/data.md has the measurements behind both.
 WRITER_OPTIONS = "group_size:1,uncompressed"
-# With so many bad files above the limit the input is the wrong one: no need to read all of it.
-HOPELESS = 1000
+# Bad clips above the limit with which the input must be the wrong one: the rest need not be read.
+GIVE_UP_AFTER = 1000
 
 
 class SkippedClip(ValueError):
@@ -88,7 +87,7 @@ class Encoder:
             return Encoded(clip.key, reason="unexpected error", message=message)
         gathered = Accumulator()
         gathered.add(example["data"], example["mask"])
-        example |= {"data": self._narrowed(example["data"])}
+        example |= {"data": example["data"].astype(self.features["data"].np_dtype)}
         serializer = example_serializer.ExampleSerializer(self.features.get_serialized_info())
         record = serializer.serialize_example(self.features.encode_example(example))
         return Encoded(
@@ -99,12 +98,6 @@ class Encoder:
             hands=_hands_seen(example["mask"], self.hands),
             moments=gathered,
         )
-
-    def _narrowed(self, data: np.ndarray) -> np.ndarray:
-        dtype = self.features["data"].np_dtype
-        if dtype == np.float16 and data.dtype == np.float32 and data.flags.c_contiguous:
-            return to_float16(data)
-        return data.astype(dtype)
 
 
 def _hands_seen(mask: np.ndarray, hands: tuple[np.ndarray, ...]) -> float:
@@ -240,7 +233,7 @@ class Build:
         self.clips, self.total = clips, sum(map(len, clips.values()))
         self.runs = plan_runs(clips, num_shards)
         self.max_skipped = max_skipped
-        self.progress = Progress(max_skipped * self.total + HOPELESS)
+        self.progress = Progress(max_skipped * self.total + GIVE_UP_AFTER)
         # What a process needs to write a run, besides the folder and whom to report to.
         self.write_run = functools.partial(
             write_run,
@@ -312,9 +305,9 @@ class Build:
             self.moments.merge(written.moments)
 
     def check_skipped(self, *, finished: bool) -> None:
-        """Raises TooManySkipped above the limit: at the end, or as soon as it is hopeless."""
+        """Raises TooManySkipped above the limit: at the end, or GIVE_UP_AFTER clips beyond it."""
         limit = self.max_skipped * self.total
-        if len(self.skipped) > limit + (0 if finished else HOPELESS):
+        if len(self.skipped) > limit + (0 if finished else GIVE_UP_AFTER):
             raise TooManySkipped(self.skipped, self.total, self.max_skipped)
         if finished and len(self.skipped) == self.total:
             raise TooManySkipped(self.skipped, self.total, self.max_skipped)

@@ -5,8 +5,8 @@ import json
 
 import numpy as np
 
-from jaxvq.evaluators.pictures import write_text
 from jaxvq.pose.reader import Pose
+from jaxvq.storage import atomic
 
 MAX_FRAMES = 512
 
@@ -25,7 +25,7 @@ def write_animation(path, original: Pose, reconstruction: Pose, title: str) -> N
     }
     # "</" would end the script that the data stand in.
     data = json.dumps(content, separators=(",", ":")).replace("</", "<\\/")
-    write_text(path, PAGE.replace("@TITLE@", html.escape(title)).replace("@DATA@", data))
+    atomic.write_text(path, PAGE.replace("@TITLE@", html.escape(title)).replace("@DATA@", data))
 
 
 def _clip(pose: Pose) -> list:

@@ -2,9 +2,10 @@
 
 import base64
 import html
-import os
 from collections.abc import Sequence
 from pathlib import Path
+
+from jaxvq.storage import atomic
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
@@ -81,9 +82,7 @@ def write_report(
     lines = [f"# {about['split']} of {about['data_dir']}", ""]
     lines += [f"{about['checkpoint']}, step {about['step']}", "", "| | | |", "|---|---|---:|"]
     lines += [f"| {key} | {meaning(key, codebooks)} | {v:.5g} |" for key, v in metrics.items()]
-    temporary = Path(f"{path}.tmp")
-    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    atomic.write_text(path, "\n".join(lines) + "\n")
 
 
 def write_page(
@@ -127,9 +126,7 @@ def write_page(
 {figures or "<p>No videos were asked for.</p>"}
 </body></html>
 """
-    temporary = Path(f"{path}.tmp")
-    temporary.write_text(page, encoding="utf-8")
-    os.replace(temporary, path)
+    atomic.write_text(path, page)
 
 
 def _player(picture: Path) -> str:

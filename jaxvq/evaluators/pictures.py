@@ -1,9 +1,7 @@
 """Pictures of an evaluation as SVG and PNG, made without a plotting library."""
 
 import html
-import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +10,7 @@ from jaxvq.pose import draw, preprocess
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Statistics
+from jaxvq.storage import atomic
 
 SIZE = 480
 STRIP_FRAMES = 8
@@ -130,11 +129,4 @@ def _write_svg(path, width: int, height: int, lines: list[str]) -> None:
         f'width="{width}" height="{height}" font-family="sans-serif">\n'
         f'<rect width="{width}" height="{height}" fill="#fff"/>\n' + "\n".join(lines) + "\n</svg>\n"
     )
-    write_text(path, content)
-
-
-def write_text(path, content: str) -> None:
-    """Writes a text file that appears when it is complete."""
-    temporary = Path(f"{path}.tmp")
-    temporary.write_text(content, encoding="utf-8")
-    os.replace(temporary, path)
+    atomic.write_text(path, content)

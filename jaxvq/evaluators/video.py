@@ -8,6 +8,7 @@ from jaxvq.evaluators.pictures import normalised_pairs
 from jaxvq.inference import PoseTokenizer
 from jaxvq.pose import draw
 from jaxvq.pose.reader import Pose
+from jaxvq.storage import atomic
 from jaxvq.training import parallel
 
 MAX_FRAMES = 512  # of one video: a GIF of a longer clip is too large to look at
@@ -22,13 +23,11 @@ def write_videos(tokenizer: PoseTokenizer, clips: list[Pose], directory, name: s
     clips = [
         c.replace(data=c.data[:MAX_FRAMES], confidence=c.confidence[:MAX_FRAMES]) for c in clips
     ]
-    temporary = directory.with_name(directory.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    for i, pair in enumerate(normalised_pairs(tokenizer, clips)):
-        draw.write_gif(temporary / f"{name}_{i}.gif", draw.side_by_side(*pair), clips[i].fps)
-    shutil.rmtree(directory, ignore_errors=True)
-    temporary.rename(directory)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.writing_folder(directory) as temporary:
+        for i, pair in enumerate(normalised_pairs(tokenizer, clips)):
+            draw.write_gif(temporary / f"{name}_{i}.gif", draw.side_by_side(*pair), clips[i].fps)
+        shutil.rmtree(directory, ignore_errors=True)
     return [directory / f"{name}_{i}.gif" for i in range(len(clips))]
 
 

@@ -9,7 +9,6 @@ Rows stand in the order of the split file: data set by data set, frames as they 
 import functools
 import json
 import logging
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy as np
 
 from jaxvq.hands import HAND, SPLITS, npz, splits
 from jaxvq.hands.npz import IMAGE_IDS, LEFT, RIGHT
+from jaxvq.storage import atomic
 
 log = logging.getLogger("jaxvq")
 MIN_STD = 1e-6
@@ -135,9 +135,8 @@ def _image_ids(sources: dict, frames: dict, count: int) -> npz.Column:
 
 def _write_metadata(path: Path, samples: splits.Samples) -> None:
     """A line a frame: the table of a million frames is written without being made first."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     row, separator = 0, "["
-    with open(temporary, "w", encoding="utf-8") as file:
+    with atomic.writing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         for name, frames in samples.items():
             quoted = json.dumps(name)
             for frame in frames:
@@ -147,7 +146,6 @@ def _write_metadata(path: Path, samples: splits.Samples) -> None:
                 )
                 row, separator = row + 1, ","
         file.write("\n]\n" if row else "[]\n")
-    os.replace(temporary, path)
 
 
 # ------------------------------------------------------------------------------------ reading

@@ -23,6 +23,7 @@ import numpy as np
 from jaxvq.hands import HAND, SPLITS, consolidated, splits
 from jaxvq.hands.consolidated import HandStatistics, Rows
 from jaxvq.hands.loading import Loader, RowOrder
+from jaxvq.storage import atomic
 
 log = logging.getLogger("jaxvq")
 VAL_BATCH_SIZE = 131072
@@ -314,7 +315,7 @@ def prepare_cache(data_dir: Path, splits_dir: Path, cache_dir: Path) -> None:
         return
     log.info("copying the drawn frames of %s to %s", data_dir, cache_dir)
     consolidated.consolidate(data_dir, splits_dir, cache_dir, metadata=False)
-    splits.write_json(path, stamp)
+    atomic.write_json(path, stamp, indent=None)
 
 
 def _stamp(data_dir: Path, splits_dir: Path) -> dict:

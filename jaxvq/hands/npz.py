@@ -6,7 +6,6 @@ frames costs no more memory than a small one. Nothing is ever unpickled.
 """
 
 import json
-import os
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxvq.hands import HAND
+from jaxvq.storage import atomic
 
 LEFT, RIGHT, IMAGE_IDS = "lhand_pose", "rhand_pose", "image_ids"
 _PIECE_BYTES = 16 << 20
@@ -199,18 +199,16 @@ def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray | Column], note=
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-            for name, array in arrays.items():
-                if not isinstance(array, Column):
-                    array = Column(array.shape, array.dtype, [array])
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                    _write_column(file, array)
-            archive.comment = json.dumps(note()).encode()
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        atomic.writing(path) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
+    ):
+        for name, array in arrays.items():
+            if not isinstance(array, Column):
+                array = Column(array.shape, array.dtype, [array])
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                _write_column(file, array)
+        archive.comment = json.dumps(note()).encode()
 
 
 def _write_column(file, column: Column) -> None:

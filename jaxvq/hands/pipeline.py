@@ -1,6 +1,5 @@
 """The built corpus of hands, as training reads it: single frames, shuffled over the whole split."""
 
-import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 from jaxvq import input_pipeline
 from jaxvq.batch import Batch, make_batch
 from jaxvq.hands.loading import RowOrder, run
+from jaxvq.storage import atomic
 
 # One batch is made while the one before is in use.
 THREADS = 1
@@ -43,16 +43,11 @@ class HandDataset(input_pipeline.Dataset):
     def _copy_frames(self, split: str, path: Path) -> None:
         source = self.source(split)
         count, width = int(self.lengths[split].sum()), self.skeleton.num_points * 3
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with open(temporary, "wb") as file:
-                header = {"descr": "<f4", "fortran_order": False, "shape": (count, width)}
-                np.lib.format.write_array_header_1_0(file, header)
-                for i in range(len(source)):
-                    file.write(source[i]["data"].tobytes())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with atomic.writing(path) as temporary, open(temporary, "wb") as file:
+            header = {"descr": "<f4", "fortran_order": False, "shape": (count, width)}
+            np.lib.format.write_array_header_1_0(file, header)
+            for i in range(len(source)):
+                file.write(source[i]["data"].tobytes())
 
     def rows_per_epoch(self, seq_len: int, align: int = 1) -> float:
         """Frames of training: each is a row."""

@@ -9,13 +9,13 @@ so that its published split files come out again, number by number, with `totals
 import bisect
 import json
 import logging
-import os
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jaxvq.hands import SPLITS
+from jaxvq.storage import atomic
 
 PRIORITIES = ("high", "medium", "low")
 log = logging.getLogger("jaxvq")
@@ -292,15 +292,8 @@ def save(result: Plan, directory: str | Path) -> None:
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     for split in SPLITS:
-        write_json(directory / f"{split}_samples.json", result.samples[split])
-    write_json(directory / "dataset_metadata.json", result.metadata, indent=2)
-
-
-def write_json(path: Path, value, indent: int | None = None) -> None:
-    """Writes a file that appears when it is complete."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value, indent=indent) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+        atomic.write_json(directory / f"{split}_samples.json", result.samples[split], indent=None)
+    atomic.write_json(directory / "dataset_metadata.json", result.metadata)
 
 
 def load(directory: str | Path, split: str) -> Samples:

@@ -4,14 +4,20 @@ A pickle is a program. Here the standard library only decodes its instructions (
 are carried out below, on lists, dicts, tuples, numbers and text alone. A global name must be on the
 caller's allow-list, only such a name can be called, and it stands for the caller's own function,
 never for an imported one. All else is a ValueError that says what was asked for.
+
+pickle.Unpickler with `find_class` is not enough: it hashes the keys of dicts, which takes 2**60
+steps for a tuple nested in itself 60 times, makes room for as many memos as a pickle claims to
+have, keeps all bytes until the end, and lets a pickle set the attributes of what `find_class` gave.
 """
 
 import io
 import pickletools
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+MAX_INSTRUCTIONS = 1 << 22  # each may make an object: a few hundred MB in all
 # The types a dict key may have. Tuples are left out: hashing a nested one can take forever.
 _KEYS = (str, bytes, int, float, type(None))
 _VALUES = frozenset(
@@ -19,7 +25,6 @@ _VALUES = frozenset(
     "UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 "
     "BYTEARRAY8".split()
 )
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _MARK = object()
 
 
@@ -49,6 +54,7 @@ def load_pickle(
     persistent_load: Callable[[Any], Any] | None = None,
     set_state: Callable[[Any, Any], Any] | None = None,
     take_bytes: Callable[[bytes], Any] | None = None,
+    most_bytes: int = 1 << 32,
 ) -> Any:
     """Loads one pickle of any protocol.
 
@@ -60,25 +66,48 @@ def load_pickle(
         itself, it can be of any size). Mentioned globals reach functions and the result as Global.
       persistent_load: makes an object of a persistent id.
       set_state: (object, state) -> object, for objects that are given a state after they are made.
-        Without it the state of a dict is dropped (PyTorch hangs version numbers there).
+        Without it the state of a dict is dropped (PyTorch keeps version numbers there).
       take_bytes: what stands for each bytes object from then on, such as its place on disk.
+      most_bytes: of one value, and of all values but those that `take_bytes` took.
 
     Raises:
       ValueError: the pickle asks for something that is not allowed (Refused), or is damaged.
     """
     file = io.BytesIO(source) if isinstance(source, bytes | bytearray | memoryview) else source
+    bounded = _Bounded(file, most_bytes)
     machine = _Machine(allowed, persistent_load, set_state or _drop_state_of_dict)
     try:
-        for opcode, argument, _ in pickletools.genops(file):
+        held = 0
+        for number, (opcode, argument, _) in enumerate(pickletools.genops(bounded)):
             if take_bytes and isinstance(argument, bytes):
                 argument = take_bytes(argument)
+            held += sys.getsizeof(argument)
+            if number == MAX_INSTRUCTIONS or held > most_bytes:
+                raise ValueError(f"it is too large: {number} instructions, {held} bytes of values")
             machine.run(opcode.name, argument)
-        return machine.result()
+        (result,) = machine.pop(len(machine.stack))
+        return result
     except Refused:
         raise
     except Exception as error:  # whatever damaged bytes lead to, in the decoder or a function
         detail = " ".join(str(error).split())[:200]
         raise ValueError(f"damaged pickle ({type(error).__name__}: {detail})") from error
+
+
+@dataclass
+class _Bounded:
+    """A file that gives no more at once than fits into memory, also when it unfolds from gzip."""
+
+    file: BinaryIO
+    most: int
+
+    def read(self, size: int) -> bytes:
+        if size > self.most:
+            raise ValueError(f"it announces {size} bytes in one piece")
+        return self.file.read(size)
+
+    def readline(self) -> bytes:
+        return self.file.readline(self.most)
 
 
 class _Machine:
@@ -92,32 +121,87 @@ class _Machine:
         self.memo = {}
         self.memo_keys = {}  # id of a memoised object -> its key
 
-    def result(self):
-        if len(self.stack) != 1:
-            raise ValueError(f"it ends with {len(self.stack)} values in hand instead of one")
-        return self.pop()
-
     def run(self, name: str, argument) -> None:
+        stack = self.stack
         if name in _VALUES:
-            self.stack.append(argument)
-        elif name in _CONSTANTS:
-            self.stack.append(_CONSTANTS[name])
-        elif name in ("PUT", "BINPUT", "LONG_BINPUT"):
-            self.memoize(argument)
-        elif name in ("GET", "BINGET", "LONG_BINGET"):
-            self.stack.append(self.memo[argument])
-        elif name == "GLOBAL":
-            self.stack.append(self.find(*argument.split(" ", 1)))
-        elif name in ("PROTO", "FRAME", "STOP"):
-            pass
-        elif hasattr(self, f"do_{name.lower()}"):
-            getattr(self, f"do_{name.lower()}")()
-        else:
-            raise Refused(f"refused: the pickle uses the instruction {name}, which is not allowed")
+            stack.append(argument)
+            return
+        match name:
+            case "PROTO" | "FRAME" | "STOP":
+                pass
+            case "NONE":
+                stack.append(None)
+            case "NEWTRUE" | "NEWFALSE":
+                stack.append(name == "NEWTRUE")
+            case "PUT" | "BINPUT" | "LONG_BINPUT":
+                self.memoize(argument)
+            case "MEMOIZE":
+                self.memoize(len(self.memo))
+            case "GET" | "BINGET" | "LONG_BINGET":
+                stack.append(self.memo[argument])
+            case "MARK":
+                stack.append(_MARK)
+            case "POP":
+                stack.pop()
+            case "POP_MARK":
+                self.pop_to_mark()
+            case "DUP":
+                stack.append(stack[-1])
+            case "EMPTY_LIST":
+                stack.append([])
+            case "EMPTY_DICT":
+                stack.append({})
+            case "EMPTY_TUPLE":
+                stack.append(())
+            case "LIST":
+                stack.append(self.pop_to_mark())
+            case "DICT":
+                stack.append(set_items({}, self.pop_to_mark()))
+            case "TUPLE":
+                stack.append(tuple(self.pop_to_mark()))
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                stack.append(tuple(self.pop(int(name[-1]))))
+            case "APPEND" | "APPENDS":
+                values = self.pop(1) if name == "APPEND" else self.pop_to_mark()
+                expect(stack[-1], list).extend(values)
+            case "SETITEM" | "SETITEMS":
+                items = self.pop(2) if name == "SETITEM" else self.pop_to_mark()
+                set_items(stack[-1], items)
+            case "GLOBAL":
+                stack.append(self.find(*argument.split(" ", 1)))
+            case "STACK_GLOBAL":
+                stack.append(self.find(*self.pop(2)))
+            case "REDUCE" | "NEWOBJ":
+                stack.append(self.call(*self.pop(2)))
+            case "BUILD":
+                self.build(*self.pop(2))
+            case "BINPERSID" if self.persistent_load:
+                stack.append(self.persistent_load(*self.pop(1)))
+            case "BINPERSID":
+                raise Refused("refused: the pickle refers to data outside of it")
+            case _:
+                raise Refused(f"refused: the pickle uses the instruction {name}")
 
-    def find(self, module: str, name: str) -> Global:
-        if not isinstance(module, str) or not isinstance(name, str):
-            raise ValueError("the name of a global is not text")
+    def pop(self, count: int) -> list:
+        start = len(self.stack) - count
+        values = self.stack[max(start, 0) :]
+        if start < 0 or any(value is _MARK for value in values):
+            raise ValueError("a value is missing")
+        del self.stack[start:]
+        return values
+
+    def pop_to_mark(self) -> list:
+        values = []
+        while (value := self.stack.pop()) is not _MARK:
+            values.append(value)
+        return values[::-1]
+
+    def memoize(self, key: int) -> None:
+        self.memo[key] = self.stack[-1]
+        self.memo_keys[id(self.stack[-1])] = key
+
+    def find(self, module, name) -> Global:
+        module, name = expect(module, str), expect(name, str)
         if (module, name) not in self.allowed:
             raise Refused(f"refused: the pickle asks for {module}.{name}, which is not allowed")
         return Global(module, name, self.allowed[module, name])
@@ -127,113 +211,14 @@ class _Machine:
             raise Refused(f"refused: the pickle calls a value of type {type(function).__name__}")
         if function.function is None:
             raise Refused(f"refused: the pickle calls {function}, which is not allowed")
-        self.stack.append(function.function(*arguments))
+        return function.function(*expect(arguments, tuple))
 
-    def memoize(self, key: int) -> None:
-        self.memo[key] = self.stack[-1]
-        self.memo_keys[id(self.stack[-1])] = key
-
-    def pop(self):
-        value = self.stack.pop()
-        if value is _MARK:
-            raise ValueError("a value is missing")
-        return value
-
-    def pop_to_mark(self) -> list:
-        start = len(self.stack) - 1
-        while self.stack[start] is not _MARK:
-            start -= 1
-            if start < 0:
-                raise ValueError("a mark is missing")
-        values = self.stack[start + 1 :]
-        del self.stack[start:]
-        return values
-
-    # One method an instruction, named after it.
-
-    def do_mark(self):
-        self.stack.append(_MARK)
-
-    def do_pop(self):
-        self.stack.pop()
-
-    def do_pop_mark(self):
-        self.pop_to_mark()
-
-    def do_dup(self):
-        self.stack.append(self.stack[-1])
-
-    def do_memoize(self):
-        self.memoize(len(self.memo))
-
-    def do_empty_list(self):
-        self.stack.append([])
-
-    def do_list(self):
-        self.stack.append(self.pop_to_mark())
-
-    def do_append(self):
-        self.extend([self.pop()])
-
-    def do_appends(self):
-        self.extend(self.pop_to_mark())
-
-    def extend(self, values):
-        expect(self.stack[-1], list).extend(values)
-
-    def do_empty_tuple(self):
-        self.stack.append(())
-
-    def do_tuple(self):
-        self.stack.append(tuple(self.pop_to_mark()))
-
-    def do_tuple1(self):
-        self.stack.append((self.pop(),))
-
-    def do_tuple2(self):
-        second, first = self.pop(), self.pop()
-        self.stack.append((first, second))
-
-    def do_tuple3(self):
-        third, second, first = self.pop(), self.pop(), self.pop()
-        self.stack.append((first, second, third))
-
-    def do_empty_dict(self):
-        self.stack.append({})
-
-    def do_dict(self):
-        self.stack.append(set_items({}, self.pop_to_mark()))
-
-    def do_setitem(self):
-        value, key = self.pop(), self.pop()
-        set_items(self.stack[-1], [key, value])
-
-    def do_setitems(self):
-        items = self.pop_to_mark()
-        set_items(self.stack[-1], items)
-
-    def do_stack_global(self):
-        name, module = self.pop(), self.pop()
-        self.stack.append(self.find(module, name))
-
-    def do_reduce(self):
-        arguments, function = expect(self.pop(), tuple), self.pop()
-        self.call(function, arguments)
-
-    do_newobj = do_reduce
-
-    def do_build(self):
-        state, target = self.pop(), self.pop()
+    def build(self, target, state) -> None:
         self.stack.append(self.set_state(target, state))
         # The object was put in the memo before it had its state.
         key = self.memo_keys.get(id(target))
         if key is not None and self.memo[key] is target:
             self.memoize(key)
-
-    def do_binpersid(self):
-        if self.persistent_load is None:
-            raise Refused("refused: the pickle refers to data outside of it")
-        self.stack.append(self.persistent_load(self.pop()))
 
 
 def expect(value, kind):

@@ -1,6 +1,5 @@
 """Pictures of poses: frames, GIF and PNG files, with Pillow and without OpenCV."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from jaxvq.pose.preprocess import unshift_hands
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Statistics
+from jaxvq.storage import atomic
 
 WHITE, RULE = (255, 255, 255), (208, 208, 208)
 ALMOST_WHITE_INDEX = 255
@@ -154,17 +154,16 @@ def write_gif(path: str | Path, frames: np.ndarray, fps: float) -> None:
         # Pillow joins equal neighbours into one longer frame; a corner pixel in a second,
         # indistinguishable white keeps them apart.
         image.putpixel((0, 0), ALMOST_WHITE_INDEX)
-    temporary = f"{path}.tmp{os.getpid()}"
-    images[0].save(
-        temporary,
-        "GIF",
-        save_all=True,
-        append_images=images[1:],
-        duration=frame_delays(len(frames), fps),
-        loop=0,
-        optimize=False,
-    )
-    os.replace(temporary, path)
+    with atomic.writing(path) as temporary:
+        images[0].save(
+            temporary,
+            "GIF",
+            save_all=True,
+            append_images=images[1:],
+            duration=frame_delays(len(frames), fps),
+            loop=0,
+            optimize=False,
+        )
 
 
 def _palette(frames: np.ndarray) -> list[int]:
@@ -192,6 +191,5 @@ def _indexed(frame: np.ndarray, palette: list[int]) -> Image.Image:
 
 def write_png(path: str | Path, frame: np.ndarray) -> None:
     """Writes uint8 (h, w, 3) as a PNG file."""
-    temporary = f"{path}.tmp{os.getpid()}"
-    Image.fromarray(frame).save(temporary, "PNG")
-    os.replace(temporary, path)
+    with atomic.writing(path) as temporary:
+        Image.fromarray(frame).save(temporary, "PNG")

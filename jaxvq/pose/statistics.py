@@ -4,13 +4,13 @@ The JSON form is that of sign-vq: {component: {point: {"mean": [c numbers], "std
 """
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from jaxvq.pose.skeleton import Skeleton
+from jaxvq.storage import atomic
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,9 +126,7 @@ def statistics_from_json(content: dict, skeleton: Skeleton) -> Statistics:
 
 def save_statistics(path: str | Path, skeleton: Skeleton, statistics: Statistics) -> None:
     """Writes the moments as JSON, as sign-vq does."""
-    temporary = Path(f"{path}.tmp{os.getpid()}")
-    temporary.write_text(json.dumps(statistics_to_json(statistics, skeleton), indent=2))
-    os.replace(temporary, path)
+    atomic.write_text(path, json.dumps(statistics_to_json(statistics, skeleton), indent=2))
 
 
 def load_statistics(path: str | Path, skeleton: Skeleton) -> Statistics:

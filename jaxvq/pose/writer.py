@@ -1,7 +1,6 @@
 """Writes `.pose` files and headers through pose-format."""
 
 import io
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +8,7 @@ import numpy as np
 
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import Skeleton
+from jaxvq.storage import atomic
 
 if TYPE_CHECKING:
     from pose_format.pose_header import PoseHeader
@@ -32,14 +32,16 @@ def write_pose(path: str | Path, pose: Pose) -> None:
     body = NumPyPoseBody(fps=pose.fps, data=data, confidence=confidence)
     buffer = io.BytesIO()
     FormatPose(_header(pose.skeleton, pose.canvas), body).write(buffer)
-    _replace(path, buffer.getvalue())
+    with atomic.writing(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())
 
 
 def write_header(path: str | Path, skeleton: Skeleton, canvas: tuple[int, ...] = (1, 1, 1)) -> None:
     """Writes only the header of a `.pose` file, as sign-vq's `header.poseheader`."""
     buffer = io.BytesIO()
     _header(skeleton, canvas).write(buffer)
-    _replace(path, buffer.getvalue())
+    with atomic.writing(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())
 
 
 def pose_for_canvas(pose: Pose, size: int = 500) -> Pose:
@@ -60,9 +62,3 @@ def _header(skeleton: Skeleton, canvas: tuple[int, ...]) -> "PoseHeader":
         for c in skeleton.components
     ]
     return PoseHeader(version=0.2, dimensions=PoseHeaderDimensions(*canvas), components=components)
-
-
-def _replace(path: str | Path, content: bytes) -> None:
-    temporary = Path(f"{path}.tmp{os.getpid()}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)

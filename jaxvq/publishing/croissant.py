@@ -10,30 +10,9 @@ from jaxvq.storage import manifests
 VERSION = "http://mlcommons.org/croissant/1.0"
 # Names of the format -> what they stand for; the "@json" and "@vocab" ones hold no further names.
 _PLAIN = (
-    "citeAs",
-    "column",
-    "extract",
-    "field",
-    "fileObject",
-    "fileProperty",
-    "fileSet",
-    "format",
-    "includes",
-    "isLiveDataset",
-    "jsonPath",
-    "key",
-    "md5",
-    "parentField",
-    "path",
-    "recordSet",
-    "references",
-    "regex",
-    "repeated",
-    "replace",
-    "separator",
-    "source",
-    "subField",
-    "transform",
+    "citeAs column extract field fileObject fileProperty fileSet format includes isLiveDataset "
+    "jsonPath key md5 parentField path recordSet references regex repeated replace separator "
+    "source subField transform".split()
 )
 CONTEXT = {
     "@language": "en",

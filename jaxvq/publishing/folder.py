@@ -2,12 +2,11 @@
 
 import contextlib
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from jaxvq.storage import manifests
+from jaxvq.storage import atomic, manifests
 
 
 def check_version(version: str) -> None:
@@ -42,16 +41,8 @@ def appearing(output: Path) -> Iterator[Path]:
     """A new folder to fill, that takes the place of `output` at the end, or vanishes."""
     check_free(output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = output.with_name(f"{output.name}.incomplete")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
-    try:
+    with atomic.writing_folder(output) as unfinished:
         yield unfinished
-        if output.is_dir():
-            output.rmdir()
-        unfinished.rename(output)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def check_hub(name: str, kind: str, version: str) -> None:

@@ -2,13 +2,13 @@
 
 import json
 import logging
-import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jaxvq.rate_distortion import methods
 from jaxvq.rate_distortion.methods import METHODS, Floor
+from jaxvq.storage import atomic
 
 
 @dataclass(frozen=True)
@@ -71,26 +71,19 @@ def run(job: Job, settings: Settings, output: Path) -> None:
     from jaxvq import input_pipeline
 
     folder = output / "runs" / job.name
-    folder.mkdir(parents=True, exist_ok=True)
+    for place in (folder, output / "cells"):
+        place.mkdir(parents=True, exist_ok=True)
     dataset = input_pipeline.open_dataset(settings.data_dir)
     floor = isinstance(METHODS[job.method], Floor)
     for rate, values in (_floor if floor else _trained)(job, settings, dataset, folder):
         path = cell_path(output, job.method, rate, job.seed)
         about = {"method": job.method, "rate": rate, "seed": job.seed}
-        write_json(path, about | values)
+        atomic.write_json(path, about | values)
 
 
 def token_path(folder: Path, rate: str) -> Path:
     """Where a job keeps the tokens of the test split at a rate."""
     return folder / f"test-{rate.replace('/', 'per')}.jvq"
-
-
-def write_json(path: Path, content) -> None:
-    """Writes a file that is there as a whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def standardised(dataset, split: str) -> list:
@@ -121,7 +114,7 @@ def _floor(job: Job, settings: Settings, dataset, folder: Path):
     entry, scale = METHODS[job.method], dataset.statistics.scale
     train, validation, test = (standardised(dataset, s) for s in ("train", "validation", "test"))
     started = time.monotonic()
-    components = pca_dpcm.fit(train, dataset.skeleton, dataset.statistics)
+    components = pca_dpcm.fit_components(train, dataset.skeleton, dataset.statistics)
     seconds = time.monotonic() - started
     kept = folder / "sweep.json"
     if kept.exists():
@@ -131,7 +124,7 @@ def _floor(job: Job, settings: Settings, dataset, folder: Path):
         clips = (train, validation, scale)
         path = folder / "validation.jvq"
         found = floor.sweep(components, entry.dead_zone, *clips, most, path)
-        write_json(kept, [vars(setting) for setting in found])
+        atomic.write_json(kept, [vars(setting) for setting in found])
     for rate in job.rates:
         setting = floor.choose(found, float(rate))
         codec = pca_dpcm.PcaDpcm(components, setting.size, setting.step, entry.dead_zone)

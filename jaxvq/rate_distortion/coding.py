@@ -28,7 +28,7 @@ def measure(
       real_bytes: the size of the file, everything in it; real_bits_per_frame and
       real_bits_per_second, over all clips.
     """
-    tables = code_tables.fit(train, task, fingerprint)
+    tables = code_tables.fit_code_tables(train, task, fingerprint)
     with token_file.Writer(path, tables) as file:
         for number, tokens in enumerate(test):
             file.write(str(number), tokens)

@@ -1,12 +1,11 @@
 """Error against rate as a picture: one panel for all points and one for each part of the body."""
 
 import math
-import os
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from jaxvq.rate_distortion import report
+from jaxvq.storage import atomic
 
 PANELS = (
     ("mpjpe/all", "all points"),
@@ -22,22 +21,24 @@ COLORS = (
 TICKS = (1, 2, 5)
 
 
-def write_curves(path: Path, rows: list[dict]) -> None:
-    """A PNG of four panels, both axes logarithmic; rows as report.summarize makes them."""
-    names = list(dict.fromkeys(row["method"] for row in rows))
+def write_curves(path: Path, curves: dict[str, dict[str, list[tuple[float, float]]]]) -> None:
+    """A PNG of four panels, both axes logarithmic.
+
+    curves: error of PANELS -> method -> (bits a second, error) of each rate.
+    """
+    names = list(dict.fromkeys(name for panel in curves.values() for name in panel))
     colors = {name: COLORS[i % len(COLORS)] for i, name in enumerate(names)}
     image = Image.new("RGB", (2 * WIDTH, 2 * HEIGHT + LEGEND), "white")
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(15)
     for i, (error, title) in enumerate(PANELS):
         corner = (i % 2 * WIDTH, i // 2 * HEIGHT)
-        _panel(draw, font, corner, title, report.curves(rows, error), colors)
+        _panel(draw, font, corner, title, curves[error], colors)
     for i, name in enumerate(names):
         x, y = 30 + i % 5 * 240, 2 * HEIGHT + 18 + i // 5 * 32
         draw.line((x, y, x + 30, y), colors[name], 3)
         draw.text((x + 40, y), name, "black", font, "lm")
-    temporary = path.with_name(f"{path.name}.tmp")
-    image.save(temporary, "PNG")
-    os.replace(temporary, path)
+    with atomic.writing(path) as temporary:
+        image.save(temporary, "PNG")
 
 
 def _panel(draw, font, corner, title, curves, colors) -> None:

@@ -40,7 +40,7 @@ class Components:
     deviation: np.ndarray
 
 
-def fit(clips: Iterable[Pose], skeleton: Skeleton, statistics: Statistics) -> Components:
+def fit_components(clips: Iterable[Pose], skeleton: Skeleton, statistics: Statistics) -> Components:
     """The components of standardised clips, their missing points held.
 
     Raises:

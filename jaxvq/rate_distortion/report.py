@@ -2,15 +2,15 @@
 
 import json
 import math
-import os
 from pathlib import Path
 
 import numpy as np
 
-from jaxvq.rate_distortion import methods
+from jaxvq.rate_distortion import drawing, methods
 from jaxvq.rate_distortion.bd_rate import bd_rate
-from jaxvq.rate_distortion.cells import Settings, write_json
+from jaxvq.rate_distortion.cells import Settings
 from jaxvq.rate_distortion.methods import METHODS
+from jaxvq.storage import atomic
 
 # Heading, what it means, field of a cell, digits after the point, factor.
 COLUMNS = (
@@ -110,12 +110,10 @@ def _least(values: list[float]) -> float:
 
 def write(output: Path, settings: Settings) -> str:
     """Writes table.json, table.md, commands.sh and curves.png; returns the Markdown."""
-    from jaxvq.rate_distortion import drawing
-
     cells = read_cells(output)
     rows = summarize(cells)
     saved = savings(rows)
-    write_json(
+    atomic.write_json(
         output / "table.json",
         {
             "settings": vars(settings),
@@ -128,17 +126,13 @@ def write(output: Path, settings: Settings) -> str:
         },
     )
     text = markdown(rows, saved, settings)
-    _write(output / "table.md", text)
+    atomic.write_text(output / "table.md", text)
     commands = [cell["command"] for cell in cells if "command" in cell]
-    _write(output / "commands.sh", "\n".join(dict.fromkeys(commands)) + "\n")
-    drawing.write_curves(output / "curves.png", rows)
+    atomic.write_text(output / "commands.sh", "\n".join(dict.fromkeys(commands)) + "\n")
+    drawing.write_curves(
+        output / "curves.png", {error: curves(rows, error) for error, _ in drawing.PANELS}
+    )
     return text
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def markdown(rows: list[dict], saved: dict, settings: Settings) -> str:

@@ -8,7 +8,6 @@ whatever the number of workers.
 import contextlib
 import fcntl
 import json
-import os
 import re
 import time
 from collections import Counter
@@ -217,13 +216,6 @@ def list_skipped(reports: dict[str, Report]) -> str:
         for one in report.skipped
     ]
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file that appears when it is complete."""
-    temporary = path.with_name(f"tmp.{path.name}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def loader_settings(folder: Path, base: str, features: int) -> str:

@@ -35,10 +35,13 @@ from jaxvq.importers.torch_file import (
     Tensor,
     load_legacy_storage,
 )
+from jaxvq.storage import atomic
 
 TEXTS = ("text", "gloss", "signer", "name")
 # Signformer's loader adds this and then takes frames whose feature 0 is not 0 as visible.
 _SHIFT = np.float32(1e-8)
+# Of one sentence, and of all texts of a part: 40 minutes of signing, a gigabyte of a bomb never.
+MOST_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -89,27 +92,14 @@ def encode_sample(sample: Sample, level: int) -> bytes:
 def write_part(path: str | Path, members: Iterable[bytes]) -> int:
     """Writes encoded samples as one file and returns its size; it appears when it is complete.
 
-    Until then its name is tmp.<name>, which no pattern <base>.part* matches. When writing fails
-    (OSError), nothing stays behind.
+    Until then its name begins with "tmp.", so that no pattern <base>.part* matches it.
     """
-    path = Path(path)
-    temporary = path.with_name(f"tmp.{path.name}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(gzip.compress(_HEAD, mtime=0))
-            for member in members:
-                file.write(member)
-            file.write(gzip.compress(_TAIL, mtime=0))
-            file.flush()
-            os.fsync(file.fileno())
-            size = file.tell()
-        os.replace(temporary, path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise OSError(error.errno, f"could not write: {error.strerror}", str(path)) from error
-        raise
-    return size
+    with atomic.writing(path) as temporary, open(temporary, "wb") as file:
+        file.write(gzip.compress(_HEAD, mtime=0))
+        for member in members:
+            file.write(member)
+        file.write(gzip.compress(_TAIL, mtime=0))
+        return file.tell()
 
 
 def _text(value: str) -> bytes:
@@ -212,7 +202,10 @@ def read_samples(path: str | Path) -> Iterator[Sample]:
             while buffered.peek(1):
                 scratch.truncate(0)
                 loaded = load_pickle(
-                    buffered, _GLOBALS, take_bytes=lambda content: _Kept.of(content, scratch)
+                    buffered,
+                    _GLOBALS,
+                    take_bytes=lambda content: _Kept.of(content, scratch),
+                    most_bytes=MOST_BYTES,
                 )
                 for item in loaded if isinstance(loaded, list) else [loaded]:
                     yield _sample(item)

@@ -6,9 +6,10 @@ ArrayRecord, like most programs, wants real files. gs:// needs the package gcsfs
 
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
+
+from jaxvq.storage import atomic
 
 LAST = "dataset_info.json"  # without it a folder is no dataset: it goes up last
 
@@ -106,14 +107,13 @@ def fetch_file(url: str) -> Path:
 def _fetch(url: str, stamps: dict[str, str]) -> Path:
     key = hashlib.sha256(repr((url, sorted(stamps.items()))).encode()).hexdigest()[:20]
     cache = Path(os.environ.get("JAXVQ_CACHE", Path.home() / ".cache" / "jaxvq"))
-    folder, temporary = cache / key, cache / f"{key}.{os.getpid()}"
+    folder = cache / key
     if not folder.exists():
+        cache.mkdir(parents=True, exist_ok=True)
         try:
-            download(url, temporary, sorted(stamps))
-            temporary.rename(folder)
+            with atomic.writing_folder(folder) as temporary:
+                download(url, temporary, sorted(stamps))
         except OSError:
             if not folder.exists():  # else another process was faster
                 raise
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
     return folder

@@ -9,7 +9,6 @@ hand that is not in the picture rests, and so costs next to nothing.
 
 import hashlib
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ import jax
 import numpy as np
 
 from jaxvq import checkpoint, config_names
+from jaxvq.storage import atomic
 from jaxvq.tasks.base import TokenTask
 from jaxvq.tokens import entropy
 
@@ -131,7 +131,9 @@ class CodeTables:
         return total
 
 
-def fit(sequences: Sequence[np.ndarray], task: TokenTask, fingerprint: str) -> CodeTables:
+def fit_code_tables(
+    sequences: Sequence[np.ndarray], task: TokenTask, fingerprint: str
+) -> CodeTables:
     """Tables for the tokens of a task, fitted on indices int (t', s, q) of clips.
 
     Raises:
@@ -159,8 +161,8 @@ def fit(sequences: Sequence[np.ndarray], task: TokenTask, fingerprint: str) -> C
         streams=streams,
         frames_per_step=task.frames_per_step,
         rest=rest,
-        flags=entropy.fit(flags, (2,) * streams),
-        symbols=entropy.fit(moving, sizes),
+        flags=entropy.fit_tables(flags, (2,) * streams),
+        symbols=entropy.fit_tables(moving, sizes),
     )
 
 
@@ -244,12 +246,8 @@ def path_for(model: checkpoint.Model) -> Path:
 
 def save(path: Path, tables: CodeTables) -> None:
     """Writes tables to a file (npz, no pickle)."""
-    temporary = path.with_suffix(".tmp.npz")
-    try:
-        np.savez_compressed(temporary, allow_pickle=False, **tables.to_arrays())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic.writing(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **tables.to_arrays())
 
 
 def load(model: checkpoint.Model) -> CodeTables:

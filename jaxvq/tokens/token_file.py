@@ -8,6 +8,7 @@ docs/formats.md has the layout. Short clips share a block, so that each costs li
 codes; long ones have several. Files are read block by block, after one pass for the checksum.
 """
 
+import contextlib
 import math
 import os
 import struct
@@ -15,10 +16,11 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from jaxvq.storage import atomic
 from jaxvq.tokens import entropy
 from jaxvq.tokens.code_tables import CodeTables
 from jaxvq.tokens.tokens import Tokens
@@ -50,7 +52,6 @@ class Writer:
 
     def __init__(self, path: str | Path, tables: CodeTables) -> None:
         self._path, self._tables = Path(path), tables
-        self._temporary = Path(f"{path}.{os.getpid()}.tmp")
         self._count, self._crc, self._rates, self._rate = 0, 0, [USUAL_FPS], USUAL_FPS
         self._clear()
 
@@ -61,8 +62,11 @@ class Writer:
         self._heads: list[bytes] = []
 
     def __enter__(self) -> "Writer":
-        self._file = self._temporary.open("wb")
-        self._put(_HEADER.pack(MAGIC, VERSION, _short(self._tables), self._tables.checksum))
+        with contextlib.ExitStack() as stack:
+            temporary = stack.enter_context(atomic.writing(self._path))
+            self._file = stack.enter_context(temporary.open("wb"))
+            self._put(_HEADER.pack(MAGIC, VERSION, _short(self._tables), self._tables.checksum))
+            self._ending = stack.pop_all()
         return self
 
     def write(self, name: str, tokens: Tokens) -> None:
@@ -119,18 +123,15 @@ class Writer:
         self._crc = zlib.crc32(data, self._crc)
         self._file.write(data)
 
-    def __exit__(self, kind: type | None, error: object, traceback: object) -> None:
-        try:
-            with self._file:
-                if kind is None:
-                    if self._names or self._steps:
-                        self._end_block()
-                    self._put(struct.pack("<I", self._count))
-                    self._file.write(struct.pack("<I", self._crc))
-            if kind is None:
-                os.replace(self._temporary, self._path)
-        finally:
-            self._temporary.unlink(missing_ok=True)
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        if kind is not None:
+            self._ending.__exit__(kind, error, traceback)
+            return
+        with self._ending:
+            if self._names or self._steps:
+                self._end_block()
+            self._put(struct.pack("<I", self._count))
+            self._file.write(struct.pack("<I", self._crc))
 
 
 def read(path: str | Path, tables: CodeTables) -> Iterator[tuple[str, Tokens]]:

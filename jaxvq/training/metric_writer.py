@@ -2,8 +2,9 @@
 
 import json
 import math
-import os
 from pathlib import Path
+
+from jaxvq.storage import atomic
 
 
 class MetricWriter:
@@ -60,9 +61,7 @@ def _drop_lines_after(path: Path, step: int) -> None:
                 kept.append(line)
         except (ValueError, KeyError):  # the last line of a killed run may be torn
             continue
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(kept), encoding="utf-8")
-    os.replace(temporary, path)
+    atomic.write_text(path, "".join(kept))
 
 
 def _open_tensorboard(workdir):

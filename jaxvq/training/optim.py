@@ -22,27 +22,29 @@ def make_schedule(optim, total_steps: int) -> optax.Schedule:
     warmup_steps = 0 leaves the warm-up out.
     """
     peak, warmup, floor = optim.learning_rate, optim.warmup_steps, optim.final_scale
-    if optim.schedule not in SCHEDULES:
-        raise ValueError(f"optim.schedule={optim.schedule!r}: choose from {', '.join(SCHEDULES)}")
+    rest, start = max(total_steps - warmup, 1), max(warmup, 1)
 
-    def schedule(step):
-        step = jnp.asarray(step, jnp.float32)
-        ramp = jnp.minimum(1.0, (step + 1) / max(warmup, 1))
-        done = jnp.clip((step - warmup) / max(total_steps - warmup, 1), 0.0, 1.0)
-        if optim.schedule == "warmup_rsqrt":
-            scale = jnp.maximum(floor, jnp.sqrt(max(warmup, 1) / jnp.maximum(step, max(warmup, 1))))
-        elif optim.schedule == "warmup_cosine":
-            scale = floor + (1 - floor) * 0.5 * (1 + jnp.cos(jnp.pi * done))
-        elif optim.schedule == "step":
-            falls = jnp.floor(done * (DECAY_STEPS + 1)).clip(0, DECAY_STEPS)
-            scale = floor ** (falls / DECAY_STEPS)
-        elif optim.schedule == "exponential":
-            scale = floor**done
-        else:
-            scale = 1.0
-        return peak * ramp * scale
+    def inverse_root(step):
+        return peak * jnp.maximum(floor, jnp.sqrt(start / jnp.maximum(step + warmup, start)))
 
-    return schedule
+    match optim.schedule:
+        case "warmup_rsqrt":
+            decay = inverse_root
+        case "warmup_cosine":
+            decay = optax.cosine_decay_schedule(peak, rest, alpha=floor)
+        case "step":
+            falls = [rest * n / (DECAY_STEPS + 1) for n in range(1, DECAY_STEPS + 1)]
+            factor = floor ** (1 / DECAY_STEPS)
+            decay = optax.piecewise_constant_schedule(peak, dict.fromkeys(falls, factor))
+        case "exponential":
+            decay = optax.exponential_decay(peak, rest, floor, end_value=peak * floor)
+        case "constant":
+            decay = optax.constant_schedule(peak)
+        case name:
+            raise ValueError(f"optim.schedule={name!r}: choose from {', '.join(SCHEDULES)}")
+    # The first step is not lost: it has a part of the peak already.
+    ramp = optax.linear_schedule(peak / start, peak, warmup - 1)
+    return optax.join_schedules([ramp, decay], [warmup])
 
 
 def make_optimizer(optim, total_steps: int) -> tuple[optax.GradientTransformation, optax.Schedule]:

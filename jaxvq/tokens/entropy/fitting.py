@@ -27,7 +27,7 @@ MIN_SAVING = 0.002  # bits a symbol, for one more source
 SPLIT_ABOVE = 32  # symbols of a column, for it to be worth a flag
 
 
-def fit(sequences: Sequence[np.ndarray], sizes: Sequence[int]) -> Tables:
+def fit_tables(sequences: Sequence[np.ndarray], sizes: Sequence[int]) -> Tables:
     """Tables for symbols like these.
 
     sequences: int (t, n) each, column j in 0..sizes[j]-1 or -1 for missing. sizes: up to 2**15.
