@@ -134,33 +134,6 @@ assert "tensorflow" not in sys.modules and "torch" not in sys.modules
     assert result.returncode == 0, result.stderr[-2000:]
 
 
-@pytest.mark.parametrize(
-    "folder, forbidden",
-    [
-        ("jaxvq/pose", ("jax", "flax", "tensorflow_datasets", "grain")),
-        (
-            "jaxvq/models",
-            ("tensorflow_datasets", "grain", "jaxvq.datasets", "jaxvq.input_pipeline"),
-        ),
-        ("jaxvq/quantizers", ("flax", "jaxvq.models", "jaxvq.datasets")),
-    ],
-)
-def test_data_flows_one_way(folder, forbidden):
-    """Nothing imports what comes after it on the way from files to tokens."""
-    import ast
-
-    for path in sorted((REPOSITORY / folder).rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = []
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            for name in names:
-                odd = [f for f in forbidden if name == f or name.startswith(f + ".")]
-                assert not odd, f"{path.relative_to(REPOSITORY)} imports {name}"
-
-
 def test_pmap_is_called_in_one_file():
     calls = [
         str(path.relative_to(REPOSITORY))
