@@ -109,6 +109,34 @@ def test_data_flows_one_way(folder, forbidden):
                 assert not odd, f"{path.relative_to(REPOSITORY)} imports {name}"
 
 
+def test_no_module_of_the_data_imports_one_that_imports_it():
+    """Neither at the top of a file nor inside a function, where a circle could hide."""
+    import ast
+
+    modules = {
+        ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in sorted((REPOSITORY / "jaxvq").rglob("*.py"))
+    }
+    imports = {}
+    for module, path in modules.items():
+        names = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        imports[module] = (names & modules.keys()) - {module}
+    reached = dict(imports)
+    for _ in modules:
+        grown = {m: set().union(seen, *(reached[n] for n in seen)) for m, seen in reached.items()}
+        if grown == reached:
+            break
+        reached = grown
+    circles = [module for module, seen in reached.items() if module in seen]
+    ours = "jaxvq.pose", "jaxvq.datasets", "jaxvq.hands", "jaxvq.input_pipeline"
+    assert not [module for module in circles if module.startswith(ours)]
+
+
 def test_pmap_is_called_in_one_file():
     calls = [
         str(path.relative_to(REPOSITORY))
