@@ -21,7 +21,6 @@ from jaxvq.datasets.built import Dataset
 from jaxvq.datasets.packing import Filter, MixedPlan, PackingPlan
 from jaxvq.datasets.records import DamagedShard, RecordSource
 from jaxvq.hands.pipeline import HandDataset
-from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Statistics
 from jaxvq.storage import remote
 
