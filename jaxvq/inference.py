@@ -121,7 +121,8 @@ class PoseTokenizer:
         poses = []
         for data, item in zip(self.decode_tokens(several), several, strict=True):
             pose = self.without_absent(self.unstandardize(data, item.fps), item.indices)
-            poses.append(pose_for_canvas(preprocess.unshift_hands(pose)))
+            pose = preprocess.split_confidence(preprocess.unshift_hands(pose))
+            poses.append(pose_for_canvas(pose))
         return poses[0] if isinstance(tokens, Tokens) else poses
 
     def reconstruct(self, poses: Pose | Sequence[Pose], *, only_masked: bool = False):
@@ -149,8 +150,9 @@ class PoseTokenizer:
             if only_masked:
                 normalised = self._keep_seen(normalised, pose)
             result = preprocess.restore(normalised, place).replace(canvas=pose.canvas)
+            result = preprocess.split_confidence(result)
             if only_masked:
-                result = _copy_seen(preprocess.select_points(pose, self.model.skeleton), result)
+                result = _copy_seen(preprocess.select_points(pose, result.skeleton), result)
             results.append(result)
         return results[0] if isinstance(poses, Pose) else results
 

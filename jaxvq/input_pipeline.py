@@ -8,9 +8,7 @@ and neither hosts nor workers change a batch.
 import functools
 import gc
 import hashlib
-import json
 import logging
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,12 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from jaxvq.batch import Batch, empty_batch
-from jaxvq.datasets import fixed_point, records, schema
+from jaxvq.datasets import built, fixed_point
+from jaxvq.datasets.built import Dataset
 from jaxvq.datasets.packing import Filter, MixedPlan, PackingPlan
-from jaxvq.datasets.records import DamagedShard, RecordSource, ResampledSource
-from jaxvq.hands.skeleton import HAND_ROTATIONS
-from jaxvq.pose.skeleton import Skeleton
-from jaxvq.pose.statistics import Statistics, load_statistics
+from jaxvq.datasets.records import DamagedShard, RecordSource
+from jaxvq.hands.pipeline import HandDataset
+from jaxvq.pose.statistics import Statistics
 from jaxvq.storage import remote
 
 # Batches made ahead of the one in use. They are large, and one more than the loop needs is enough.
@@ -32,66 +30,8 @@ PREFETCH = 2
 log = logging.getLogger("jaxvq")
 
 
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """A built dataset.
-
-    lengths: split -> int32 (clips,), frames of each clip in the order of the records.
-    fingerprint: of names, lengths and statistics; the same content has the same one everywhere.
-    fps: all clips are resampled to it; 0 leaves each at its own. filter: what to train on.
-    mixed: further datasets to train on, and how many of their frames for each of this one.
-    skip_damaged: frames that cannot be read are padding, with a warning, instead of an error.
-    """
-
-    path: Path
-    skeleton: Skeleton
-    statistics: Statistics
-    lengths: dict[str, np.ndarray]
-    fingerprint: str
-    fps: float = 0.0
-    filter: Filter = Filter()
-    mixed: tuple[tuple["Dataset", float], ...] = ()
-    skip_damaged: bool = False
-
-    def source(self, split: str) -> RecordSource | ResampledSource:
-        """The clips of a split; ValueError for an unknown split or missing shards."""
-        shards = records.find_shards(self.path, split, len(self.split_lengths(split)))
-        source = RecordSource(shards, self.skeleton)
-        return ResampledSource(source, self.fps) if self.fps else source
-
-    @property
-    def rate(self) -> float:
-        """Frames a second of all clips, as they are read now or were built; 0 where they differ."""
-        rates = {other.rate for other, _ in self.mixed} | {self.fps or self._built_rate()}
-        return rates.pop() if len(rates) == 1 else 0.0
-
-    def _built_rate(self) -> float:
-        config = json.loads((self.path / "dataset_info.json").read_text())["configName"]
-        found = re.search(r"_fps_([0-9.]+)", config)
-        return float(found[1]) if found else 0.0
-
-    def split_lengths(self, split: str) -> np.ndarray:
-        """int32 (clips,); ValueError for an unknown split."""
-        if split not in self.lengths:
-            raise ValueError(f"no split {split!r}; there are: {', '.join(self.lengths)}")
-        return self.lengths[split]
-
-    def table(self, split: str, name: str) -> np.ndarray:
-        """float32 (clips,): "fps" of the clips as they are stored, or "hands", how much is seen."""
-        with np.load(self.path / "lengths.npz") as stored:
-            if f"{split}_{name}" not in stored:
-                raise ValueError(f"{self.path} was built without a table of {name}; build it again")
-            return stored[f"{split}_{name}"]
-
-    def resampled(self, fps: float) -> "Dataset":
-        """The same clips at another frame rate; 0, or that of the build, changes nothing."""
-        if fps in (0, self._built_rate()):
-            return self
-        lengths = {
-            split: records.resampled_lengths(stored, self.table(split, "fps"), fps)
-            for split, stored in self.lengths.items()
-        }
-        return replace(self, lengths=lengths, fps=fps)
+class ClipDataset(Dataset):
+    """A dataset of clips, which are packed into the rows of a batch."""
 
     def rows_per_epoch(self, seq_len: int, align: int = 1) -> float:
         """Rows of training in which every clip of this dataset comes once, mixed ones beside it."""
@@ -99,7 +39,7 @@ class Dataset:
         return plan.frames / seq_len * (1 + sum(weight for _, weight in self.mixed))
 
     def train_batches(self, **options) -> Iterator[Batch]:
-        """`train_batches` of this dataset; other kinds of datasets make them in their own way."""
+        """`train_batches` of this dataset."""
         return train_batches(self, **options)
 
     def eval_batches(self, split: str, **options) -> Iterator[Batch]:
@@ -107,34 +47,14 @@ class Dataset:
         return eval_batches(self, split, **options)
 
 
-def open_dataset(data_dir: str | Path) -> Dataset:
-    """The dataset that tools.build_dataset made at data_dir, or the only one anywhere below it.
-
-    From an address such as gs://bucket/folder it is copied to the local disk first. Raises
-    ValueError if there is none, there are several, or it is not complete.
-    """
-    from jaxvq.hands.pipeline import HandDataset  # which builds on this module
-
-    if remote.is_remote(data_dir):
-        data_dir = remote.fetch(str(data_dir))
-    path = records.find_dataset(Path(data_dir))
-    try:
-        with np.load(path / "lengths.npz") as stored:
-            lengths = {split: stored[split] for split in schema.SPLITS if split in stored}
-        skeleton = Skeleton.from_json(json.loads((path / "skeleton.json").read_text()))
-        statistics = load_statistics(path / "pose_normalization.json", skeleton)
-    except FileNotFoundError as error:
-        raise ValueError(
-            f"{path} was not built by tools.build_dataset: {Path(error.filename).name} is missing"
-        ) from error
-    digest = hashlib.sha256()
-    for part in (*lengths.values(), statistics.mean, statistics.std):
-        digest.update(np.ascontiguousarray(part).tobytes())
-    kind = HandDataset if skeleton == HAND_ROTATIONS else Dataset
-    return kind(path, skeleton, statistics, lengths, digest.hexdigest()[:16])
+def open_dataset(data_dir: str | Path) -> ClipDataset | HandDataset:
+    """`built.open_dataset`, with the batches that suit what the records hold."""
+    dataset = built.open_dataset(data_dir)
+    kind = HandDataset if dataset.layout.single_frames else ClipDataset
+    return kind(**vars(dataset))
 
 
-def open_for_training(data) -> Dataset:
+def open_for_training(data) -> ClipDataset | HandDataset:
     """The dataset that the fields `data` of a config describe: see configs/common.py.
 
     Statistics, validation and test come from data.dir; other datasets only add to what is trained
@@ -143,7 +63,7 @@ def open_for_training(data) -> Dataset:
     dataset = open_dataset(data.dir)
     mixture, fps = data.get("mixture", ()), data.get("fps", 0.0)
     chosen = Filter(*(data.get(f, 0) for f in ("min_frames", "max_frames", "min_hands")))
-    if type(dataset) is not Dataset:
+    if dataset.layout.single_frames:
         if mixture or fps or chosen != Filter():
             raise ValueError(f"{dataset.path} holds single frames: nothing to mix or to filter")
         return dataset

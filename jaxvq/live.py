@@ -99,13 +99,12 @@ class LiveEncoder:
         pose = preprocess.correct_wrists(preprocess.select_points(pose, model.skeleton))
         placement = self._placement
         if placement is None:
-            right, left = pose.skeleton.shoulders
-            both = np.flatnonzero(~pose.mask[:, right] & ~pose.mask[:, left])
-            if not both.size:
+            usable = np.flatnonzero(preprocess.can_place(pose))
+            if not usable.size:
                 self._waiting.append(pose)
                 return
             # Of one frame, so that tokens do not hang on how many came with it.
-            frame = slice(both[0], both[0] + 1)
+            frame = slice(usable[0], usable[0] + 1)
             first = pose.replace(data=pose.data[frame], confidence=pose.confidence[frame])
             placement = preprocess.find_placement(first)
         parts, self._waiting = [*self._waiting, pose], []

@@ -10,16 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def distances(predicted, target, std) -> jax.Array:
+def distances(predicted, target, std, space_dims: int | None = None) -> jax.Array:
     """Distance of each predicted point from its target.
 
     Args:
       predicted, target: (…, v, c), standardised.
       std: (v, c) in shoulder widths, the statistics' scale.
+      space_dims: how many of c say where a point is, see Skeleton.space_dims; default: all.
 
     Returns:
       float32 (…, v) in shoulder widths.
     """
+    predicted, target, std = (x[..., :space_dims] for x in (predicted, target, std))
     difference = jnp.asarray(predicted, jnp.float32) - jnp.asarray(target, jnp.float32)
     std = jnp.asarray(std, jnp.float32).reshape((1,) * (difference.ndim - 2) + np.shape(std))
     return jnp.sqrt(jnp.square(difference * std).sum(-1))

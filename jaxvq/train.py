@@ -113,7 +113,7 @@ def train(config, workdir) -> dict[str, float]:
         input_pipeline.with_absolute_paths(config),
         dataset.skeleton,
         dataset.statistics,
-        fps=dataset.rate,
+        fps=dataset.fps,
         fingerprint=dataset.fingerprint,
     )
 

@@ -1,5 +1,7 @@
 """What version 0.1 wrote loads, encodes, decodes and goes on training as it did."""
 
+import json
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 
 from jaxvq import inference, input_pipeline
 from jaxvq.checkpoint import load_model
+from jaxvq.datasets import layout, records
 from jaxvq.pose.reader import read_pose
 
 ARCHIVE = Path(__file__).parent / "compatibility" / "version_0.1.tar.xz"
@@ -56,6 +59,31 @@ def test_datasets_give_the_same_batches(before, expected, layout):
     assert dataset.fingerprint == str(expected[f"{layout}/fingerprint"])
     batch = next(dataset.train_batches(batch_size=2, seq_len=32, seed=0, num_steps=1))
     np.testing.assert_array_equal(batch.pose[:, :4], expected[f"{layout}/pose"])
+
+
+def test_what_stood_in_names_and_classes_is_stated(before, tmp_path):
+    read = {name: layout.read(records.find_dataset(before / name)) for name in EXPECTED_LAYOUTS}
+    assert read == EXPECTED_LAYOUTS
+    # Once it is written down, neither the name nor the features count any more.
+    folder = shutil.copytree(records.find_dataset(before / "data"), tmp_path / "data")
+    info = json.loads((folder / "dataset_info.json").read_text())
+    for name, fps in (("holistic_178_fps_12.5", 12.5), ("holistic_178", 0.0)):
+        info["configName"] = name
+        (folder / "dataset_info.json").write_text(json.dumps(info))
+        assert input_pipeline.open_dataset(folder).fps == fps
+    layout.write(folder, layout.Layout(fps=50.0))
+    (folder / "features.json").unlink()
+    assert input_pipeline.open_dataset(folder).fps == 50
+    (folder / "layout.json").write_text('{"format": 9}')
+    with pytest.raises(ValueError, match="built by a newer jaxvq: please upgrade"):
+        input_pipeline.open_dataset(folder)
+
+
+EXPECTED_LAYOUTS = {
+    "data": layout.Layout(data="float16"),
+    "compact": layout.Layout(data="fixed_point"),
+    "hands": layout.Layout(data="float32", single_frames=True),
+}
 
 
 def test_a_run_goes_on(before):

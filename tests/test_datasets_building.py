@@ -15,8 +15,18 @@ import pytest
 import tensorflow_datasets as tfds
 
 from jaxvq import input_pipeline
-from jaxvq.datasets import building, compact, fixed_point, recipes, records, schema, shards, splits
-from jaxvq.pose import preprocess, reader, statistics
+from jaxvq.datasets import (
+    building,
+    compact,
+    fixed_point,
+    layout,
+    recipes,
+    records,
+    schema,
+    shards,
+    splits,
+)
+from jaxvq.pose import files, preprocess, reader, statistics
 from jaxvq.pose.skeleton import HOLISTIC_178, Skeleton
 from tests import clips
 from tools import build_dataset
@@ -386,6 +396,31 @@ def test_schema_is_what_tfds_says():
     assert features["data"].shape == (None, 178, 3) and features["mask"].shape == (None, 178)
 
 
+@pytest.mark.parametrize("as_zip", [False, True])
+def test_the_input_is_listed_once(corpus, tmp_path, monkeypatch, as_zip):
+    source, listed = corpus, []
+    if as_zip:
+        source = tmp_path / "corpus.zip"
+        with zipfile.ZipFile(source, "w") as target:
+            for path in corpus.rglob("*.pose"):
+                target.write(path, path.relative_to(corpus))
+    inner = files.list_poses
+    monkeypatch.setattr(files, "list_poses", lambda *a, **k: listed.append(a) or inner(*a, **k))
+    for times in (1, 2):  # built, and found already built
+        building.build("sign_poses", tmp_path / "data", options(source), fps=12.5)
+        assert len(listed) == times
+
+
+def test_the_layout_is_stated(corpus, tmp_path):
+    for changes, fps, expected in (
+        ({}, None, layout.Layout("float16")),
+        ({"compact": True}, 12.5, layout.Layout("fixed_point", 12.5)),
+    ):
+        folder, _ = building.build("sign_poses", tmp_path, options(corpus, **changes), fps=fps)
+        assert layout.read(folder) == expected
+        assert input_pipeline.open_dataset(folder).fps == expected.fps
+
+
 def test_built_inside_its_input(tmp_path):
     clips.write_clips(tmp_path, [4] * 3)
     for expected in (True, False):
@@ -451,14 +486,13 @@ def test_exact_numbers_are_not_compacted():
 
 
 def test_every_option_that_changes_content_is_in_the_name(corpus, tmp_path):
-    config = building.find_builder("sign_poses").make_config(25.0)
-    assert recipes.name_after(config, options(corpus)) is config
+    assert recipes.full_name("holistic_178_fps_25", options(corpus)) == "holistic_178_fps_25"
     split_file = tmp_path / "splits.csv"
     names = set()
     for content in ("file,split\na,train\n", "file,split\na,test\n"):
         split_file.write_text(content)
         changed = options(corpus, split_file=str(split_file), compact=True, hand_threshold=0.2)
-        names.add(recipes.name_after(config, changed).name)
+        names.add(recipes.full_name("holistic_178_fps_25", changed))
     assert len(names) == 2
     for name in names:
         assert name.startswith("holistic_178_fps_25_hands_0.2_compact_splits_")
@@ -510,7 +544,7 @@ def test_changed_bytes_are_a_clip_or_a_value_error(corpus, tmp_path, compact):
         at = rng.integers(0, len(changed) + 1, 4)
         changed[at[at < len(changed)]] = rng.integers(0, 256)
         try:
-            clip = schema.parse(changed.tobytes(), HOLISTIC_178)
+            clip = schema.parse(changed.tobytes(), HOLISTIC_178, source.stored)
         except ValueError:
             refused += 1
         else:

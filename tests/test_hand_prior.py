@@ -68,8 +68,7 @@ def test_building_again_does_nothing_and_other_splits_lie_beside(built, tmp_path
     names = []
     for content in ('{"CMU": [0, 1]}', '{"CMU": [1, 0]}', '{"CMU": [0, 1]}'):
         (tmp_path / "test_samples.json").write_text(content)
-        config = building.find_builder("hand_prior").make_config(None)
-        names.append(recipes.name_after(config, options).name)
+        names.append(recipes.full_name("rotations", options))
     assert names[0] == names[2] != names[1]
 
 

@@ -113,9 +113,9 @@ def test_resampled_on_the_way_is_as_built(folders, tmp_path):
     built, _ = building.build("sign_poses", tmp_path, source, fps=12.0)
     built = input_pipeline.open_dataset(built)
     on_the_way = input_pipeline.open_for_training(data(folders, fps=12.0))
-    assert built.rate == on_the_way.rate == 12
+    assert built.fps == on_the_way.fps == 12
     mixed = dataclasses.replace(built, mixed=((input_pipeline.open_dataset(folders["a"]), 1.0),))
-    assert input_pipeline.open_dataset(folders["a"]).rate == mixed.rate == 0
+    assert input_pipeline.open_dataset(folders["a"]).fps == mixed.fps == 0
     for split in built.lengths:
         assert on_the_way.lengths[split].tolist() == built.lengths[split].tolist()
         pairs = zip(on_the_way.source(split), built.source(split), strict=True)

@@ -120,11 +120,12 @@ def test_folders_are_splits_and_bad_files_are_listed(built):
     assert {k: len(v) for k, v in dataset.lengths.items()} == {
         "train": 8, "validation": 2, "test": 2,
     }  # fmt: skip
-    assert dataset.skeleton == SKELETON
+    # x, y and the confidence are the three numbers of a point.
+    assert dataset.skeleton == SKELETON.with_coordinates("XYC")
     skipped = [json.loads(line) for line in (dataset.path / "skipped.jsonl").open()]
     assert [line["file"] for line in skipped] == ["train/broken.npz"]
     record = dataset.source("test")[0]
-    assert record["data"].shape[1:] == (133, 2) and record["fps"] == 24
+    assert record["data"].shape[1:] == (133, 3) and record["fps"] == 24
 
 
 def test_other_skeletons_by_name(built, tmp_path):
@@ -223,8 +224,9 @@ def test_evaluation_counts_layers_and_draws(run, tmp_path):
     values = json.loads((tmp_path / "metrics.json").read_text())
     assert values["mpjpe_layers/2"] == pytest.approx(values["mpjpe/all"], rel=1e-4)
     assert values["mpjpe_layers/1"] != values["mpjpe_layers/2"]
-    # 133 x 2 numbers of 32 bits a frame against two codes of 4 bits every two frames.
-    assert values["compression"] == 133 * 2 * 32 / 4
+    # 133 x 3 numbers of 32 bits a frame against two codes of 4 bits every two frames.
+    assert values["compression"] == 133 * 3 * 32 / 4
+    assert 0 < values["confidence_error"] < 1
     assert values["rmse"] == pytest.approx(values["mse"] ** 0.5)
     books = [values[f"code_utilization/{n}"] for n in (1, 2)]
     assert values["code_utilization"] == pytest.approx(sum(books) / 2)

@@ -20,7 +20,11 @@ def main(argv=None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config", default="configs/stgcn_rvq.py", help="a config, with :variant")
-    parser.add_argument("--skeleton", default="coco_wholebody_133", help="of the made-up poses")
+    parser.add_argument(
+        "--skeleton",
+        default="coco_wholebody_133",
+        help="of the made-up poses: a name, or a .json file",
+    )
     parser.add_argument("--steps", type=int, default=10, help="steps to time (default 10)")
     args = parser.parse_args(argv)
     if args.steps < 1:
@@ -29,14 +33,12 @@ def main(argv=None) -> int:
     import jax
     import numpy as np
 
-    from jaxvq.pose.skeletons import SKELETONS
+    from jaxvq.pose import skeletons
     from jaxvq.pose.statistics import Statistics
     from jaxvq.tasks import make_task
     from jaxvq.training import optim, parallel
 
-    if args.skeleton not in SKELETONS:
-        raise ValueError(f"--skeleton {args.skeleton}: choose from {', '.join(SKELETONS)}")
-    config, skeleton = load_config(args.config), SKELETONS[args.skeleton]
+    config, skeleton = load_config(args.config), skeletons.find(args.skeleton)
     shape = (skeleton.num_points, skeleton.num_dims)
     task = make_task(config, skeleton, Statistics(np.zeros(shape), np.ones(shape)))
     optimizer, _ = optim.make_optimizer(config.optim, config.total_steps)

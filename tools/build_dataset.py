@@ -51,8 +51,9 @@ def parse_arguments(argv=None) -> argparse.Namespace:
     add(
         "--skeleton",
         metavar="NAME",
-        help="of pose_npz, what its points are: coco_wholebody_133 (default), holistic_178, "
-        "openpose_67 or lsfb_75",
+        help="of pose_npz, what its points are: coco_wholebody_133, holistic_178, openpose_67, "
+        "lsfb_75, or a .json file (docs/skeletons.md); by default 133 points are those of "
+        "coco_wholebody_133, and others are joined to their neighbours",
     )
     add(
         "--split_file",
@@ -128,12 +129,12 @@ def main(argv=None) -> None:
     counters = json.loads(remote.read_bytes(f"{folder}/counters.json"))
     print(f"{'built' if built else 'already built'}: {folder}")
     print(describe(counters, str(folder)))
-    rate = counters.get("clips_per_second", 0)
-    # Of a small build the rate says how long processes take to start.
+    speed = counters.get("clips_per_second", 0)
+    # Of a small build it says how long processes take to start.
     if built and sum(split["clips"] for split in counters["splits"].values()) >= 500:
-        hours = LARGE_CORPUS / rate / 3600
+        hours = LARGE_CORPUS / speed / 3600
         print(
-            f"  speed:      {rate:,} clips/s; {LARGE_CORPUS:,} clips would take {hours:.1f} hours"
+            f"  speed:      {speed:,} clips/s; {LARGE_CORPUS:,} clips would take {hours:.1f} hours"
         )
 
 

@@ -11,95 +11,93 @@ as they come: nothing is shuffled on disk, memory stays bounded, and the order i
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import importlib
 import json
 import os
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import dataset_builder
 
-from jaxvq.datasets import beam_build, compact, recipes, schema, shards, splits
+from jaxvq.datasets import beam_build, compact, layout, recipes, schema, shards, splits
+from jaxvq.datasets.recipes import Options
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.storage import remote
 
 
-@dataclass(frozen=True)
-class Options:
-    """What a build is told besides the builder's config; see `tools.build_dataset --help`."""
-
-    input: str
-    num_shards: int | None = None
-    max_skipped: float = 0.05
-    split_file: str | None = None
-    stats: str | None = None
-    workers: int = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
-    augmented: str | None = None
-    hand_threshold: float = 0.05
-    splits_dir: str | None = None
-    compact: bool = False
-    beam_pipeline_options: str | None = None
-
-    def __post_init__(self):
-        if self.num_shards is not None and self.num_shards < 1:
-            raise ValueError(f"--num_shards {self.num_shards}: expected 1 or more")
-        if not 0 <= self.max_skipped <= 1:
-            raise ValueError(f"--max_skipped {self.max_skipped}: expected a share from 0 to 1")
-        if self.workers < 1:
-            raise ValueError(f"--workers {self.workers}: expected 1 or more")
-        if not 0 <= self.hand_threshold <= 1:
-            raise ValueError(f"--hand_threshold {self.hand_threshold}: expected 0 to 1")
-
-
 @dataclasses.dataclass(eq=False)
 class ClipConfig(tfds.core.BuilderConfig):
-    """fps: frames a second to resample all clips to; None keeps each clip's own."""
+    """fps: the frame rate that all clips are resampled to; None keeps each clip's own.
+    skeleton: that of a corpus that has several, a name or the path of a JSON file."""
 
     fps: float | None = None
+    skeleton: str | None = None
 
 
 class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
     """A TFDS builder of clips: a corpus adds VERSION, RELEASE_NOTES, configs and three methods.
 
-    `options` are needed to build; without them the builder reads what was built.
+    `options` are needed to build; without them the builder reads what was built. `listed`: a
+    builder with the same options; what it has found in the input is not looked for again.
+    single_frames: whether the frames of a record are no clip, but each stands for itself.
     """
 
     skeleton: Skeleton
     homepage: str
+    single_frames = False
 
-    def __init__(self, *, options: Options | None = None, **kwargs):
+    def __init__(
+        self, *, options: Options | None = None, listed: "CorpusBuilder | None" = None, **kwargs
+    ):
         self.options = options
+        self._found = {} if listed is None else listed._found
         super().__init__(file_format="array_record", **kwargs)
 
     @classmethod
     def make_config(cls, fps: float | None, skeleton: str | None = None) -> ClipConfig:
         """The config of a skeleton (the first without one), named after the frame rate too."""
-        configs = {config.name: config for config in cls.BUILDER_CONFIGS}
-        default = configs.get(skeleton or cls.BUILDER_CONFIGS[0].name)
-        if default is None:
-            raise ValueError(f"--skeleton {skeleton}: there are: {', '.join(configs)}")
+        default = cls.find_config(skeleton)
         if fps is None:
             return default
         if not 0 < fps < float("inf"):
             raise ValueError(f"--fps {fps:g}: frames a second must be positive")
-        return ClipConfig(
-            name=f"{default.name}_fps_{fps:g}",
-            description=f"All clips resampled to {fps:g} frames a second.",
-            fps=fps,
-        )
+        description = f"All clips resampled to {fps:g} frames a second."
+        name = f"{default.name}_fps_{fps:g}"
+        return dataclasses.replace(default, name=name, description=description, fps=fps)
+
+    @classmethod
+    def find_config(cls, skeleton: str | None) -> ClipConfig:
+        """The config of a skeleton, by default the first; ValueError that lists the choices."""
+        configs = {config.name: config for config in cls.BUILDER_CONFIGS}
+        if skeleton and skeleton not in configs:
+            raise ValueError(f"--skeleton {skeleton}: there are: {', '.join(configs)}")
+        return configs[skeleton or cls.BUILDER_CONFIGS[0].name]
 
     def list_clips(self) -> list:
         """What to read: picklable objects with a unique `key`, a relative POSIX path."""
         raise NotImplementedError
 
+    @property
+    def clips(self) -> list:
+        """What `list_clips` says, asked once in a build."""
+        return self.find("clips", self.list_clips)
+
+    def find(self, name: str, function: Callable[[], object]):
+        """function(), called once in a build."""
+        if name not in self._found:
+            self._found[name] = function()
+        return self._found[name]
+
     def list_inputs(self) -> Iterable:
         """What a build depends on: objects with key, path and member, by default the clips."""
         self.refuse_options("augmented", "splits_dir")
-        return self.list_clips()
+        return self.clips
 
     def refuse_options(self, *names: str) -> None:
         """ValueError where one is given: it would change the dataset's name, and nothing else."""
@@ -132,8 +130,8 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
     def _is_compact(self) -> bool:
         if self.options is not None:
             return self.options.compact
-        stored = Path(self.data_path) / "features.json"
-        return stored.exists() and compact.__name__ in stored.read_text()
+        folder = Path(self.data_path)
+        return folder.exists() and layout.read(folder).packed
 
     def _log_download_bytes(self) -> None:
         """Silent: TFDS would announce a download."""
@@ -141,18 +139,22 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
     def _log_download_done(self) -> None:
         """Silent: the tool says in its own words what was built."""
 
+    def make_recipe(self) -> dict:
+        """`recipes.make_recipe` of the input as it is now, listed once."""
+        inputs = self.find("inputs", lambda: list(self.list_inputs()))
+        return recipes.make_recipe(inputs, self.options)
+
     def _download_and_prepare(self, dl_manager, download_config) -> None:
         if self.options is None:
             raise ValueError(f"{self.name}: give the builder `options` that name the input")
-        recipe = recipes.make_recipe(self.list_inputs(), self.options)
-        listed = self.list_clips()
-        clips = {clip.key: clip for clip in listed}
+        recipe = self.find("recipe", self.make_recipe)
+        clips = {clip.key: clip for clip in self.clips}
         assigned = {
             split: [clips[key] for key in keys] for split, keys in self.assign_splits(clips).items()
         }
         hands = [self.skeleton.parts.get(name) for name in ("left_hand", "right_hand")]
         hands = tuple(hand for hand in hands if hand is not None)
-        encode = shards.Encoder(self.make_reader(listed), self.info.features, hands)
+        encode = shards.Encoder(self.make_reader(self.clips), self.info.features, hands)
         templates = {split: self._get_filename_template(split) for split in assigned}
         folder = Path(self.data_path)
         with shards.Build(
@@ -167,6 +169,11 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
                 beam_build.write_shards(build, templates, self.options.beam_pipeline_options)
             build.check_skipped(finished=True)
         build.write_side_files(folder, self.skeleton)
+        dtype = np.dtype(self.info.features["data"].np_dtype).name
+        data = layout.FIXED_POINT if self.options.compact else dtype
+        fps = self.builder_config.fps or 0.0
+        layout.write(folder, layout.Layout(data, fps, self.single_frames))
+        # The recipe stays that of the start, so that the next build notices what has changed since.
         counters = build.counters() | {"recipe": recipe, "input_changed": self._changed(recipe)}
         (folder / "counters.json").write_text(json.dumps(counters))
         infos = [
@@ -182,11 +189,10 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
         self.info.set_splits(tfds.core.SplitDict(infos))
 
     def _changed(self, recipe: dict) -> bool:
-        """Whether the input is another one now. The recipe stays that of the start, so that the
-        next build notices."""
+        """Whether a file of the input is gone or another one now; new ones the next build sees."""
         try:
-            return recipes.make_recipe(self.list_inputs(), self.options) != recipe
-        except (ValueError, OSError):
+            return self.make_recipe() != recipe
+        except (ValueError, OSError, KeyError, zipfile.BadZipFile):
             return True
 
 
@@ -221,50 +227,69 @@ def build(
     build leaves nothing behind that the next one does not remove. Raises ValueError where another
     build is running, too many clips were skipped, or another dataset is in the way.
     """
-    if remote.is_remote(data_dir):
-        choice = {"fps": fps, "skeleton": skeleton}
+    if not remote.is_remote(data_dir):
+        plan = make_plan(corpus, Path(data_dir), options, fps, skeleton)
+        return plan.folder, run(plan, overwrite, skipped_list)
+    with tempfile.TemporaryDirectory(prefix="jaxvq_build_") as staging:
+        plan = make_plan(corpus, Path(staging), options, fps, skeleton)
+        url = f"{str(data_dir).rstrip('/')}/{plan.folder.relative_to(staging).as_posix()}"
+        filesystem, root = remote.open_filesystem(url)
+        if filesystem.exists(f"{root}/{remote.LAST}") and not overwrite:
+            # Enough of it to see whether it is the same.
+            remote.download(url, plan.folder, ["counters.json"])
         skipped_list = skipped_list or Path(f"{corpus}_skipped.jsonl").absolute()
-        return _build_remote(corpus, str(data_dir), options, overwrite, skipped_list, choice)
+        built = run(plan, overwrite, skipped_list)
+        if built:
+            remote.upload(plan.folder, url)
+    return url, built
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a build will make: recipe, see `recipes.make_recipe`; folder, of the dataset.
+
+    make_builder: a builder that reads `folder` as it is then, and lists nothing again.
+    """
+
+    recipe: dict
+    folder: Path
+    make_builder: Callable[[], CorpusBuilder]
+
+
+def make_plan(
+    corpus: str,
+    data_dir: Path,
+    options: Options,
+    fps: float | None = None,
+    skeleton: str | None = None,
+) -> Plan:
+    """Lists the input, and writes nothing."""
     builder_class = find_builder(corpus)
-    config = recipes.name_after(builder_class.make_config(fps, skeleton), options)
+    config = builder_class.make_config(fps, skeleton)
+    name = recipes.full_name(config.name, options)
+    if name != config.name:  # TFDS knows the corpus' own configs as these very objects
+        config = dataclasses.replace(config, name=name)
+    arguments = {"options": options, "data_dir": str(data_dir), "config": config}
+    first = builder_class(**arguments)
+    recipe = first.find("recipe", first.make_recipe)
+    make_builder = functools.partial(builder_class, listed=first, **arguments)
+    return Plan(recipe, Path(first.data_path), make_builder)
 
-    def make_builder() -> CorpusBuilder:
-        return builder_class(options=options, data_dir=str(data_dir), config=config)
 
-    folder = Path(make_builder().data_path)
-    recipe = recipes.make_recipe(make_builder().list_inputs(), options)
+def run(plan: Plan, overwrite: bool = False, skipped_list: Path | None = None) -> bool:
+    """Builds what is planned unless it is there; returns whether it was not. See `build`."""
+    folder = plan.folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     skipped_list = skipped_list or folder.parent / "skipped.jsonl"
     with _locked(folder.parent):
         _clean(folder)
         if folder.exists() and not overwrite:
-            _check_same(folder, recipe)
-            return folder, False
+            _check_same(folder, plan.recipe)
+            return False
         with _replacing(folder), _listing_skipped(skipped_list):
-            # TFDS makes a folder for downloads even where there are none.
-            make_builder().download_and_prepare(download_dir=folder.parent / "incomplete.downloads")
-    return folder, True
-
-
-def _build_remote(
-    corpus: str, data_dir: str, options: Options, overwrite: bool, skipped_list: Path, choice: dict
-) -> tuple[str, bool]:
-    builder_class = find_builder(corpus)
-    with tempfile.TemporaryDirectory(prefix="jaxvq_build_") as staging:
-        config = recipes.name_after(builder_class.make_config(**choice), options)
-        path = builder_class(options=options, data_dir=staging, config=config).data_path
-        relative = Path(path).relative_to(staging).as_posix()
-        url = f"{data_dir.rstrip('/')}/{relative}"
-        filesystem, root = remote.open_filesystem(url)
-        if filesystem.exists(f"{root}/{remote.LAST}") and not overwrite:
-            # Enough of it to see whether it is the same.
-            remote.download(url, Path(path), ["counters.json"])
-        folder, built = build(
-            corpus, staging, options, overwrite=overwrite, skipped_list=skipped_list, **choice
-        )
-        if built:
-            remote.upload(Path(folder), url)
-    return url, built
+            downloads = folder.parent / "incomplete.downloads"  # TFDS makes this folder always
+            plan.make_builder().download_and_prepare(download_dir=downloads)
+    return True
 
 
 @contextlib.contextmanager

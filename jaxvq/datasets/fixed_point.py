@@ -12,8 +12,8 @@ import struct
 import numpy as np
 
 STEP = 2.0**-11
-# Values of a packed clip begin with one of these marks, and their size is odd, which that of plain
-# numbers never is: so a record tells by itself how it is laid out.
+# Values of a packed clip begin with one of these marks. Their size is odd: that is how version 0.1
+# told them from plain numbers.
 FLOAT32, FIXED = 3, 4
 SPAN = 12  # frames that share a base
 REACH = 256  # numbers that a byte can tell apart

@@ -1,24 +1,48 @@
-"""What a dataset was made of: in its name, so that different ones lie side by side, and in a form
-that tells whether the same build would make the same again."""
+"""What a build is told, and what became of it: in the dataset's name, so that different ones lie
+side by side, and in a form that tells whether the same build would make the same again."""
 
 import dataclasses
 import hashlib
 import os
 import zipfile
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jaxvq.datasets import fixed_point
 from jaxvq.storage import remote
 
-if TYPE_CHECKING:
-    from jaxvq.datasets.building import ClipConfig, Options
+
+@dataclass(frozen=True)
+class Options:
+    """What a build is told besides the builder's config; see `tools.build_dataset --help`."""
+
+    input: str
+    num_shards: int | None = None
+    max_skipped: float = 0.05
+    split_file: str | None = None
+    stats: str | None = None
+    workers: int = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
+    augmented: str | None = None
+    hand_threshold: float = 0.05
+    splits_dir: str | None = None
+    compact: bool = False
+    beam_pipeline_options: str | None = None
+
+    def __post_init__(self):
+        if self.num_shards is not None and self.num_shards < 1:
+            raise ValueError(f"--num_shards {self.num_shards}: expected 1 or more")
+        if not 0 <= self.max_skipped <= 1:
+            raise ValueError(f"--max_skipped {self.max_skipped}: expected a share from 0 to 1")
+        if self.workers < 1:
+            raise ValueError(f"--workers {self.workers}: expected 1 or more")
+        if not 0 <= self.hand_threshold <= 1:
+            raise ValueError(f"--hand_threshold {self.hand_threshold}: expected 0 to 1")
 
 
-def name_after(config: "ClipConfig", options: "Options") -> "ClipConfig":
-    """The config under a name that tells every option that changes the content, so that datasets
-    made with different options lie side by side. Files count by their content."""
+def full_name(config: str, options: Options) -> str:
+    """The name of a config with every option that changes the content, so that datasets made with
+    different options lie side by side. Files count by their content."""
     marks = []
     if options.hand_threshold != type(options).hand_threshold:
         marks.append(f"hands_{options.hand_threshold:g}")
@@ -29,12 +53,10 @@ def name_after(config: "ClipConfig", options: "Options") -> "ClipConfig":
     marks += [f"{mark}_{_digest(path)[:8]}" for mark, path in there.items()]
     if options.splits_dir:
         marks.append(f"drawn_{_digest_of_samples(options.splits_dir)[:8]}")
-    if not marks:  # TFDS knows the corpus' own configs as these very objects
-        return config
-    return dataclasses.replace(config, name="_".join([config.name, *marks]))
+    return "_".join([config, *marks])
 
 
-def make_recipe(clips: Iterable, options: "Options") -> dict:
+def make_recipe(clips: Iterable, options: Options) -> dict:
     """All that decides what a build makes, in a form that can be compared with an earlier one."""
     digest = hashlib.md5()
     count = 0

@@ -27,19 +27,20 @@ class RecordSource:
     """Random access to the clips of a split: source[i] is {"data", "mask", "id", "fps"}.
 
     data is as it is stored, int16 steps in compact shards: see `schema.parse`.
-    shards: path -> number of its records, in order. Pickles as that, and opens a shard where it is
-    used first. A record's checksum is verified when it is read first; from then on it is read
-    without ArrayRecord's reader, which takes longer than all else. Raises DamagedShard.
+    shards: path -> number of its records, in order. stored: see `layout.Layout.data`. Pickles as
+    these, and opens a shard where it is used first. A record's checksum is verified when it is read
+    first; from then on it is read without ArrayRecord's reader, which takes longer than all else.
+    Raises DamagedShard.
     """
 
-    def __init__(self, shards: dict[str, int], skeleton: Skeleton):
-        self.shards, self.skeleton = shards, skeleton
+    def __init__(self, shards: dict[str, int], skeleton: Skeleton, stored: str = "float16"):
+        self.shards, self.skeleton, self.stored = shards, skeleton, stored
         self._paths = list(shards)
         self._ends = list(itertools.accumulate(shards.values()))
         self._lock, self._opened = threading.Lock(), {}
 
     def __getstate__(self) -> tuple:
-        return self.shards, self.skeleton
+        return self.shards, self.skeleton, self.stored
 
     def __setstate__(self, state: tuple) -> None:
         self.__init__(*state)
@@ -57,10 +58,10 @@ class RecordSource:
         try:
             places = shard.values[place].tolist()
             if places[0]:
-                return schema.parse(shard.direct[place], self.skeleton, places)
+                return schema.parse(shard.direct[place], self.skeleton, self.stored, places)
             record = shard.reader.read(place, place + 1)[0]
             places = schema.find_values(record)
-            clip = schema.parse(record, self.skeleton, places)
+            clip = schema.parse(record, self.skeleton, self.stored, places)
         except (RuntimeError, IndexError, ValueError, OSError) as error:
             raise DamagedShard(f"{path}: record {place} is damaged: {error}") from error
         if shard.direct:
@@ -114,9 +115,9 @@ class ResampledSource:
         return clip | {"data": pose.data, "mask": pose.mask, "fps": self.fps}
 
 
-def resampled_lengths(lengths: np.ndarray, rates: np.ndarray, fps: float) -> np.ndarray:
-    """int32 (clips,): frames that `resample` makes of clips of these lengths and rates."""
-    frames = np.rint(lengths * np.float64(fps) / rates.astype(np.float64))
+def resampled_lengths(lengths: np.ndarray, fps: np.ndarray, target_fps: float) -> np.ndarray:
+    """int32 (clips,): frames that `resample` makes of clips of these lengths and frame rates."""
+    frames = np.rint(lengths * np.float64(target_fps) / fps.astype(np.float64))
     return np.maximum(frames, 1).astype(np.int32)
 
 

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxvq.datasets import fixed_point
+from jaxvq.datasets.layout import FIXED_POINT
 from jaxvq.pose.skeleton import Skeleton
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
 SPLITS = ("train", "validation", "test")
+_PLAIN = {name: np.dtype(name).newbyteorder("<") for name in ("float16", "float32")}
 
 # An Example is a protocol buffer: nested messages, each a tag byte and its size, which is a varint.
 # Example { Features { entry { name, Feature { list { value } } } … } }, one value a feature.
@@ -44,32 +46,38 @@ def features(skeleton: Skeleton, dtype=np.float16) -> "tfds.features.FeaturesDic
     )
 
 
-def parse(record: bytes | np.ndarray, skeleton: Skeleton, places: tuple | None = None) -> dict:
+def parse(
+    record: bytes | np.ndarray,
+    skeleton: Skeleton,
+    stored: str = "float16",
+    places: tuple | None = None,
+) -> dict:
     """A record of the shards, its bytes, as {"data", "mask", "id", "fps"}; not to be written to.
 
-    data is as it is stored: float16 or float32, views of the record, or int16 steps of a packed
-    clip; `fixed_point.to_float32` widens each. Several times faster than TFDS' own parser, and
-    nothing imports TFDS. places: what `find_values` tells of the record, if that is known already.
-    Raises ValueError for bytes that are no such record.
+    stored: the numbers, `layout.Layout.data`. data is as it is stored: float16 or float32, views of
+    the record, or int16 steps of a packed clip; `fixed_point.to_float32` widens each. Several times
+    faster than TFDS' own parser, and nothing imports TFDS. places: what `find_values` tells of the
+    record, if that is known already. Raises ValueError for bytes that are no such record.
     """
     try:
-        return _parse(record, skeleton, places or find_values(record))
+        return _parse(record, skeleton, stored, places or find_values(record))
     except (IndexError, UnicodeDecodeError, struct.error) as error:
         raise ValueError(f"not a record of a clip: {error!r}") from error
 
 
-def _parse(record: bytes | np.ndarray, skeleton: Skeleton, places: tuple) -> dict:
+def _parse(record: bytes | np.ndarray, skeleton: Skeleton, stored: str, places: tuple) -> dict:
     data, data_size, mask, mask_size, name, name_size, fps = places
     record = np.frombuffer(record, np.uint8) if isinstance(record, bytes) else record
-    numbers = skeleton.num_points * skeleton.num_dims
-    if data_size % 2:
+    if stored == FIXED_POINT:
+        numbers = skeleton.num_points * skeleton.num_dims
         data = fixed_point.unpack(record[data : data + data_size], numbers)
         mask = fixed_point.unpack_mask(record[mask : mask + mask_size])
     else:
-        # The mask has a byte a point, so its size tells how many bytes a number has.
-        width = data_size // max(mask_size * skeleton.num_dims, 1) or 2
-        data = np.frombuffer(record, f"<f{width}", data_size // width, data)
+        dtype = _PLAIN[stored]
+        data = np.frombuffer(record, dtype, data_size // dtype.itemsize, data)
         mask = np.frombuffer(record, np.bool_, mask_size, mask)
+    if data.size != mask.size * skeleton.num_dims:
+        raise ValueError(f"{data.size} numbers of {mask.size} points of {stored}")
     return {
         "data": data.reshape(-1, skeleton.num_points, skeleton.num_dims),
         "mask": mask.reshape(-1, skeleton.num_points),

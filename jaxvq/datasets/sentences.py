@@ -60,7 +60,7 @@ class SentenceBuilder(building.CorpusBuilder, skip_registration=True):
                 self.options.augmented, folder, self.corpus.augmented
             )
             paths.add(str(table))
-        for clip in self.list_clips():
+        for clip in self.clips:
             paths.update(clip.sentence.files)
         root = self.options.input
         return [PoseFile(os.path.relpath(path, root), path) for path in paths]

@@ -30,7 +30,7 @@ def write_animation(path, original: Pose, reconstruction: Pose, title: str) -> N
 
 def _clip(pose: Pose) -> list:
     """Frames of points: [x, y, z] in hundredths of a percent of a shoulder width, 0 if missing."""
-    data, mask = pose.data[:MAX_FRAMES], pose.mask[:MAX_FRAMES]
+    data, mask = pose.data[:MAX_FRAMES, :, : pose.skeleton.space_dims], pose.mask[:MAX_FRAMES]
     depth = np.zeros((*data.shape[:2], 3))
     depth[..., : data.shape[-1]] = data[..., :3]
     numbers = np.round(depth * 1000).astype(int)

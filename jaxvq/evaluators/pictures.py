@@ -26,7 +26,7 @@ def write_point_errors(
     mean = Pose(skeleton, statistics.mean[None], np.ones((1, len(errors)), np.float32), 1.0)
     pose = preprocess.unshift_hands(mean)
     view = draw.fit_view(pose)
-    places = ((pose.data[0, :, :2] - view.center) / view.extent + 0.5) * SIZE
+    places = ((draw.plane(pose.data[0]) - view.center) / view.extent + 0.5) * SIZE
     largest = float(np.nanmax(errors)) if np.isfinite(errors).any() else 1.0
     lines = [
         f'<line x1="{places[a, 0]:.1f}" y1="{places[a, 1]:.1f}" '

@@ -15,6 +15,7 @@ import numpy as np
 from jaxvq import metrics
 from jaxvq.inference import PoseTokenizer
 from jaxvq.pose.reader import Pose
+from jaxvq.pose.skeleton import Skeleton
 from jaxvq.tasks.base import TokenTask
 
 PCK_THRESHOLDS = (0.02, 0.05, 0.1)  # shoulder widths
@@ -43,12 +44,13 @@ def evaluate(tokenizer: PoseTokenizer, clips: Iterator[Pose]) -> Evaluation:
                                          frame, shoulder widths per frame
       acceleration_error                 of the differences of these, shoulder widths per frame²
       mse, mae, rmse                     of coordinates, in shoulder widths (squared)
-      mse_standardized                   of coordinates, in standard deviations squared
+      mse_standardized                   of all numbers, in standard deviations squared
+      confidence_error                   mean size of a confidence's error, where one is coded
       code_utilization, perplexity       percent of codes used; exp(entropy), mean over codebooks
       code_utilization/1, …              the same of each codebook, and so perplexity/1, …
       bits_per_frame, bits_per_second    nominal rate, and at the clips' own frame rates
       entropy_per_frame                  order-0 entropy of these tokens, bits
-      compression                        bits of float32 coordinates over those of tokens
+      compression                        bits of the pose's numbers as float32 over those of tokens
       clips, frames
     Raises:
       ValueError: no clips, or none with a visible point.
@@ -103,22 +105,22 @@ def codebook_names(task: TokenTask) -> tuple[str, ...]:
 
 def make_step(tokenizer: PoseTokenizer) -> Callable:
     """Returns a compiled `step(variables, batch, kept) -> sums` over one batch of windows."""
-    task, parts = tokenizer.task, tokenizer.model.skeleton.parts
-    std = tokenizer.model.statistics.scale
+    task, skeleton = tokenizer.task, tokenizer.model.skeleton
+    std, dims = tokenizer.model.statistics.scale, skeleton.space_dims
 
     @jax.jit
     def step(variables, batch, kept):
         indices = task.encode(*variables, batch)
         predicted = task.reconstruct(*variables, batch)
         target, visible = batch.pose, batch.visible & kept[..., None]
-        distance = metrics.distances(predicted, target, std)
+        distance = metrics.distances(predicted, target, std, dims)
         # The mean pose is 0 in standardised space.
-        from_mean = metrics.distances(0 * target, target, std)
-        return distortion(predicted, target, batch.visible, kept, std, parts) | {
-            "mpjpe_mean_pose": metrics.mpjpe(from_mean, visible, parts),
+        from_mean = metrics.distances(0 * target, target, std, dims)
+        return distortion(predicted, target, batch.visible, kept, std, skeleton) | {
+            "mpjpe_mean_pose": metrics.mpjpe(from_mean, visible, skeleton.parts),
             "points": (jnp.where(visible, distance, 0).sum((0, 1)), visible.sum((0, 1))),
             "layers": [
-                metrics.sum_count(metrics.distances(partial, target, std), visible)
+                metrics.sum_count(metrics.distances(partial, target, std, dims), visible)
                 for partial in _decode_layers(task, variables, indices, batch)
             ],
             "code_counts": metrics.code_counts(
@@ -129,26 +131,31 @@ def make_step(tokenizer: PoseTokenizer) -> Callable:
     return step
 
 
-def distortion(predicted, target, visible, kept, std, parts: dict) -> dict:
+def distortion(predicted, target, visible, kept, std, skeleton: Skeleton) -> dict:
     """Sums over one batch for `distortion_values`; add those of several batches up.
 
     Args:
       predicted, target: (b, t, v, c), standardised, a clip or a part of one a row.
       visible: bool (b, t, v). kept: bool (b, t), frames that count; the others are context.
-      std: (v, c) in shoulder widths. parts: as metrics.mpjpe takes them.
+      std: (v, c) in shoulder widths, and of a confidence as it is.
     """
-    distance = metrics.distances(predicted, target, std)
     shown = visible & kept[..., None]
     apart = predicted - target
     scaled, every = apart * std[None, None], jnp.broadcast_to(shown[..., None], apart.shape)
-    return {
-        "mpjpe": metrics.mpjpe(distance, shown, parts),
+    sums = {"mse_standardized": metrics.sum_count(jnp.square(apart), every)}
+    dims = skeleton.space_dims
+    if dims < skeleton.num_dims:
+        sums["confidence_error"] = metrics.sum_count(jnp.abs(scaled[..., dims]), shown)
+    predicted, target, std = predicted[..., :dims], target[..., :dims], std[:, :dims]
+    scaled, every = scaled[..., :dims], every[..., :dims]
+    distance = metrics.distances(predicted, target, std)
+    return sums | {
+        "mpjpe": metrics.mpjpe(distance, shown, skeleton.parts),
         "pck": [metrics.pck(distance, shown, limit) for limit in PCK_THRESHOLDS],
         "velocity_error": metrics.motion_error(predicted, target, visible, kept, std, 1),
         "acceleration_error": metrics.motion_error(predicted, target, visible, kept, std, 2),
         "mse": metrics.sum_count(jnp.square(scaled), every),
         "mae": metrics.sum_count(jnp.abs(scaled), every),
-        "mse_standardized": metrics.sum_count(jnp.square(apart), every),
     }
 
 
@@ -158,6 +165,7 @@ def distortion_values(sums: dict) -> dict[str, float]:
     for limit, pair in zip(PCK_THRESHOLDS, sums["pck"], strict=True):
         values[f"pck/{limit}"] = metrics.mean(pair)
     means = ("velocity_error", "acceleration_error", "mse", "mae", "mse_standardized")
+    means += ("confidence_error",) * ("confidence_error" in sums)
     values |= {name: metrics.mean(sums[name]) for name in means}
     return values | {"rmse": math.sqrt(values["mse"])}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxvq import input_pipeline
 from jaxvq.batch import Batch, make_batch
+from jaxvq.datasets.built import Dataset
 from jaxvq.hands.loading import RowOrder, run
 from jaxvq.storage import atomic
 
@@ -17,7 +17,7 @@ THREADS = 1
 
 
 @dataclass(frozen=True, eq=False)
-class HandDataset(input_pipeline.Dataset):
+class HandDataset(Dataset):
     """Records are blocks of frames that are no clips: a batch takes its frames from anywhere.
 
     For that the frames are copied once into a file beside the shards, which is mapped into memory

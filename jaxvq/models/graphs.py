@@ -51,28 +51,28 @@ def make_graph(skeleton: Skeleton) -> Graph:
 
 
 def _root(skeleton: Skeleton) -> tuple[int, ...]:
-    return skeleton.shoulders if "body" in skeleton.parts else (0,)
+    return skeleton.shoulders if skeleton.has_shoulders else (0,)
 
 
 def _connect(skeleton: Skeleton, bones: np.ndarray) -> np.ndarray:
     """The bones, and what joins hands, face and pieces of the face to the rest."""
-    shoulders = _root(skeleton)
+    root = _root(skeleton)
     edges = [tuple(bone) for bone in bones.tolist()]
-    if len(shoulders) > 1:
-        edges.append(shoulders)
+    if len(root) > 1:
+        edges.append(root)
     edges += [(hand, body) for hand, body, _ in skeleton.wrist_pairs]
     face = skeleton.parts.get("face", np.zeros(0, int))
     while True:
-        away = np.flatnonzero(_distances(skeleton.num_points, edges, shoulders) < 0)
+        away = np.flatnonzero(_distances(skeleton.num_points, edges, root) < 0)
         if not len(away):
             break
         point = int(away[0])
-        # The first piece of the face hangs on the shoulders, as do points that nothing holds; the
-        # other pieces hang on the first.
+        # The first piece of the face is joined to the root, as is every other loose piece; further
+        # pieces of the face are joined to the first.
         if point in face and point != face[0]:
             edges.append((int(face[0]), point))
         else:
-            edges += [(shoulder, point) for shoulder in shoulders]
+            edges += [(start, point) for start in root]
     return np.array(sorted({(min(edge), max(edge)) for edge in edges}), np.int64)
 
 

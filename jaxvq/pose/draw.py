@@ -40,7 +40,7 @@ def fit_view(*poses: Pose) -> View:
     The outermost 0.2 % on each side may be cut, so that one wild point does not shrink the rest.
     Hips count only where nothing else does: trackers guess them far below the picture.
     """
-    points = np.concatenate([_framing_points(pose) for pose in poses])
+    points = np.concatenate([plane(_framing_points(pose)) for pose in poses])
     if not len(points):
         return View((0.0, 0.0), 1.0)
     low, high = np.percentile(points, (0.2, 99.8), axis=0)
@@ -54,7 +54,12 @@ def _framing_points(pose: Pose) -> np.ndarray:
     hips = [i for i, (_, point) in enumerate(pose.skeleton.names) if "HIP" in point.upper()]
     above = seen.copy()
     above[:, hips] = False
-    return pose.data[above if above.any() else seen][:, :2].astype(np.float64)
+    return pose.data[above if above.any() else seen].astype(np.float64)
+
+
+def plane(points: np.ndarray) -> np.ndarray:
+    """x and y (…, 2) of points (…, c); y is 0 where there is one coordinate only."""
+    return points[..., :2] if points.shape[-1] > 1 else points * np.array([1.0, 0.0])
 
 
 def draw_frames(pose: Pose, size: int = 256, view: View | None = None) -> np.ndarray:
@@ -70,7 +75,7 @@ def draw_frames(pose: Pose, size: int = 256, view: View | None = None) -> np.nda
     fine = size * OVERSAMPLING
     for i, (points, mask) in enumerate(zip(pose.data, pose.mask, strict=True)):
         # Far outside points would overflow Pillow's coordinates: keep them near the picture.
-        places = np.clip((points[:, :2] - view.center) / view.extent + 0.5, -4, 5) * fine
+        places = np.clip((plane(points) - view.center) / view.extent + 0.5, -4, 5) * fine
         picture = Image.new("RGB", (fine, fine), WHITE)
         _draw_person(ImageDraw.Draw(picture), places, ~mask, pose.skeleton, strokes, fine)
         frames[i] = np.asarray(picture.reduce(OVERSAMPLING))

@@ -2,7 +2,9 @@
 
 The steps are sign-vq's: select 178 points, put the body's wrists onto the hands' wrists, normalise
 by the shoulders, express each hand relative to its wrist. (sign-vq drops the result of its wrist
-correction; here it acts.) Every function returns a new Pose and leaves its argument alone.
+correction; here it acts.) Poses of a skeleton without shoulders are normalised by their size. Every
+function returns a new Pose and leaves its argument alone. A confidence among a point's numbers
+(`Skeleton.space_dims`) is no place: nothing moves or scales it.
 """
 
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ class Placement:
     """Where a normalised pose was: original = normalised / scale + center.
 
     center: float64 (c,), the mean midpoint of the shoulders; scale: 1 / mean shoulder distance.
+    Of a confidence the center is 0, and the scale does not count.
     """
 
     center: np.ndarray
@@ -31,7 +34,8 @@ def select_points(pose: Pose, skeleton: Skeleton = HOLISTIC_178) -> Pose:
     """The points of `skeleton`, found by component and point name.
 
     Components that the pose lacks are missing in the result, and so are single points; coordinates
-    are taken by their letter in the format, and one that the pose lacks (z of a flat pose) is 0.
+    are taken by their letter in the format, and one that the pose lacks (z of a flat pose) is 0;
+    a C among them is the confidence.
     Raises ValueError if none of the components is there, or one is but shares no point.
     """
     if pose.skeleton is skeleton or pose.skeleton == skeleton:
@@ -57,33 +61,56 @@ def normalize_shoulders(pose: Pose) -> tuple[Pose, Placement]:
     return place(pose, placement), placement
 
 
+def can_place(pose: Pose) -> np.ndarray:
+    """bool (t,): frames that `find_placement` can use."""
+    if not pose.skeleton.has_shoulders:
+        return ~pose.mask.all(axis=1)
+    right, left = pose.skeleton.shoulders
+    return (pose.confidence[:, right] != 0) & (pose.confidence[:, left] != 0)
+
+
 def find_placement(pose: Pose) -> Placement:
     """Where the shoulders are and how far apart, as means over the frames that show both, in
     float64; the distance counts all coordinates.
 
-    Raises ValueError without such a frame, or for shoulders in one place.
+    Of a skeleton without shoulders: the mean of all points that are seen, and twice the root of
+    their mean squared distance from it. Raises ValueError without a frame to use, or for shoulders,
+    or points, in one place.
     """
-    right, left = pose.skeleton.shoulders
-    seen = (pose.confidence[:, right] != 0) & (pose.confidence[:, left] != 0)
+    by, dims = "shoulders" if pose.skeleton.has_shoulders else "points", pose.skeleton.space_dims
+    seen = can_place(pose)
     if not seen.any():
-        raise ValueError(f"none of the {len(seen)} frames shows both shoulders: cannot normalise")
-    rights = pose.data[:, right][seen].astype(np.float64)
-    lefts = pose.data[:, left][seen].astype(np.float64)
-    center = (rights + lefts).mean(axis=0) / 2
-    rights -= lefts
-    distance = np.sqrt((rights * rights).sum(axis=-1)).mean()
+        shows = "both shoulders" if by == "shoulders" else "a point"
+        raise ValueError(f"none of the {len(seen)} frames shows {shows}: cannot normalise")
+    center = np.zeros(pose.data.shape[-1])
+    if by == "shoulders":
+        right, left = pose.skeleton.shoulders
+        rights = pose.data[:, right, :dims][seen].astype(np.float64)
+        lefts = pose.data[:, left, :dims][seen].astype(np.float64)
+        center[:dims] = (rights + lefts).mean(axis=0) / 2
+        rights -= lefts
+        distance = np.sqrt((rights * rights).sum(axis=-1)).mean()
+    else:
+        points = pose.data[~pose.mask][:, :dims].astype(np.float64)
+        center[:dims] = points.mean(axis=0)
+        points -= center[:dims]
+        distance = 2 * np.sqrt((points * points).sum(axis=-1).mean())
     if not distance > 0:
-        raise ValueError("the shoulders are in one place (distance 0): cannot normalise")
+        raise ValueError(f"the {by} are in one place (distance 0): cannot normalise")
     return Placement(center, 1 / float(distance))
 
 
 def place(pose: Pose, placement: Placement) -> Pose:
     """(pose - center) * scale; ValueError for points that are then MAX_COORDINATE away."""
+    dims = pose.skeleton.space_dims
     with np.errstate(over="ignore"):
         # One row of repeated centres: numpy is slow at broadcasting over an axis of 3.
         row = np.tile(placement.center.astype(np.float32), pose.skeleton.num_points)
         data = (pose.data.reshape(len(pose.data), -1) - row).reshape(pose.data.shape)
-        data *= np.float32(placement.scale)
+        if dims == data.shape[-1]:
+            data *= np.float32(placement.scale)
+        else:
+            data[..., :dims] *= np.float32(placement.scale)
     blank(data, pose.mask)
     largest = max(data.max(initial=0), -data.min(initial=0))
     if not largest <= MAX_COORDINATE:
@@ -115,6 +142,8 @@ def _move_hands(pose: Pose, sign: int) -> Pose:
     for _, at_body, hand in pose.skeleton.wrist_pairs:
         first, last = hand[0], hand[-1] + 1
         wrist = data[:, at_body] if sign > 0 else -data[:, at_body]
+        if pose.skeleton.space_dims < dims:
+            wrist = np.where(np.arange(dims) < pose.skeleton.space_dims, wrist, 0)
         flat[:, first * dims : last * dims] += np.tile(wrist, last - first)
         confidence[confidence[:, at_body] == 0, first:last] = 0
     blank(data, confidence == 0)
@@ -133,6 +162,21 @@ def preprocess(pose: Pose, skeleton: Skeleton = HOLISTIC_178) -> tuple[Pose, Pla
 def restore(pose: Pose, placement: Placement) -> Pose:
     """Undoes `shift_hands` and `normalize_shoulders`: poses in the units of the recording."""
     pose = unshift_hands(pose)
-    data = pose.data / np.float32(placement.scale) + placement.center.astype(np.float32)
+    scale = np.ones(pose.data.shape[-1], np.float32)
+    scale[: pose.skeleton.space_dims] = placement.scale
+    data = pose.data / scale + placement.center.astype(np.float32)
     blank(data, pose.mask)
     return pose.replace(data=data)
+
+
+def split_confidence(pose: Pose) -> Pose:
+    """The pose with the confidence that stands among its numbers as its confidence, 0 to 1; what is
+    missing stays so. Other poses as they are."""
+    dims = pose.skeleton.space_dims
+    if dims == pose.skeleton.num_dims:
+        return pose
+    confidence = np.where(pose.mask, np.float32(0), np.clip(pose.data[..., dims], 0, 1))
+    data = np.ascontiguousarray(pose.data[..., :dims])
+    blank(data, confidence == 0)
+    skeleton = pose.skeleton.with_coordinates(pose.skeleton.coordinates[:dims])
+    return pose.replace(skeleton=skeleton, data=data, confidence=confidence)

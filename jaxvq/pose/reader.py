@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxvq.pose.skeleton import Component, Skeleton, find_points
+from jaxvq.pose.skeleton import CONFIDENCE, Component, Skeleton, find_points
 
 # OpenPose writes confidences slightly above 1, and interpolated clips have some slightly below 0;
 # beyond this the bytes are no confidences.
@@ -125,7 +125,13 @@ def pick_points(
         data, confidence = data.take(points, axis=1), confidence.take(points, axis=1)
     if columns != tuple(range(data.shape[-1])):
         zeros = np.zeros_like(confidence)
-        data = np.stack([zeros if c is None else data[..., c] for c in columns], axis=-1)
+        data = np.stack(
+            [
+                zeros if c is None else confidence if c == CONFIDENCE else data[..., c]
+                for c in columns
+            ],
+            axis=-1,
+        )
     if not found.all():
         data[:, ~found] = 0
         confidence[:, ~found] = 0
@@ -166,7 +172,7 @@ def _parse_skeleton(buffer: bytes) -> tuple[Skeleton, int]:
 def _parse_component(buffer: bytes, offset: int) -> tuple[Component, int]:
     name, offset = _parse_string(buffer, offset)
     form, offset = _parse_string(buffer, offset)
-    if not (form.startswith("XY") and form.endswith("C")):
+    if not (form.startswith("X") and form.endswith("C") and len(form) > 1):
         raise ValueError(f"component {name!r} has the format {form!r}, expected XYC, XYZC or XYZKC")
     num_points, num_limbs, num_colors = struct.unpack_from("<HHH", buffer, offset)
     offset += 6

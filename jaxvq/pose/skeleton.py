@@ -5,8 +5,9 @@ Holistic ("POSE_LANDMARKS" / "LEFT_SHOULDER"), OpenPose ("pose_keypoints_2d" / "
 COCO-WholeBody with AlphaPose ("BODY", "BODY_133" / "left_shoulder").
 """
 
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -24,18 +25,16 @@ PARTS = {
     "BODY_135": "body", "FACE_135": "face", "LEFT_HAND_135": "left_hand",
     "RIGHT_HAND_135": "right_hand",
 }  # fmt: skip
+PART_NAMES = ("body", "face", "left_hand", "right_hand")
 
-# One entry a naming scheme: (right, left) for the body, one name for the wrist of a hand.
-SHOULDERS = (
-    ("RIGHT_SHOULDER", "LEFT_SHOULDER"),
-    ("RShoulder", "LShoulder"),
-    ("right_shoulder", "left_shoulder"),
-)
-BODY_WRISTS = {
-    "left_hand": ("LEFT_WRIST", "LWrist", "left_wrist"),
-    "right_hand": ("RIGHT_WRIST", "RWrist", "right_wrist"),
+# What the joints that normalisation needs are called, a name for each naming scheme.
+JOINTS = {
+    "right_shoulder": ("RIGHT_SHOULDER", "RShoulder", "right_shoulder"),
+    "left_shoulder": ("LEFT_SHOULDER", "LShoulder", "left_shoulder"),
+    "left_wrist": ("LEFT_WRIST", "LWrist", "left_wrist"),
+    "right_wrist": ("RIGHT_WRIST", "RWrist", "right_wrist"),
+    "wrist": ("WRIST", "BASE", "hand_0"),  # of a hand; all others are of the body
 }
-HAND_WRISTS = ("WRIST", "BASE", "hand_0")
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,10 @@ class Component:
     """A named group of points, as in the header of a `.pose` file.
 
     `limbs` are pairs of indices into `points`; `colors` are RGB: one for all, or one a point.
-    `format` names the numbers of a point: coordinates, then C for the confidence.
+    `format` names the numbers of a point: coordinates, then C for the confidence. A C among the
+    coordinates ("XYCC") is a confidence that counts as a number of the pose: models reconstruct it.
+    `part` (one of body, face, left_hand, right_hand) and `joints` (of JOINTS, with their points)
+    say what PARTS and JOINTS do not know by name.
     """
 
     name: str
@@ -51,6 +53,8 @@ class Component:
     limbs: tuple[tuple[int, int], ...] = ()
     colors: tuple[tuple[int, int, int], ...] = ((0, 0, 0),)
     format: str = "XYZC"
+    part: str = ""
+    joints: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,13 +75,26 @@ class Skeleton:
 
     @cached_property
     def coordinates(self) -> str:
-        """The letters of the coordinates, such as "XYZ": the longest format without its C."""
+        """The letters of a point's numbers, such as "XYZ": the longest format without its last C.
+
+        "XYC" are two places and a confidence that is reconstructed like them.
+        """
         return max((component.format[:-1] for component in self.components), key=len)
 
     @property
     def num_dims(self) -> int:
-        """c: coordinates a point (the confidence is not one of them)."""
+        """c: numbers of a point."""
         return len(self.coordinates)
+
+    @property
+    def space_dims(self) -> int:
+        """How many of a point's numbers say where it is: all but the confidence, the last one."""
+        return len(self.coordinates.removesuffix("C"))
+
+    def with_coordinates(self, letters: str) -> "Skeleton":
+        """The same points with other numbers, such as "XYZ"."""
+        components = (replace(c, format=f"{letters}C") for c in self.components)
+        return Skeleton(tuple(components))
 
     @cached_property
     def offsets(self) -> dict[str, int]:
@@ -131,8 +148,8 @@ class Skeleton:
         parts, offset = {}, 0
         for component in self.components:
             indices = np.arange(offset, offset + len(component.points))
-            part = PARTS.get(component.name)
-            if part is not None and part not in parts:
+            part = _part_of(component)
+            if part and part not in parts:
                 parts[part] = indices
             offset += len(component.points)
         return parts
@@ -145,63 +162,131 @@ class Skeleton:
     @cached_property
     def shoulders(self) -> tuple[int, int]:
         """Indices of the right and the left shoulder; ValueError without them."""
-        for names in SHOULDERS:
-            right, left = (self._find("body", name) for name in names)
-            if right is not None and left is not None:
-                return right, left
-        raise ValueError(f"no shoulders among the points of {_listed(self.offsets)}")
+        pair = self._joint("body", "right_shoulder"), self._joint("body", "left_shoulder")
+        if None in pair:
+            raise ValueError(f"no shoulders among the points of {_listed(self.offsets)}")
+        return pair
+
+    @cached_property
+    def has_shoulders(self) -> bool:
+        """Whether poses can be normalised by the shoulders."""
+        return None not in (self._joint("body", f"{side}_shoulder") for side in ("left", "right"))
 
     @cached_property
     def wrist_pairs(self) -> tuple[tuple[int, int, np.ndarray], ...]:
         """(hand's wrist, body's wrist, hand's indices), left and right, where both exist."""
         pairs = []
         for hand in ("left_hand", "right_hand"):
-            at_hand = self._find(hand, *HAND_WRISTS)
-            at_body = self._find("body", *BODY_WRISTS[hand])
+            at_hand = self._joint(hand, "wrist")
+            at_body = self._joint("body", hand.replace("hand", "wrist"))
             if at_hand is not None and at_body is not None:
                 pairs.append((at_hand, at_body, self.parts[hand]))
         return tuple(pairs)
 
-    def _find(self, part: str, *points: str) -> int | None:
+    def _joint(self, part: str, joint: str) -> int | None:
         for component in self.components:
-            for point in points:
-                if PARTS.get(component.name) == part and point in component.points:
+            said = dict(component.joints)
+            for point in (said[joint],) if joint in said else JOINTS[joint]:
+                if _part_of(component) == part and point in component.points:
                     return self.indices[component.name, point]
         return None
 
     def to_json(self) -> dict:
         """A dict of lists and strings; `from_json` is its inverse."""
-        return {
-            "components": [
-                {
-                    "name": c.name,
-                    "format": c.format,
-                    "points": list(c.points),
-                    "limbs": [list(limb) for limb in c.limbs],
-                    "colors": [list(color) for color in c.colors],
-                }
-                for c in self.components
-            ]
-        }
+        components = []
+        for c in self.components:
+            said = {
+                "name": c.name,
+                "format": c.format,
+                "points": list(c.points),
+                "limbs": [list(limb) for limb in c.limbs],
+                "colors": [list(color) for color in c.colors],
+            }
+            said |= {"part": c.part} if c.part else {}
+            said |= {"joints": dict(c.joints)} if c.joints else {}
+            components.append(said)
+        return {"components": components}
 
     @staticmethod
     def from_json(content: dict) -> "Skeleton":
-        """The skeleton that `to_json` described; ValueError where a field is absent."""
-        try:
-            return Skeleton(
-                tuple(
-                    Component(
-                        name=c["name"],
-                        points=tuple(c["points"]),
-                        limbs=tuple((int(a), int(b)) for a, b in c["limbs"]),
-                        colors=tuple((int(r), int(g), int(b)) for r, g, b in c["colors"]),
-                        format=c["format"],
-                    )
-                    for c in content["components"]
-                )
+        """The skeleton that `to_json` described, or a person; ValueError that says what is wrong.
+
+        limbs, colors, part and joints may be absent; limbs may also name their points.
+        """
+        components = content.get("components") if isinstance(content, dict) else None
+        if not isinstance(components, list) or not components:
+            raise ValueError('no skeleton: expected {"components": [{"name", "format", "points"}]}')
+        skeleton = Skeleton(tuple(map(_component_from_json, components)))
+        names = [component.name for component in skeleton.components]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two components are called {_first_repeated(names)!r}")
+        if len({component.format for component in skeleton.components}) > 1:
+            raise ValueError("all components must have the same format")
+        return skeleton
+
+
+def _part_of(component: Component) -> str | None:
+    return component.part or PARTS.get(component.name)
+
+
+def _component_from_json(content) -> Component:
+    """Raises ValueError that names the component and the field."""
+    name = content.get("name") if isinstance(content, dict) else None
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"a component without a name: {str(content)[:60]}")
+    known = {"name", "format", "points", "limbs", "colors", "part", "joints"}
+    if unknown := content.keys() - known:
+        raise ValueError(f"component {name!r} has a field {min(unknown)!r}; known: {sorted(known)}")
+    points = content.get("points")
+    if not isinstance(points, list) or not points or not all(isinstance(p, str) for p in points):
+        raise ValueError(f"component {name!r} has no points: expected a list of names")
+    if len(set(points)) < len(points):
+        raise ValueError(f"component {name!r} has two points {_first_repeated(points)!r}")
+    form = content.get("format")
+    if not isinstance(form, str) or not re.fullmatch("X[A-Z]*C", form):
+        raise ValueError(f"component {name!r} has the format {form!r}, expected XYC, XYZC or such")
+    part, joints = content.get("part", ""), content.get("joints", {})
+    if part not in ("", *PART_NAMES):
+        choices = ", ".join(PART_NAMES)
+        raise ValueError(f"component {name!r} has the part {part!r}; choose from {choices}")
+    if not isinstance(joints, dict) or not joints.keys() <= JOINTS.keys():
+        raise ValueError(f"component {name!r} has joints {joints!r}; known are {', '.join(JOINTS)}")
+    for joint, point in joints.items():
+        if point not in points:
+            raise ValueError(f"component {name!r}: the {joint} {point!r} is none of its points")
+    limbs, colors = content.get("limbs", []), content.get("colors", [[0, 0, 0]])
+    if not isinstance(limbs, list):
+        raise ValueError(f"component {name!r} has limbs {limbs!r}, expected pairs of its points")
+    triples = isinstance(colors, list) and all(isinstance(c, list) and len(c) == 3 for c in colors)
+    if not triples or not all(isinstance(n, int) for color in colors for n in color):
+        raise ValueError(
+            f"component {name!r} has colors {str(colors)[:40]}, expected [[r, g, b], …]"
+        )
+    return Component(
+        name=name,
+        points=tuple(points),
+        limbs=tuple(_limb(limb, name, points) for limb in limbs),
+        colors=tuple(map(tuple, colors)),
+        format=form,
+        part=part,
+        joints=tuple(joints.items()),
+    )
+
+
+def _limb(limb, name: str, points: list[str]) -> tuple[int, int]:
+    """A pair of indices or names as indices."""
+    if not isinstance(limb, list) or len(limb) != 2:
+        raise ValueError(f"component {name!r} has a limb {limb!r}, expected two of its points")
+    for end in limb:
+        if end not in points and (not isinstance(end, int) or not 0 <= end < len(points)):
+            raise ValueError(
+                f"component {name!r} has a limb to {end!r}, which is none of its points"
             )
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"not the description of a skeleton: {error!r} is missing") from error
+    return tuple(points.index(end) if end in points else end for end in limb)
+
+
+def _first_repeated(names: list[str]) -> str:
+    return next(name for name in names if names.count(name) > 1)
 
 
 def _listed(names: Iterable[str], limit: int = 8) -> str:
@@ -209,12 +294,16 @@ def _listed(names: Iterable[str], limit: int = 8) -> str:
     return ", ".join(names[:limit]) + (f", … ({len(names)})" if len(names) > limit else "")
 
 
+CONFIDENCE = -1  # a column of `find_points` that is no coordinate
+
+
 @lru_cache(maxsize=64)
 def find_points(source: Skeleton, target: Skeleton) -> tuple[np.ndarray, np.ndarray, tuple]:
     """Where the points of `target` are in `source`, by name.
 
     Returns int (v,), index in the source (0 if absent); bool (v,), whether it is there; and for
-    each coordinate of the target the column of the source (None if absent).
+    each coordinate of the target the column of the source (None if absent, CONFIDENCE for a C
+    that is not among them).
     Raises ValueError if no component is there, or if one is but has none of the points.
     """
     shared = [c for c in target.components if c.name in source.offsets]
@@ -228,7 +317,8 @@ def find_points(source: Skeleton, target: Skeleton) -> tuple[np.ndarray, np.ndar
             raise ValueError(f"{component.name} has none of {_listed(component.points)}")
     points = [source.indices.get(name) for name in target.names]
     letters, wanted = source.coordinates, target.coordinates
-    columns = tuple(letters.index(d) if d in letters else None for d in wanted)
+    otherwise = {"C": CONFIDENCE}
+    columns = tuple(letters.index(d) if d in letters else otherwise.get(d) for d in wanted)
     found = np.array([point is not None for point in points])
     return np.array([point or 0 for point in points]), found, columns
 

@@ -6,8 +6,13 @@
 - coco_wholebody_133: body with feet, 68 points of the face, two hands, 2-D
 
 Component and point names are those of pose-format's headers, so that `.pose` files of the same kind
-find their points.
+find their points. Others are read from JSON files (docs/skeletons.md).
 """
+
+import json
+from pathlib import Path
+
+import numpy as np
 
 from jaxvq.pose.skeleton import (
     HAND_COLORS,
@@ -118,3 +123,33 @@ SKELETONS: dict[str, Skeleton] = {
     "lsfb_75": LSFB_75,
     "coco_wholebody_133": COCO_WHOLEBODY_133,
 }
+
+
+def find(name: str | Path) -> Skeleton:
+    """A skeleton by its name in SKELETONS, or from a JSON file in the form of `Skeleton.to_json`.
+
+    Raises ValueError, one line, for an unknown name and for what is wrong with the file.
+    """
+    if str(name) in SKELETONS:
+        return SKELETONS[str(name)]
+    path = Path(name)
+    if path.suffix.lower() != ".json":
+        known = ", ".join(sorted(SKELETONS))
+        raise ValueError(f"skeleton {name}: there are: {known}, or give the path of a .json file")
+    try:
+        return Skeleton.from_json(json.loads(path.read_text("utf-8")))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def without_names(places: np.ndarray, coordinates: str) -> Skeleton:
+    """Points that nobody has named, each joined to its two nearest neighbours in one pose.
+
+    places: (v, s), such as the mean pose. coordinates: see `Skeleton.coordinates`.
+    """
+    apart = np.linalg.norm(places[:, None] - places[None], axis=-1)
+    np.fill_diagonal(apart, np.inf)
+    nearest = np.argsort(apart, axis=1, kind="stable")[:, : min(2, len(places) - 1)]
+    limbs = {(min(i, j), max(i, j)) for i, row in enumerate(nearest.tolist()) for j in row}
+    names = tuple(str(i) for i in range(len(places)))
+    return Skeleton((Component("POINTS", names, tuple(sorted(limbs)), format=f"{coordinates}C"),))

@@ -49,9 +49,11 @@ def pose_for_canvas(pose: Pose, size: int = 500) -> Pose:
 
     (x, y, z) -> (x, y, z + 1.25) * size / 2.5, so one shoulder width is 200 of 500 pixels.
     """
-    data = (pose.data + np.float32(CANVAS_MARGIN)) * np.float32(size / (2 * CANVAS_MARGIN))
+    dims = pose.skeleton.space_dims
+    data = pose.data.astype(np.float32)
+    data[..., :dims] = (data[..., :dims] + CANVAS_MARGIN) * (size / (2 * CANVAS_MARGIN))
     data[pose.mask] = 0
-    return pose.replace(data=data.astype(np.float32), canvas=(size, size, size))
+    return pose.replace(data=data, canvas=(size, size, size))
 
 
 def _header(skeleton: Skeleton, canvas: tuple[int, ...]) -> "PoseHeader":

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxvq import input_pipeline
-from jaxvq.datasets import building
+from jaxvq.datasets import building, layout
 from jaxvq.publishing import cards, croissant, dataset_card, folder, page
 from jaxvq.storage import manifests
 
@@ -54,6 +54,7 @@ def publish(
     with folder.appearing(output) as new:
         for name in (*COPIED, *(shard for names in info["shards"].values() for shard in names)):
             shutil.copyfile(dataset.path / name, new / name)
+        layout.write(new, dataset.layout)
         counters = json.loads((dataset.path / "counters.json").read_text())
         counters.pop("recipe", None)  # of files that only the builder has
         write_json(new / "counters.json", counters)
@@ -118,7 +119,7 @@ def read_info(path: Path) -> dict:
     missing = [s for names in shards.values() for s in names if not (path / s).is_file()]
     if missing:
         raise ValueError(f"{path}: {missing[0]} is missing; build the dataset again")
-    if '"jaxvq.' in (path / "features.json").read_text():
+    if layout.read(path).packed:
         raise ValueError(
             f"{path} was built with --compact, which TFDS alone cannot read; build it without, "
             "into another --data_dir, and publish that"

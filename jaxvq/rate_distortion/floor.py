@@ -139,7 +139,7 @@ def distortion(clips: Sequence[Pose], poses: Sequence[np.ndarray], scale: np.nda
 @functools.lru_cache(maxsize=1)
 def _compiled(skeleton):
     def step(predicted, target, visible, kept, scale):
-        return reconstruction.distortion(predicted, target, visible, kept, scale, skeleton.parts)
+        return reconstruction.distortion(predicted, target, visible, kept, scale, skeleton)
 
     return jax.jit(step)
 

@@ -62,6 +62,7 @@ def task_fields(config, skeleton, statistics, model, quantizer) -> dict:
         "model": model,
         "quantizer": quantizer,
         "statistics": statistics,
+        "space_dims": skeleton.space_dims,
         "bones": make_graph(skeleton).bones if weights.get("bone") else np.zeros((0, 2), int),
         "point_weights": losses.hand_weights(skeleton, config.loss.hand_weight),
         "loss_type": config.loss.type,
@@ -78,6 +79,7 @@ class TokenizerTask:
     Fields:
       model: a Linen module with `encode` to latents, `decode` from code vectors, frames_per_step,
         context and encoder_context; see models/transformer.py.
+      space_dims: see Skeleton.space_dims.
       bones: int (n, 2), pairs of points whose distance the term "bone" compares.
       point_weights: float32 (v,), what each point counts in the loss.
       loss_type: "l2" or "l1" in standard deviations, or "distance" in shoulder widths.
@@ -89,6 +91,7 @@ class TokenizerTask:
     model: nn.Module
     quantizer: Quantizer
     statistics: Statistics
+    space_dims: int
     bones: np.ndarray
     point_weights: np.ndarray
     loss_type: str
@@ -156,7 +159,8 @@ class TokenizerTask:
         weights = self.weights(batch)
         loss, sums = weighted_loss(errors, weights, self.term_weights, axis_name, totals)
         target, visible = _target(batch)
-        distance = metrics.distances(predicted, target, self.statistics.scale)
+        scale = self.statistics.scale
+        distance = metrics.distances(predicted, target, scale, self.space_dims)
         valid = self._valid_steps(batch)
         sums["mpjpe"] = metrics.sum_count(distance, visible)
         sums["code_counts"] = metrics.code_counts(
@@ -251,6 +255,7 @@ class TokenizerTask:
     def _bone_lengths(self, pose):
         """(b, t, n) in shoulder widths."""
         points = pose * self.statistics.std[None, None] + self.statistics.mean[None, None]
+        points = points[..., : self.space_dims]
         bones = points[:, :, self.bones[:, 0]] - points[:, :, self.bones[:, 1]]
         return jnp.sqrt(jnp.square(bones).sum(-1) + 1e-12)
 

@@ -62,6 +62,8 @@ def from_config(config, skeleton: Skeleton, statistics: Statistics):
     options = Augment(**config.get("augment", {}))
     if options == Augment():
         return None
+    if skeleton.space_dims < 2 and (options.turn or options.tilt or options.scale):
+        raise ValueError("augment.turn, tilt and scale are for points of 2 coordinates or more")
     return lambda rng, batch: apply(options, rng, batch, skeleton, statistics)
 
 
@@ -84,10 +86,11 @@ def apply(
         drawn = jax.random.uniform(keys["speed"], batch.segment.shape, minval=-1, maxval=1)
         batch = change_speed(batch, jnp.exp2(options.speed * _each_clip(drawn, batch.segment)))
     if options.turn or options.tilt or options.scale:
-        batch = _move(options, keys["space"], batch, statistics)
+        batch = _move(options, keys["space"], batch, statistics, skeleton.space_dims)
     target = {"target_pose": batch.pose, "target_visible": batch.visible}
     if options.noise:
         std = jnp.asarray(statistics.std)[None, None]
+        std = jnp.where(jnp.arange(std.shape[-1]) < skeleton.space_dims, std, jnp.inf)
         noise = options.noise / std * jax.random.normal(keys["noise"], batch.pose.shape)
         batch = batch._replace(pose=batch.pose + noise)
     hidden = _hidden(options, keys["hide"], batch.visible.shape, skeleton)
@@ -149,25 +152,30 @@ def _each_clip(drawn, segment):
     return jnp.take_along_axis(drawn, jnp.maximum(segment - 1, 0), 1)
 
 
-def _move(options: Augment, rng, batch: Batch, statistics: Statistics) -> Batch:
-    """Turns, tilts and scales each clip about the middle between the shoulders."""
-    segment, dims = batch.segment, batch.pose.shape[-1]
+def _move(options: Augment, rng, batch: Batch, statistics: Statistics, dims: int) -> Batch:
+    """Turns, tilts and scales each clip about the middle between the shoulders.
+
+    dims: how many numbers of a point say where it is; the others stay.
+    """
+    segment = batch.segment
     sizes = (math.radians(options.turn), math.radians(options.tilt) * (dims > 2), options.scale)
     drawn = jax.random.normal(rng, (3, *segment.shape))
     turn, tilt, size = (
         amount * _each_clip(x, segment) for x, amount in zip(drawn, sizes, strict=True)
     )
-    return transform(batch, turn, tilt, jnp.exp(size), statistics)
+    return transform(batch, turn, tilt, jnp.exp(size), statistics, dims)
 
 
-def transform(batch: Batch, turn, tilt, scale, statistics: Statistics) -> Batch:
+def transform(batch: Batch, turn, tilt, scale, statistics: Statistics, dims: int = 3) -> Batch:
     """Rotates poses by `turn` about z, then by `tilt` about y, in radians, and scales them.
 
     turn, tilt, scale: (b, t). Hands are relative to their wrists, and so turn about these as the
-    whole body turns. Poses of two coordinates are not tilted.
+    whole body turns. dims: see Skeleton.space_dims. Poses of two coordinates are not tilted.
     """
     mean, std = (jnp.asarray(x)[None, None] for x in (statistics.mean, statistics.std))
     points = batch.pose * std + mean
+    dims = min(dims, 3)
+    points, others = points[..., :dims], points[..., dims:]
     x, y, *z = (points[..., i] for i in range(points.shape[-1]))
     cos, sin = jnp.cos(turn)[..., None], jnp.sin(turn)[..., None]
     x, y = x * cos - y * sin, x * sin + y * cos
@@ -175,6 +183,7 @@ def transform(batch: Batch, turn, tilt, scale, statistics: Statistics) -> Batch:
         cos, sin = jnp.cos(tilt)[..., None], jnp.sin(tilt)[..., None]
         x, z = x * cos + z[0] * sin, [z[0] * cos - x * sin]
     moved = jnp.stack([x, y, *z], -1) * scale[..., None, None]
+    moved = jnp.concatenate([moved, others], -1)
     pose = jnp.where(batch.visible[..., None], (moved - mean) / std, 0)
     return batch._replace(pose=pose)
 

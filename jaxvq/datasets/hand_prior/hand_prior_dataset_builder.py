@@ -45,6 +45,7 @@ class Builder(building.CorpusBuilder):
     BUILDER_CONFIGS = [building.ClipConfig(name="rotations", description="As in the data sets.")]
     skeleton = HAND_ROTATIONS
     homepage = "https://smpl-x.is.tue.mpg.de"
+    single_frames = True
 
     @classmethod
     def make_config(cls, fps: float | None, skeleton: str | None = None) -> building.ClipConfig:

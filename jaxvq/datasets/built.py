@@ -1,0 +1,100 @@
+"""A built dataset, opened: where it lies, what its points are, and which clips it holds."""
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from jaxvq.datasets import layout, records, schema
+from jaxvq.datasets.layout import Layout
+from jaxvq.datasets.packing import Filter
+from jaxvq.datasets.records import RecordSource, ResampledSource
+from jaxvq.pose.skeleton import Skeleton
+from jaxvq.pose.statistics import Statistics, load_statistics
+from jaxvq.storage import remote
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A built dataset; `input_pipeline` makes batches of it.
+
+    lengths: split -> int32 (clips,), frames of each clip in the order of the records.
+    fingerprint: of names, lengths and statistics; the same content has the same one everywhere.
+    target_fps: all clips are resampled to it as they are read; 0 leaves them as they are stored.
+    filter: what to train on. mixed: further datasets to train on, and how many of their frames for
+    each of this one. skip_damaged: frames that cannot be read are padding, with a warning, instead
+    of an error.
+    """
+
+    path: Path
+    skeleton: Skeleton
+    statistics: Statistics
+    lengths: dict[str, np.ndarray]
+    fingerprint: str
+    layout: Layout
+    target_fps: float = 0.0
+    filter: Filter = Filter()
+    mixed: tuple[tuple["Dataset", float], ...] = ()
+    skip_damaged: bool = False
+
+    @property
+    def fps(self) -> float:
+        """The frame rate that all clips are read at; 0 where each has its own."""
+        found = {self.target_fps or self.layout.fps} | {other.fps for other, _ in self.mixed}
+        return found.pop() if len(found) == 1 else 0.0
+
+    def source(self, split: str) -> RecordSource | ResampledSource:
+        """The clips of a split; ValueError for an unknown split or missing shards."""
+        shards = records.find_shards(self.path, split, len(self.split_lengths(split)))
+        source = RecordSource(shards, self.skeleton, self.layout.data)
+        return ResampledSource(source, self.target_fps) if self.target_fps else source
+
+    def split_lengths(self, split: str) -> np.ndarray:
+        """int32 (clips,); ValueError for an unknown split."""
+        if split not in self.lengths:
+            raise ValueError(f"no split {split!r}; there are: {', '.join(self.lengths)}")
+        return self.lengths[split]
+
+    def table(self, split: str, name: str) -> np.ndarray:
+        """float32 (clips,): "fps" of the clips as they are stored, or "hands", how much is seen."""
+        with np.load(self.path / "lengths.npz") as stored:
+            if f"{split}_{name}" not in stored:
+                raise ValueError(f"{self.path} was built without a table of {name}; build it again")
+            return stored[f"{split}_{name}"]
+
+    def resampled(self, fps: float) -> "Dataset":
+        """The same clips at another frame rate; 0, or that of the build, changes nothing."""
+        if fps in (0, self.layout.fps):
+            return self
+        lengths = {
+            split: records.resampled_lengths(stored, self.table(split, "fps"), fps)
+            for split, stored in self.lengths.items()
+        }
+        return replace(self, lengths=lengths, target_fps=fps)
+
+
+def open_dataset(data_dir: str | Path) -> Dataset:
+    """The dataset that tools.build_dataset made at data_dir, or the only one anywhere below it.
+
+    From an address such as gs://bucket/folder it is copied to the local disk first. Raises
+    ValueError if there is none, there are several, or it is not complete.
+    """
+    if remote.is_remote(data_dir):
+        data_dir = remote.fetch(str(data_dir))
+    path = records.find_dataset(Path(data_dir))
+    try:
+        with np.load(path / "lengths.npz") as stored:
+            lengths = {split: stored[split] for split in schema.SPLITS if split in stored}
+        skeleton = Skeleton.from_json(json.loads((path / "skeleton.json").read_text()))
+        statistics = load_statistics(path / "pose_normalization.json", skeleton)
+        stored_as = layout.read(path)
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"{path} was not built by tools.build_dataset: {Path(error.filename).name} is missing"
+        ) from error
+    digest = hashlib.sha256()
+    for part in (*lengths.values(), statistics.mean, statistics.std):
+        digest.update(np.ascontiguousarray(part).tobytes())
+    return Dataset(path, skeleton, statistics, lengths, digest.hexdigest()[:16], stored_as)

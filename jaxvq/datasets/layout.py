@@ -1,0 +1,63 @@
+"""How the records of a built dataset are laid out: `layout.json` beside the shards says it."""
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+FILE = "layout.json"
+FORMAT = 1
+FIXED_POINT = "fixed_point"  # data and mask are packed, see `fixed_point`
+
+
+@dataclass(frozen=True)
+class Layout:
+    """data: "float16" or "float32", plain numbers, or FIXED_POINT.
+    fps: the frame rate that all clips were resampled to; 0 where each has its own.
+    single_frames: the frames of a record are no clip, but each stands for itself.
+    """
+
+    data: str = "float16"
+    fps: float = 0.0
+    single_frames: bool = False
+
+    def __post_init__(self):
+        known = ("float16", "float32", FIXED_POINT)
+        if self.data not in known:
+            raise ValueError(f"numbers stored as {self.data!r}; known are {', '.join(known)}")
+
+    @property
+    def packed(self) -> bool:
+        """Whether TFDS needs the features of `compact` to read it."""
+        return self.data == FIXED_POINT
+
+
+def write(folder: Path, layout: Layout) -> None:
+    """Writes the side file."""
+    (folder / FILE).write_text(json.dumps({"format": FORMAT, **asdict(layout)}) + "\n")
+
+
+def read(folder: Path) -> Layout:
+    """The layout of the dataset in a folder; ValueError for one that this version cannot read."""
+    if not (folder / FILE).exists():
+        return _of_version_0_1(folder)
+    content = json.loads((folder / FILE).read_text())
+    if content.pop("format", None) != FORMAT:
+        raise ValueError(f"{folder} was built by a newer jaxvq: please upgrade")
+    try:
+        return Layout(**content)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{folder / FILE} is damaged ({error}); build the dataset again") from None
+
+
+def _of_version_0_1(folder: Path) -> Layout:
+    """What names and classes tell of a dataset without the side file."""
+    features = json.loads((folder / "features.json").read_text())["featuresDict"]["features"]
+    info = json.loads((folder / "dataset_info.json").read_text())
+    packed = features["data"]["pythonClassName"].startswith("jaxvq.")
+    resampled = re.search(r"_fps_([0-9.]+)", info["configName"])
+    return Layout(
+        data=FIXED_POINT if packed else features["data"]["tensor"]["dtype"],
+        fps=float(resampled[1]) if resampled else 0.0,
+        single_frames=info["name"] == "hand_prior",
+    )
