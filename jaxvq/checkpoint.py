@@ -102,9 +102,6 @@ class Checkpointer:
             ),
         )
 
-    def latest_step(self) -> int | None:
-        return self._manager.latest_step()
-
     def save(self, state: parallel.TrainState, meta: dict, metrics: Mapping | None = None) -> None:
         """Copies the state to host memory and writes it in the background."""
         state = parallel.gather(state)
@@ -252,6 +249,13 @@ def find_checkpoint(path, step: int | None = None) -> Path:
     if step is not None and step not in steps:
         raise ValueError(f"no checkpoint of step {step} in {path}; there are {steps}")
     return (root / str(steps[-1] if step is None else step)).resolve()
+
+
+def latest_step(path) -> int:
+    """The step of the newest complete checkpoint of a run, 0 where there is none yet."""
+    root = Path(path) / CHECKPOINTS
+    steps = (int(p.name) for p in root.iterdir() if p.name.isdigit()) if root.is_dir() else ()
+    return max(steps, default=0)
 
 
 def check_shapes(item: Path, expected) -> None:

@@ -70,26 +70,16 @@ def train(config, workdir) -> dict[str, float]:
     dataset = input_pipeline.open_for_training(config.data)
     checkpoint.check_same_config(workdir, config)
     given, config = config, epochs.resolve(config, dataset)
-    workdir.mkdir(parents=True, exist_ok=True)
-    checkpointer = checkpoint.Checkpointer(
-        workdir / checkpoint.CHECKPOINTS,
-        keep_last=config.keep_last,
-        keep_best=config.keep_best,
-        best_metric=config.get("best_metric", "validation_loss"),
-    )
-    start = checkpointer.latest_step() or 0
+    start = checkpoint.latest_step(workdir)
     before = None  # the config of the run that goes on, with what was fitted to the data
     if start:
         checkpoint.check_same_data(workdir, start, dataset.fingerprint)
         before = checkpoint.load_config(workdir, start)
         if start >= config.total_steps:
-            checkpointer.close()
             task = tasks.make_task(before, dataset.skeleton, dataset.statistics)
             there = f"already at step {start} of {config.total_steps}: nothing to do"
             log.info("%s in %s; %s", there, workdir, _next(task, workdir))
             return {}
-    if host == 0:
-        checkpoint.write_config(workdir, given)
 
     # ---- what is trained: fresh, or where the workdir left off
     levels = before.quantizer.levels if before and "quantizer" in before else None
@@ -98,6 +88,15 @@ def train(config, workdir) -> dict[str, float]:
     optimizer, schedule = optim.make_optimizer(config.optim, config.total_steps)
     state = parallel.init_train_state(
         task, optimizer, jax.random.key(config.seed), example, ema=config.optim.ema_decay > 0
+    )
+    workdir.mkdir(parents=True, exist_ok=True)
+    if host == 0:
+        checkpoint.write_config(workdir, given)
+    checkpointer = checkpoint.Checkpointer(
+        workdir / checkpoint.CHECKPOINTS,
+        keep_last=config.keep_last,
+        keep_best=config.keep_best,
+        best_metric=config.get("best_metric", "validation_loss"),
     )
     if start:
         state = checkpointer.restore(state, start)

@@ -85,10 +85,10 @@ def test_report_is_a_table(tmp_path):
 
 def test_codebooks_are_named_after_their_part_of_the_body():
     statistics = Statistics(RNG.normal(size=(133, 2)), np.ones((133, 2)))
-    groups = streams.split("body+face hands", SKELETON, statistics)
-    whole = SimpleNamespace(token_shape=(1, 2))
+    groups = streams.make_groups("body+face hands", SKELETON, statistics)
+    whole = SimpleNamespace(token_shape=(1, 2), stream_parts=((),))
     task = streams.Streams(groups, (whole, whole))
-    assert reconstruction.codebook_names(task, SKELETON) == (
+    assert reconstruction.codebook_names(task) == (
         "body+face 1/2",
         "body+face 2/2",
         "left hand 1/2",
@@ -96,7 +96,7 @@ def test_codebooks_are_named_after_their_part_of_the_body():
         "right hand 1/2",
         "right hand 2/2",
     )
-    assert reconstruction.codebook_names(whole, SKELETON) == ("codebook 1/2", "codebook 2/2")
+    assert reconstruction.codebook_names(whole) == ("codebook 1/2", "codebook 2/2")
 
 
 def test_every_number_has_a_meaning_and_its_unit(tmp_path):

@@ -108,7 +108,8 @@ def test_a_converted_model_computes_what_sign_vq_is_documented_to(files):
     config, params, skeleton, statistics = sign_vq.convert(**files(state))
     task = make_task(config, skeleton, statistics)
     pose = np.random.default_rng(1).normal(size=(1, 5, 178, 3)).astype(np.float32)
-    output = jax.jit(lambda b: task.model.apply({"params": params}, **b))(make_batch(pose))
+    found = jax.jit(task.encode)(params, {}, make_batch(pose))
+    restored = jax.jit(task.reconstruct)(params, {}, make_batch(pose))
 
     table = np.tile([0.0, 1.0], 8)
     x = pose.reshape(5, 534) @ state["model.encoder.2.weight"].T + table
@@ -118,8 +119,8 @@ def test_a_converted_model_computes_what_sign_vq_is_documented_to(files):
     x = np.reshape(codes, (5, 10)) @ state["model.fsq.project_out.weight"].T
     x = torch_layer(x + state["model.fsq.project_out.bias"] + table, state, "decoder.1.layers.0")
     x = x @ state["model.decoder.2.weight"].T + state["model.decoder.2.bias"]
-    np.testing.assert_array_equal(output.indices[0, :, 0], indices)
-    np.testing.assert_allclose(output.pose, x.reshape(1, 5, 178, 3), atol=1e-4)
+    np.testing.assert_array_equal(found[0, :, 0], indices)
+    np.testing.assert_allclose(restored, x.reshape(1, 5, 178, 3), atol=1e-4)
 
 
 def test_levels_follow_from_name_and_width(files):

@@ -119,7 +119,7 @@ def read_metrics(run: str, path: Path | None, step: int) -> dict:
 def card(tokenizer, measured: dict, name: str, version: str, license_text: str) -> str:
     """README.md of a model, with the front matter that hubs read."""
     config, skeleton = tokenizer.model.config, tokenizer.model.skeleton
-    names = reconstruction.codebook_names(tokenizer.task, skeleton)
+    names = reconstruction.codebook_names(tokenizer.task)
     rows = [
         f"| {key} | {meaning(key, names)} | {value:.4g} |"
         for key, value in measured.items()
