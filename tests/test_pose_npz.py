@@ -228,6 +228,10 @@ def test_evaluation_counts_layers_and_draws(run, tmp_path):
     assert values["compression"] == 133 * 3 * 32 / 4
     assert 0 < values["confidence_error"] < 1
     assert values["rmse"] == pytest.approx(values["mse"] ** 0.5)
+    # What the first layer leaves is what the second is given.
+    error = {name: values[f"quantization_error/{name}"] for name in ("1/after", "2/before")}
+    assert error["1/after"] == pytest.approx(error["2/before"]) and error["1/after"] > 0
+    assert values["quantization_error"] == values["quantization_error/2/after"]
     books = [values[f"code_utilization/{n}"] for n in (1, 2)]
     assert values["code_utilization"] == pytest.approx(sum(books) / 2)
     results = json.loads((tmp_path / "evaluation_results.json").read_text())

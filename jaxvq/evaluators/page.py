@@ -17,9 +17,10 @@ figure { margin: 1.5rem 0; } img { max-width: 100%; border: 1px solid #ddd; }
 code { background: #f4f4f4; padding: .1rem .3rem; }
 """
 
-LOSS_TERM = "a term of the loss, as the config weights it"
+LOSS_TERM = "a term of the loss, before its weight"
 MEANING = {
-    "loss": "the error that training lowers; comparable within one config only",
+    "loss": "the sum of terms that training lowers; comparable within one config only",
+    "quantization_error": "mean square of what quantization leaves of a latent's feature",
     "mpjpe": "mean distance of a point, in shoulder widths",
     "mpjpe/all": "mean distance of a point, in shoulder widths",
     "mpjpe/hands": "hands, relative to their wrist, in shoulder widths",
@@ -60,6 +61,10 @@ def meaning(key: str, codebooks: Sequence[str] = ()) -> str:
         number = int(last)
         name = codebooks[number - 1] if number <= len(codebooks) else f"codebook {number}"
         return f"{name}: {MEANING[family]}"
+    if family.startswith("quantization_error/"):
+        number = int(family.rpartition("/")[2])
+        name = codebooks[number - 1] if number <= len(codebooks) else f"codebook {number}"
+        return f"{name}: mean square of a feature {last} quantization, in the latent space"
     if family == "mpjpe_layers":
         return f"mpjpe/all from the first {last} layer(s) of the tokens, in shoulder widths"
     known = {

@@ -48,6 +48,10 @@ def evaluate(tokenizer: PoseTokenizer, clips: Iterator[Pose]) -> Evaluation:
       confidence_error                   mean size of a confidence's error, where one is coded
       code_utilization, perplexity       percent of codes used; exp(entropy), mean over codebooks
       code_utilization/1, …              the same of each codebook, and so perplexity/1, …
+      quantization_error                 mean square of what is left of a latent's features, in the
+                                         space of the code vectors: after the last quantizer where
+                                         each refines the one before, else after each of them
+      quantization_error/1/before, …     of what each quantizer is given, and has left (…/after)
       bits_per_frame, bits_per_second    nominal rate, and at the clips' own frame rates
       entropy_per_frame                  order-0 entropy of these tokens, bits
       compression                        bits of the pose's numbers as float32 over those of tokens
@@ -81,6 +85,7 @@ def evaluate(tokenizer: PoseTokenizer, clips: Iterator[Pose]) -> Evaluation:
         for n, size in enumerate(sizes):
             values[f"code_utilization/{n + 1}"] = metrics.utilization(counts[n : n + 1], (size,))
             values[f"perplexity/{n + 1}"] = metrics.perplexity(counts[n : n + 1])
+    values |= _quantization_values(sums["quantization"], task)
     values["bits_per_frame"] = tokenizer.bits_per_frame
     values["bits_per_second"] = tokenizer.bits_per_frame * frames / seconds
     values["entropy_per_frame"] = float(metrics.entropy(counts).sum()) / task.frames_per_step
@@ -89,6 +94,18 @@ def evaluate(tokenizer: PoseTokenizer, clips: Iterator[Pose]) -> Evaluation:
     errors = np.where(seen > 0, total / np.maximum(seen, 1), np.nan)
     values |= {"clips": count, "frames": frames}
     return Evaluation(values, errors, counts, codebook_names(task))
+
+
+def _quantization_values(pair, task: TokenTask) -> dict[str, float]:
+    errors = np.asarray(pair[0]) / max(float(pair[1]), 1)  # (s·q, 2)
+    last = (
+        slice(task.token_shape[1] - 1, None, task.token_shape[1]) if task.refines else slice(None)
+    )
+    values = {"quantization_error": float(errors[last, 1].mean())}
+    for n, (before, after) in enumerate(errors.tolist(), 1):
+        values[f"quantization_error/{n}/before"] = before
+        values[f"quantization_error/{n}/after"] = after
+    return values
 
 
 def codebook_names(task: TokenTask) -> tuple[str, ...]:
@@ -112,6 +129,8 @@ def make_step(tokenizer: PoseTokenizer) -> Callable:
     def step(variables, batch, kept):
         indices = task.encode(*variables, batch)
         predicted = task.reconstruct(*variables, batch)
+        left = task.quantization_errors(*variables, batch)
+        steps = kept[:, :: task.frames_per_step]
         target, visible = batch.pose, batch.visible & kept[..., None]
         distance = metrics.distances(predicted, target, std, dims)
         # The mean pose is 0 in standardised space.
@@ -123,9 +142,8 @@ def make_step(tokenizer: PoseTokenizer) -> Callable:
                 metrics.sum_count(metrics.distances(partial, target, std, dims), visible)
                 for partial in _decode_layers(task, variables, indices, batch)
             ],
-            "code_counts": metrics.code_counts(
-                indices, kept[:, :: task.frames_per_step], task.codebook_sizes
-            ),
+            "code_counts": metrics.code_counts(indices, steps, task.codebook_sizes),
+            "quantization": (jnp.where(steps[..., None, None], left, 0).sum((0, 1)), steps.sum()),
         }
 
     return step

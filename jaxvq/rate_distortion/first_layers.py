@@ -12,6 +12,7 @@ class FirstLayers:
 
     task: object
     layers: int
+    stream_parts = ((),)
     refines = False  # the layers below this one have their own rows in a comparison
 
     @property
@@ -57,3 +58,7 @@ class FirstLayers:
     def reconstruct(self, params, state, batch):
         """decode(encode(batch)): standardised poses float32 (b, t, v, c)."""
         return self.decode(params, state, self.encode(params, state, batch), batch)
+
+    def quantization_errors(self, params, state, batch):
+        """float32 (b, t', layers, 2), see tasks/base.py."""
+        return self.task.quantization_errors(params, state, batch)[..., : self.layers, :]
