@@ -106,7 +106,7 @@ def pickles(place: Place, cases: int, rng) -> Iterator[Case]:
                 if marker.exists():
                     marker.unlink()
                     raise Executed
-            return WRONG  # none of them holds anything
+            return RIGHT if number >= len(programs) - 10 else WRONG  # calls were left out
 
         yield f"{name}: {what}", check
 
