@@ -48,7 +48,7 @@ def cell_path(output: Path, method: str, rate: str, seed: int) -> Path:
 def missing(output: Path, chosen: list[str], seeds: int, only: list[str] | None) -> list[Job]:
     """The jobs whose cells are not all there: all of the first seed, then all of the next.
 
-    Those of a floor do not hang on a seed.
+    Those of a floor do not depend on a seed.
 
     only: names of rates to take of each method; None takes all.
     """

@@ -1,6 +1,6 @@
 """What a model's tokens cost: tables fitted on the training split, kept beside the model.
 
-An FSQ index is coded digit by digit: digits have few values and hang on their neighbours. Of each
+An FSQ index is coded digit by digit: digits have few values and depend on their neighbours. Of each
 stream one flag is coded first: whether its row is the rest row, the most common one in training. A
 hand that is not in the picture rests, and so costs next to nothing.
 

@@ -1,9 +1,9 @@
-"""Fits the tables: which sources each column hangs on, and all frequencies, from training symbols.
+"""Fits the tables: the sources of each column, and all frequencies, from training symbols.
 
-Sources are added one by one, the one that saves most, while it saves something. A table of few
-counts leans on the table with one source less (as contexts do in PPM), how much is chosen in the
-same way. What saves is found by cross-validation: each fifth of the sequences is coded by counts of
-the others. What is chosen is then counted on all sequences.
+Sources are added one by one, the one that saves most, while it saves something. The probabilities
+with one source less are the prior of a table (as in PPM); how many counts the prior is worth is
+chosen in the same way. Cross-validation finds what saves: each fifth of the sequences is coded by
+counts of the others. The tables then count all sequences. docs/formats.md has what this gains.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ ACTIVITY_BUCKETS = 8
 NEIGHBOURS = 16  # columns on either side that may be sources
 SHORT_LIST = 8  # candidates that are tried again after a source was chosen
 FOLDS = 5
-LEANINGS = (1.0, 4.0, 16.0, 64.0)
+PRIOR_COUNTS = (1.0, 4.0, 16.0, 64.0)
 MIN_SAVING = 0.002  # bits a symbol, for one more source
 SPLIT_ABOVE = 32  # symbols of a column, for it to be worth a flag
 
@@ -125,14 +125,14 @@ def _surprise(symbols: np.ndarray, size: int) -> np.ndarray:
 @dataclass(frozen=True)
 class _Level:
     """Tables with some sources: context of each coded row and how many there are, probabilities
-    (folds, contexts, size) from the other folds, the bits of each fold by these, and the leaning
-    (counts that the table with one source less is worth)."""
+    (folds, contexts, size) from the other folds, the bits of each fold by these, and how many counts
+    the prior, the level with one source less, is worth."""
 
     context: np.ndarray
     count: int
     probabilities: np.ndarray
     bits: np.ndarray
-    leaning: float
+    prior_count: float
 
 
 def _fit_column(rows: _Rows, j: int, surprises) -> tuple[Column, float]:
@@ -167,7 +167,7 @@ def _fit_column(rows: _Rows, j: int, surprises) -> tuple[Column, float]:
 
 
 def _candidates(rows: _Rows, j: int) -> list[tuple[int, int]]:
-    """(rows back, column) of all values that column j may hang on."""
+    """(rows back, column) of all values that column j may depend on."""
     n = len(rows.sizes)
     near = range(max(0, j - NEIGHBOURS), min(n, j + NEIGHBOURS + 1))
     same = [(0, k) for k in near if k < j]
@@ -258,15 +258,16 @@ def _next_level(level: _Level, source: Source, value, symbols, folds, size: int)
     times, total = seen[met], counts.sum(2)[met[:2]]
     own, parent = counts[met], parents[met]
     best = min(
-        ((-times * np.log2((own + a * parent) / (total + a)), a) for a in LEANINGS),
+        ((-times * np.log2((own + a * parent) / (total + a)), a) for a in PRIOR_COUNTS),
         key=lambda item: item[0].sum(),
     )
     bits = np.bincount(met[0], best[0], minlength=FOLDS)
-    return _Level(context, count, _lean(counts, parents, best[1]), bits, best[1])
+    return _Level(context, count, _with_prior(counts, parents, best[1]), bits, best[1])
 
 
-def _lean(counts, parents, leaning: float) -> np.ndarray:
-    return (counts + leaning * parents) / (counts.sum(-1, keepdims=True) + leaning)
+def _with_prior(counts, prior, prior_count: float) -> np.ndarray:
+    total = counts.sum(-1, keepdims=True) + prior_count
+    return (counts + prior_count * prior) / total
 
 
 def _refit(levels: list[_Level], symbols, size: int) -> np.ndarray:
@@ -276,7 +277,7 @@ def _refit(levels: list[_Level], symbols, size: int) -> np.ndarray:
     for before, level in zip(levels, levels[1:], strict=False):
         parents = np.repeat(probabilities, level.count // before.count, axis=0)
         counts = _count(level.context, symbols, level.count, size)
-        probabilities = _lean(counts, parents, level.leaning)
+        probabilities = _with_prior(counts, parents, level.prior_count)
     return probabilities
 
 

@@ -25,7 +25,7 @@ MAX_SURPRISE = 15
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A value that a column's tables hang on.
+    """A value that chooses among a column's tables.
 
     back: rows before (0, 1, 2). column: of the symbol, or ACTIVITY. buckets: uint16, that of each
     value; the last one stands for a symbol that is missing.
