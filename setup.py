@@ -40,6 +40,7 @@ setup(
         "orbax-checkpoint>=0.12",
         "pillow",
         "pose-format>=0.8.3",
+        "pyyaml",
         "tensorflow-datasets>=4.9.9",
         "tqdm",
     ],

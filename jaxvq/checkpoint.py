@@ -326,7 +326,6 @@ MAY_CHANGE = (
     "num_epochs",
     "eval_epochs",
     "checkpoint_epochs",
-    "best_metric",
     "log_every",
     "eval_every",
     "checkpoint_every",

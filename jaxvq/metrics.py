@@ -146,7 +146,9 @@ def summarize(
       count) pair, the terms among them; of "code_counts" the "code_utilization" in percent and the
       "perplexity".
     """
-    values = {"loss": sum(weight * mean(sums[name]) for name, weight in term_weights.items())}
+    # A term that nothing counted for, as the motion of single frames, adds nothing to the loss.
+    counted = {name: weight for name, weight in term_weights.items() if sums[name][1]}
+    values = {"loss": sum(weight * mean(sums[name]) for name, weight in counted.items())}
     for name, value in sums.items():
         if name == "code_counts":
             values["code_utilization"] = utilization(value, codebook_sizes)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from jaxvq.batch import empty_batch
-from jaxvq.checkpoint import config_to_json, flatten
+from jaxvq.checkpoint import check_same_config, config_to_json, flatten
 from jaxvq.pose.skeleton import HOLISTIC_178
 from jaxvq.pose.statistics import Statistics
 from jaxvq.tasks import make_task
@@ -97,6 +97,17 @@ def test_every_field_says_what_it_means():
         known = common | meanings(REPOSITORY / "configs" / f"{name}.py")
         missing = fields_of(name, variant).keys() - known
         assert not missing, f"configs/{name}.py:{variant}"
+
+
+def test_a_run_from_before_a_field_existed_can_be_continued(tmp_path):
+    config = importlib.import_module("configs.fsq_pose").get_config("small")
+    before = config_to_json(config)
+    del before["warmup_epochs"], before["best_metric"], before["augment"]
+    (tmp_path / "config.json").write_text(json.dumps(before))
+    check_same_config(tmp_path, config)
+    config.augment.turn = 1.0
+    with pytest.raises(ValueError, match=r"augment.turn: None there, 1.0 now"):
+        check_same_config(tmp_path, config)
 
 
 @pytest.mark.parametrize("name", ["fsq_pose", "stgcn_rvq", "hand_prior"])

@@ -152,6 +152,12 @@ def test_what_has_no_effect_is_said_once(tmp_path, caplog):
     assert caplog.records[0].levelno == logging.WARNING  # seen before the command sets up its log
 
 
+def test_the_documents_list_the_keys():
+    text = (REPOSITORY / "docs" / "stgcn_rvq.md").read_text()
+    keys = {*pose_tokenizer_yaml.FIELDS, *pose_tokenizer_yaml.TOGETHER}
+    assert not [key for key in sorted(keys) if f"`{key}`" not in text]
+
+
 @pytest.mark.parametrize(
     "text, expected, said",
     [
