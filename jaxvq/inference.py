@@ -13,11 +13,12 @@ Where a model says how many frames around a frame decide about it (`task.context
 by these, and the result is that of the clip as a whole.
 """
 
-import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
 
 import jax
 import numpy as np
@@ -68,7 +69,7 @@ class Window:
     stop: int
 
 
-def load(path, step: int | None = None) -> "PoseTokenizer":
+def load(path: str | Path, step: int | None = None) -> "PoseTokenizer":
     """The model of a run, a model folder or one of its checkpoints; the newest without `step`.
 
     path: a folder, also one that tools.publish_model made, or hf://USER/NAME. Sums of what was
@@ -78,7 +79,8 @@ def load(path, step: int | None = None) -> "PoseTokenizer":
       ValueError: nothing there, not a model of this project, or a published file was altered.
     """
     model = checkpoint.load_model(manifests.local(path, "model"), step)
-    task = make_task(model.config, model.skeleton, model.statistics)
+    # Any: of a task that makes no tokens, encode and decode say so.
+    task: Any = make_task(model.config, model.skeleton, model.statistics)
     return PoseTokenizer(model=model, task=task)
 
 
@@ -96,7 +98,11 @@ class PoseTokenizer:
 
     # ------------------------------------------------------------------------------ poses
 
-    def encode(self, poses: Pose | Sequence[Pose]):
+    @overload
+    def encode(self, poses: Pose) -> Tokens: ...
+    @overload
+    def encode(self, poses: Sequence[Pose]) -> list[Tokens]: ...
+    def encode(self, poses: Pose | Sequence[Pose]) -> Tokens | list[Tokens]:
         """Tokens of a pose, or a list of them; poses may hold any layout the skeleton is found in.
 
         Raises:
@@ -110,7 +116,11 @@ class PoseTokenizer:
         ]
         return tokens[0] if isinstance(poses, Pose) else tokens
 
-    def decode(self, tokens: Tokens | Sequence[Tokens]):
+    @overload
+    def decode(self, tokens: Tokens) -> Pose: ...
+    @overload
+    def decode(self, tokens: Sequence[Tokens]) -> list[Pose]: ...
+    def decode(self, tokens: Tokens | Sequence[Tokens]) -> Pose | list[Pose]:
         """Poses on sign-vq's canvas of 500 x 500, at the tokens' fps.
 
         Every point is seen, but for hands and faces that the tokens say are not there; only models
@@ -125,7 +135,13 @@ class PoseTokenizer:
             poses.append(pose_for_canvas(pose))
         return poses[0] if isinstance(tokens, Tokens) else poses
 
-    def reconstruct(self, poses: Pose | Sequence[Pose], *, only_masked: bool = False):
+    @overload
+    def reconstruct(self, poses: Pose, *, only_masked: bool = False) -> Pose: ...
+    @overload
+    def reconstruct(self, poses: Sequence[Pose], *, only_masked: bool = False) -> list[Pose]: ...
+    def reconstruct(
+        self, poses: Pose | Sequence[Pose], *, only_masked: bool = False
+    ) -> Pose | list[Pose]:
         """What is left of poses after encoding and decoding, in the place and size they had.
 
         What is not there stays so, as in `decode`. With only_masked the points that were seen keep
@@ -139,12 +155,14 @@ class PoseTokenizer:
             clip, placement = self.standardize(pose)
             clips.append(clip)
             placements.append(placement)
-        codes = [None] * len(clips) if only_masked else self.encode_clips(clips)
+        codes: Sequence[np.ndarray | None] = [None] * len(clips)
+        if not only_masked:
+            codes = self.encode_clips(clips)
         for data, indices, clip, place, pose in zip(
             self.reconstruct_clips(clips), codes, clips, placements, several, strict=True
         ):
             whole = self.unstandardize(data, clip.fps)
-            if not only_masked:
+            if indices is not None:
                 whole = self.without_absent(whole, indices)
             normalised = _at_rate_of(pose, whole)
             if only_masked:
@@ -158,8 +176,8 @@ class PoseTokenizer:
 
     def without_absent(self, pose: Pose, indices: np.ndarray) -> Pose:
         """A pose (t, v, c), with confidence 0 where its tokens (t', s, q) say that nothing is."""
-        absent = np.repeat(self.task.absent(indices), self.task.frames_per_step, axis=0)
-        absent = absent[: len(pose.data)]
+        absent = pose_task(self.task, self.model.config.task).absent(indices)
+        absent = np.repeat(absent, self.task.frames_per_step, axis=0)[: len(pose.data)]
         return pose.replace(confidence=np.where(absent, np.float32(0), pose.confidence))
 
     def _keep_seen(self, normalised: Pose, pose: Pose) -> Pose:
@@ -214,15 +232,18 @@ class PoseTokenizer:
         Clips of about FRAMES_PER_STREAM frames are read before they are encoded together, so the
         memory does not depend on how many clips there are.
         """
-        names, held = [], []
-        for name, clip in itertools.chain(clips, [(None, None)]):
-            if clip is not None:
-                names.append(name)
-                held.append(clip)
-            if clip is None or sum(len(other.data) for other in held) >= FRAMES_PER_STREAM:
-                for at, indices in enumerate(self.encode_clips(held)):
-                    yield names[at], Tokens(indices, held[at].fps, len(held[at].data))
-                names, held = [], []
+        held: list[tuple[str, Pose]] = []
+        for clip in clips:
+            held.append(clip)
+            if sum(len(pose.data) for _, pose in held) >= FRAMES_PER_STREAM:
+                yield from self._encode_named(held)
+                held = []
+        yield from self._encode_named(held)
+
+    def _encode_named(self, clips: list[tuple[str, Pose]]) -> Iterator[tuple[str, Tokens]]:
+        codes = self.encode_clips([pose for _, pose in clips])
+        for (name, pose), indices in zip(clips, codes, strict=True):
+            yield name, Tokens(indices, pose.fps, len(pose.data))
 
     def reconstruct_clips(self, clips: Sequence[Pose]) -> list[np.ndarray]:
         """Standardised poses float32 (t, v, c) after the forward pass."""
@@ -246,7 +267,7 @@ class PoseTokenizer:
             for row, window in enumerate(windows.rows):
                 part = tokens[window.clip].indices[window.start // down : -(-window.end // down)]
                 indices[row, : len(part)] = part
-            decoded = self._decode(self.variables, indices, windows.batch)
+            decoded = self._decode(*self.variables, indices, windows.batch)
             _scatter(np.asarray(decoded), windows.rows, results, 1)
         return results
 
@@ -321,11 +342,11 @@ class PoseTokenizer:
                 raise ValueError(f"code {odd} is outside of 0..{size - 1}, this model's codes")
 
     def _map_windows(
-        self, clips: Sequence[Pose], function, frames_per_step: int
+        self, clips: Sequence[Pose], function: Callable[..., jax.Array], frames_per_step: int
     ) -> list[np.ndarray]:
         results: list = [None] * len(clips)
         for windows in self.windows(clips):
-            values = np.asarray(function(self.variables, windows.batch))
+            values = np.asarray(function(*self.variables, windows.batch))
             for window in windows.rows:
                 if results[window.clip] is None:
                     steps = -(-len(clips[window.clip].data) // frames_per_step)
@@ -334,30 +355,28 @@ class PoseTokenizer:
         return results
 
     @cached_property
-    def variables(self):
+    def variables(self) -> tuple[Any, Any]:
         """(params, state) on the device."""
         return jax.device_put((self.model.params, self.model.state))
 
     def encode_batch(self, batch: Batch) -> jax.Array:
         """Tokens int32 (b, t', s, q) of one batch as `windows` makes them."""
-        return self._encode(self.variables, batch)
+        return self._encode(*self.variables, batch)
 
     @cached_property
-    def _encode(self):
-        return jax.jit(lambda variables, batch: self.task.encode(*variables, batch))
+    def _encode(self) -> Callable[..., jax.Array]:
+        return jax.jit(self.task.encode)
 
     @cached_property
-    def _decode(self):
-        return jax.jit(
-            lambda variables, indices, batch: self.task.decode(*variables, indices, batch)
-        )
+    def _decode(self) -> Callable[..., jax.Array]:
+        return jax.jit(self.task.decode)
 
     @cached_property
-    def _reconstruct(self):
-        return jax.jit(lambda variables, batch: self.task.reconstruct(*variables, batch))
+    def _reconstruct(self) -> Callable[..., jax.Array]:
+        return jax.jit(self.task.reconstruct)
 
 
-def _listed(poses) -> list[Pose]:
+def _listed(poses: Pose | Sequence[Pose]) -> list[Pose]:
     return [poses] if isinstance(poses, Pose) else list(poses)
 
 
@@ -385,7 +404,9 @@ def _make_windows(rows: list, frames: int, overlap: bool) -> Windows:
     return Windows(batch._replace(position=position), [window for window, _, _ in rows])
 
 
-def _scatter(values: np.ndarray, rows, results: list[np.ndarray], frames_per_step: int) -> None:
+def _scatter(
+    values: np.ndarray, rows: list[Window], results: list[np.ndarray], frames_per_step: int
+) -> None:
     for row, window in enumerate(rows):
         first, stop = window.first // frames_per_step, -(-window.stop // frames_per_step)
         at = first - window.start // frames_per_step

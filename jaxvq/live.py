@@ -35,17 +35,19 @@ class LiveEncoder:
       ValueError: a model that has to see the whole clip, or counts frames from its start.
     """
 
-    def __init__(self, tokenizer: PoseTokenizer, placement: preprocess.Placement | None = None):
-        pose_task(tokenizer.task, tokenizer.model.config.task)
+    def __init__(
+        self, tokenizer: PoseTokenizer, placement: preprocess.Placement | None = None
+    ) -> None:
+        task = pose_task(tokenizer.task, tokenizer.model.config.task)
         model = tokenizer.model.config.model
-        if model.get("num_layers", 0) and not tokenizer.task.context:
+        if model.get("num_layers", 0) and not task.context:
             raise ValueError(
                 "this model attends to whole clips and cannot encode them in pieces: train one "
                 "with model.window above 0, model.position not sinusoidal, and model.causal for no "
                 "delay"
             )
         self._tokenizer, self._placement, self._ended = tokenizer, placement, False
-        self._step, self._context = tokenizer.task.frames_per_step, tokenizer.task.encoder_context
+        self._step, self._context = task.frames_per_step, task.encoder_context
         self._ahead = 0 if model.get("causal", False) else self._context
         # Frames in one computation: one step where it must come at once, more where it may not.
         self._block = self._step if not self._ahead else max(self._context, self._step)

@@ -176,15 +176,9 @@ def test_help_explains_and_does_not_load_jax(module):
 
 
 def test_an_installation_holds_every_module_and_the_commands_work_anywhere(tmp_path):
-    from setuptools import find_packages
-
-    packages = find_packages(str(REPOSITORY), include=["jaxvq*", "configs*", "tools*"])
-    folders = {
-        ".".join(path.parent.relative_to(REPOSITORY).parts)
-        for folder in ("jaxvq", "configs", "tools")
-        for path in (REPOSITORY / folder).rglob("*.py")
-    }
-    assert folders <= set(packages)
+    for folder in ("jaxvq", "configs", "tools"):
+        for path in (REPOSITORY / folder).rglob("*.py"):
+            assert path.with_name("__init__.py").exists(), f"{path.parent} is no package"
     script = Path(sys.executable).with_name("poses_to_codes")
     if not script.exists():
         pytest.skip("not installed: the tests run from the source tree")

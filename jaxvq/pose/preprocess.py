@@ -64,7 +64,7 @@ def normalize_shoulders(pose: Pose) -> tuple[Pose, Placement]:
 def can_place(pose: Pose) -> np.ndarray:
     """bool (t,): frames that `find_placement` can use."""
     if not pose.skeleton.has_shoulders:
-        return ~pose.mask.all(axis=1)
+        return np.logical_not(pose.mask.all(axis=1))
     right, left = pose.skeleton.shoulders
     return (pose.confidence[:, right] != 0) & (pose.confidence[:, left] != 0)
 
@@ -107,7 +107,7 @@ def place(pose: Pose, placement: Placement) -> Pose:
         # One row of repeated centres: numpy is slow at broadcasting over an axis of 3.
         row = np.tile(placement.center.astype(np.float32), pose.skeleton.num_points)
         data = (pose.data.reshape(len(pose.data), -1) - row).reshape(pose.data.shape)
-        if dims == data.shape[-1]:
+        if dims == pose.data.shape[-1]:
             data *= np.float32(placement.scale)
         else:
             data[..., :dims] *= np.float32(placement.scale)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -162,10 +163,10 @@ class Skeleton:
     @cached_property
     def shoulders(self) -> tuple[int, int]:
         """Indices of the right and the left shoulder; ValueError without them."""
-        pair = self._joint("body", "right_shoulder"), self._joint("body", "left_shoulder")
-        if None in pair:
+        right, left = (self._joint("body", f"{side}_shoulder") for side in ("right", "left"))
+        if right is None or left is None:
             raise ValueError(f"no shoulders among the points of {_listed(self.offsets)}")
-        return pair
+        return right, left
 
     @cached_property
     def has_shoulders(self) -> bool:
@@ -195,7 +196,7 @@ class Skeleton:
         """A dict of lists and strings; `from_json` is its inverse."""
         components = []
         for c in self.components:
-            said = {
+            said: dict[str, Any] = {
                 "name": c.name,
                 "format": c.format,
                 "points": list(c.points),
@@ -229,7 +230,7 @@ def _part_of(component: Component) -> str | None:
     return component.part or PARTS.get(component.name)
 
 
-def _component_from_json(content) -> Component:
+def _component_from_json(content: Any) -> Component:
     """Raises ValueError that names the component and the field."""
     name = content.get("name") if isinstance(content, dict) else None
     if not isinstance(name, str) or not name:
@@ -273,7 +274,7 @@ def _component_from_json(content) -> Component:
     )
 
 
-def _limb(limb, name: str, points: list[str]) -> tuple[int, int]:
+def _limb(limb: Any, name: str, points: list[str]) -> tuple[int, int]:
     """A pair of indices or names as indices."""
     if not isinstance(limb, list) or len(limb) != 2:
         raise ValueError(f"component {name!r} has a limb {limb!r}, expected two of its points")
@@ -282,7 +283,8 @@ def _limb(limb, name: str, points: list[str]) -> tuple[int, int]:
             raise ValueError(
                 f"component {name!r} has a limb to {end!r}, which is none of its points"
             )
-    return tuple(points.index(end) if end in points else end for end in limb)
+    first, second = (points.index(end) if end in points else end for end in limb)
+    return first, second
 
 
 def _first_repeated(names: list[str]) -> str:

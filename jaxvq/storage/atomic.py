@@ -16,6 +16,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -62,7 +63,7 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: str | Path, value, indent: int | None = 2) -> None:
+def write_json(path: str | Path, value: Any, indent: int | None = 2) -> None:
     """Writes a JSON file."""
     write_text(path, json.dumps(value, indent=indent) + "\n")
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxvq import losses
 from jaxvq.batch import Batch
@@ -140,7 +141,8 @@ def token_task(task: Task, name: str) -> TokenTask:
 
 def pose_task(task: Task, name: str) -> PoseTask:
     """As token_task, for a task whose poses are points."""
-    if not isinstance(token_task(task, name), PoseTask):
+    task = token_task(task, name)
+    if not isinstance(task, PoseTask):
         raise ValueError(
             f"a model of task {name} codes rotations, not points, so there are no .pose files to "
             f"encode or to decode; tools.{task.measured_with} works with it"
@@ -148,7 +150,7 @@ def pose_task(task: Task, name: str) -> PoseTask:
     return task
 
 
-def dtype_of(config) -> Any:
+def dtype_of(config: ConfigDict) -> Any:
     """The compute dtype that a config names; ValueError for an unknown one."""
     if config.dtype not in DTYPES:
         raise ValueError(f"dtype {config.dtype!r} is not known; choices: {', '.join(DTYPES)}")
@@ -162,7 +164,7 @@ def weighted_loss(
 
     errors, weights: term -> arrays as losses.masked_mean takes them. totals: see Task.loss.
     """
-    loss, sums = 0.0, {}
+    loss, sums = jnp.float32(0), {}
     for name, error in errors.items():
         total = None if totals is None else totals[name]
         mean = losses.masked_mean(error, weights[name], axis_name, total)

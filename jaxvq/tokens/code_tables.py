@@ -247,7 +247,7 @@ def path_for(model: checkpoint.Model) -> Path:
 def save(path: Path, tables: CodeTables) -> None:
     """Writes tables to a file (npz, no pickle)."""
     with atomic.writing(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, **tables.to_arrays())
+        np.savez_compressed(file, allow_pickle=False, **tables.to_arrays())
 
 
 def load(model: checkpoint.Model) -> CodeTables:
