@@ -57,6 +57,11 @@ class Component:
     part: str = ""
     joints: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def body_part(self) -> str:
+        """Its part, also where the name tells it; "" where nothing does."""
+        return self.part or PARTS.get(self.name, "")
+
 
 @dataclass(frozen=True)
 class Skeleton:
@@ -149,9 +154,8 @@ class Skeleton:
         parts, offset = {}, 0
         for component in self.components:
             indices = np.arange(offset, offset + len(component.points))
-            part = _part_of(component)
-            if part and part not in parts:
-                parts[part] = indices
+            if component.body_part:
+                parts.setdefault(component.body_part, indices)
             offset += len(component.points)
         return parts
 
@@ -188,7 +192,7 @@ class Skeleton:
         for component in self.components:
             said = dict(component.joints)
             for point in (said[joint],) if joint in said else JOINTS[joint]:
-                if _part_of(component) == part and point in component.points:
+                if component.body_part == part and point in component.points:
                     return self.indices[component.name, point]
         return None
 
@@ -224,10 +228,6 @@ class Skeleton:
         if len({component.format for component in skeleton.components}) > 1:
             raise ValueError("all components must have the same format")
         return skeleton
-
-
-def _part_of(component: Component) -> str | None:
-    return component.part or PARTS.get(component.name)
 
 
 def _component_from_json(content: Any) -> Component:

@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxvq import losses
 from jaxvq.batch import Batch
-from jaxvq.pose.skeleton import PARTS, Skeleton
+from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Statistics
 from jaxvq.tasks.base import PoseTask
 
@@ -109,7 +109,7 @@ def make_groups(parts: str, skeleton: Skeleton, statistics: Statistics) -> tuple
 
 
 def _group(name, lists, skeleton: Skeleton, statistics: Statistics) -> Group:
-    ours = [c for c in skeleton.components if PARTS.get(c.name) in lists[0]]
+    ours = [c for c in skeleton.components if c.body_part in lists[0]]
     first = np.concatenate([_points(skeleton, c) for c in ours])
     mean, scale = statistics.mean[first], statistics.scale[first]
     mirror = np.ones(skeleton.num_dims, np.float32)
