@@ -101,6 +101,11 @@ def test_several_signers_of_one_sentence(tmp_path):
         "-x_0-1-rgb_front", "-x_0-10-rgb_front", "-x_0-1-rgb_front",
     ]  # fmt: skip
     assert ones[0].signer == "-x"
+    # No row is left for the third recording: it follows where all are asked for.
+    every = list_corpus(HOW2SIGN, tmp_path, all_recordings=True)["val"]
+    assert every[:3] == ones and all(one.has_row for one in ones)
+    assert (every[3].name, every[3].text, every[3].has_row) == ("-x_0#3", "A", False)
+    assert Path(every[3].folder).name == "-x_0-2-rgb_front"
     # With the folder's name there is nothing to guess.
     rows = [("id", "text", "split", "sentence_name", "video_id")]
     rows += [("-x_0", "A", "val", "-x_0-2-rgb_front", "-x"), ("-x_0", "A", "val", "-x_0-3", "-x")]

@@ -17,7 +17,14 @@ import yaml
 from jaxvq.datasets.sentence_corpora import CORPORA, read_table
 from jaxvq.pose.reader import Pose
 from jaxvq.signformer import export, pami0
-from tests.signformer_corpus import JSON, write_frame, write_how2sign, write_lsfb, write_table
+from tests.signformer_corpus import (
+    JSON,
+    person,
+    write_frame,
+    write_how2sign,
+    write_lsfb,
+    write_table,
+)
 from tests.test_signformer_pami0 import load_as_signformer
 from tools import convert_how2sign_csv, export_signformer
 
@@ -127,18 +134,22 @@ def test_number_of_parts(tmp_path, size, chunk, count):
     assert len(parts(tmp_path / "out", "LSFB-CONT-1024.pami0.train")) == count
 
 
-def test_signformer_counts_its_sentences_so_in_parts():
-    counts = {(14446, 200): 73, (804, 200): 5, (2344, 100): 24}
-
-    def count(sentences, chunk):
-        encoded = iter([export.Encoded(str(n), b"x") for n in range(sentences)])
-        number = 0
-        for first in encoded:
-            number += 1
-            list(export._take(first, encoded, chunk))
-        return number
-
-    assert {(n, chunk): count(n, chunk) for n, chunk in counts} == counts
+@pytest.mark.parametrize(
+    ("size", "chunk", "count"), [(14446, 200, 73), (804, 200, 5), (2344, 100, 24)]
+)
+def test_number_of_parts_of_the_published_exports(tmp_path, size, chunk, count):
+    report = export.Report(size)
+    written = export.export_split(
+        lambda name: export.Encoded(str(name), b"x"),
+        list(range(size)),
+        tmp_path / "base",
+        chunk_size=chunk,
+        workers=1,
+        report=report,
+    )
+    samples = [part.samples for part in written]
+    assert len(samples) == count and sum(samples) == report.written == size
+    assert set(samples[:-1]) == {chunk}
 
 
 def test_skipped_sentences_are_counted_and_listed(tmp_path, capsys):
@@ -162,6 +173,40 @@ def test_skipped_sentences_are_counted_and_listed(tmp_path, capsys):
     assert run("How2Sign", root, out, "--max_skipped", 0.3) == 1
     assert "--max_skipped allows 30.0%" in capsys.readouterr().err
     assert run("How2Sign", root, out, "--max_skipped", 0.5) == 0
+
+
+def test_recordings_without_a_row(tmp_path, capsys):
+    """Two signers recorded a sentence that has one row: the second is named, exported if asked."""
+    root = write_how2sign(tmp_path, {"train": 1})
+    folder = root / "sentence_level/train" / JSON
+    for number, signer in enumerate((1, 2)):
+        for frame in range(2):
+            write_frame(folder / f"X-{signer}-rgb_front", frame, [person(number)])
+    write_frame(folder / "Y-1-rgb_front", 0, [person(7)])  # not a sentence of the table
+    rows = [("id", "text", "split"), ("X", "two signers", "train"), ("train_0", "one", "train")]
+    write_table(root / "annotations.csv", rows)
+
+    out = tmp_path / "out"
+    assert run("How2Sign", root, out, "--splits", "train") == 0
+    text = capsys.readouterr().out
+    assert "train: 2 samples in 1 parts (skipped 0)" in text
+    assert (
+        "1 recordings without a row of their own, left out (--all_recordings exports them): "
+        "X-2-rgb_front\n" in text
+    )
+    assert [one["name"] for one in parts(out, "How2Sign-1024.pami0.train")[0]] == ["X", "train_0"]
+    listed = json.loads((out / "How2Sign-1024.skipped.jsonl").read_text())
+    assert (listed["name"], listed["reason"]) == ("X-2-rgb_front", "no row")
+
+    assert run("How2Sign", root, out, "--splits", "train", "--all_recordings") == 0
+    assert "exported with the text of their sentence: X-2-rgb_front\n" in capsys.readouterr().out
+    samples = parts(out, "How2Sign-1024.pami0.train")[0]
+    assert [(one["name"], one["text"]) for one in samples] == [
+        ("X", "two signers"), ("train_0", "one"), ("X#1", "two signers"),
+    ]  # fmt: skip
+    numbers = [person(seed)["pose_keypoints_2d"][0] for seed in (0, 1)]
+    assert [samples[i]["sign"][0, 0] for i in (0, 2)] == pytest.approx(numbers)
+    assert (out / "How2Sign-1024.skipped.jsonl").read_text() == ""
 
 
 def test_nothing_written(tmp_path, capsys):
@@ -357,25 +402,19 @@ def test_output_that_cannot_be_written(corpus, tmp_path):
             run("LSFB-CONT", root, out)
 
 
-def test_memory_for_one_sentence_after_the_other(corpus, tmp_path):
+def test_memory_for_one_sentence_after_the_other(tmp_path):
     """What a worker made is written and forgotten: no more than a few wait at a time."""
-    root, expected = corpus
-    made, waiting, most = [0], [0], [0]
+    waiting = []
     report = export.Report(400)
 
-    def encoded():
-        for n in range(400):
-            made[0] += 1
-            waiting[0] = made[0] - report.written
-            most[0] = max(most[0], waiting[0])
-            yield export.Encoded(str(n), b"x" * 10, frames=1)
+    def encode(number):
+        waiting.append(number - report.written)
+        return export.Encoded(str(number), b"x" * 10, frames=1)
 
-    used = export._used(encoded(), report)
-    for first in used:
-        path = tmp_path / f"x.part{len(report.parts)}"
-        pami0.write_part(path, export._counted(export._take(first, used, 100), report))
-        report.parts.append(path)
-    assert report.written == 400 and len(report.parts) == 4 and most[0] <= 2
+    parts = export.export_split(
+        encode, list(range(400)), tmp_path / "x", chunk_size=100, workers=1, report=report
+    )
+    assert len(list(parts)) == 4 and report.written == 400 and max(waiting) <= 2
 
 
 def test_in_one_batch_with_files_of_pytorch(corpus, shared, tmp_path):

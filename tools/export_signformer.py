@@ -24,6 +24,8 @@ from jaxvq.datasets.sentence_corpora import CORPORA, SPLITS
 from jaxvq.storage import atomic
 from tools import command
 
+NAMED = 20  # recordings without a row that are named in the log; skipped.jsonl names all
+
 
 def parse_arguments(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -45,6 +47,11 @@ def parse_arguments(argv=None) -> argparse.Namespace:
         type=int,
         default=200,
         help="samples a part; 0: all of a split in one (default: %(default)s)",
+    )
+    add(
+        "--all_recordings",
+        action="store_true",
+        help="also export How2Sign's recordings without a row, with the text of their sentence",
     )
     add("--splits", default=",".join(SPLITS), help="some of %(default)s")
     add(
@@ -104,7 +111,9 @@ def main(argv=None) -> int:
     from jaxvq.signformer import export
 
     corpus = CORPORA[args.dataset]
-    sentences = sentence_corpora.list_corpus(corpus, args.input, args.augmented)
+    sentences = sentence_corpora.list_corpus(
+        corpus, args.input, args.augmented, all_recordings=True
+    )
     for split in sentences.keys() - set(SPLITS):
         print(f"warning: {len(sentences[split])} sentences of an unknown split {split!r} ignored")
     encoder = export.Encoder(corpus.parts, args.features, args.hand_threshold, args.gzip_level)
@@ -130,13 +139,16 @@ def export_split(encoder, sentences, folder: Path, base: str, split: str, args):
 
     from jaxvq.signformer import export
 
+    extra = [sentence for sentence in sentences if not sentence.has_row]
+    if not args.all_recordings:
+        sentences = [sentence for sentence in sentences if sentence.has_row]
     report = export.Report(len(sentences))
     if not sentences:
         print(f"No samples for split '{split}'")
         return report
     print(f"{split}: {len(sentences)} sentences", flush=True)
     start = time.monotonic()
-    chunks = export.export_split(
+    parts = export.export_split(
         encoder,
         sentences,
         folder / f"{base}.{split}",
@@ -145,12 +157,12 @@ def export_split(encoder, sentences, folder: Path, base: str, split: str, args):
         report=report,
     )
     with tqdm(total=len(sentences), unit="sentence", desc=split, dynamic_ncols=True) as bar:
-        for chunk in chunks:
-            bar.update(chunk.done - bar.n)
+        for part in parts:
+            bar.update(part.done - bar.n)
             processes = [os.getpid(), *(p.pid for p in multiprocessing.active_children())]
             tqdm.write(
-                f"  Chunk {chunk.number} saved ({chunk.samples} samples): {chunk.path.name}, "
-                f"{chunk.size / 2**20:.1f} MiB; {report.frames / (time.monotonic() - start):,.0f} "
+                f"  Chunk {part.number} saved ({part.samples} samples): {part.path.name}, "
+                f"{part.size / 2**20:.1f} MiB; {report.frames / (time.monotonic() - start):,.0f} "
                 f"frames/s; RSS {export.resident_mib(processes):.0f} MiB",
                 file=sys.stdout,
             )
@@ -166,7 +178,23 @@ def export_split(encoder, sentences, folder: Path, base: str, split: str, args):
             f"  {report.long:,} samples of more than {export.MAX_SENT_LENGTH} frames, which "
             "Signformer leaves out of training unless max_sent_length is raised"
         )
+    if extra:
+        print(f"  {describe_without_row(extra, args.all_recordings)}")
+        report.without_row = [] if args.all_recordings else [one.folder for one in extra]
     return report
+
+
+def describe_without_row(recordings: list, exported: bool) -> str:
+    """How many there are, their names (of many the first), and what happens to them."""
+    names = [Path(recording.folder).name for recording in recordings]
+    listed = ", ".join(names[:NAMED])
+    if len(names) > NAMED:
+        listed += f" and {len(names) - NAMED:,} more"
+    if exported:
+        what = "exported with the text of their sentence"
+    else:
+        what = "left out (--all_recordings exports them)"
+    return f"{len(names):,} recordings without a row of their own, {what}: {listed}"
 
 
 def conclude(reports: dict, settings: str, skipped_file: Path, max_skipped: float) -> int:

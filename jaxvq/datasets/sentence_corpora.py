@@ -1,7 +1,7 @@
-"""Sentence-level corpora as they lie on disk: which sentences there are, and how to read one.
+"""Sentence-level corpora on disk: which sentences there are, and how to read one.
 
-CORPORA is the table of them. Used by the datasets that are built for training and by the export to
-Signformer alike; numpy only.
+`list_corpus` lists the sentences of an entry of CORPORA, and `Sentence.read` gives the pose of one.
+Both the datasets for training and the export to Signformer start here.
 """
 
 import csv
@@ -23,7 +23,7 @@ HOW2SIGN_FPS = 30.0
 
 
 class Unusable(ValueError):
-    """A sentence that cannot be used. reason: a short category to count."""
+    """A sentence that is to be skipped. reason: a short category, by which skips are counted."""
 
     def __init__(self, reason: str, message: str):
         super().__init__(message)
@@ -32,21 +32,27 @@ class Unusable(ValueError):
 
 @dataclass(frozen=True)
 class OpenPoseSentence:
-    """A sentence of How2Sign. folder: of the frames; None and `problem` where it is not known."""
+    """A sentence of How2Sign: a folder of JSON files, one per frame.
+
+    folder: None where the corpus has no such folder; `problem` then says what is missing.
+    has_row: False for a recording that no row of the table refers to; its text is that of the first
+      row of the same sentence.
+    """
 
     name: str
     text: str
     signer: str
     folder: str | None
     problem: str = ""
+    has_row: bool = True
 
     @property
     def files(self) -> list[str]:
-        """What is read."""
+        """The paths that `read` reads."""
         return [self.folder] if self.folder else []
 
     def read(self, hand_threshold: float = openpose.HAND_THRESHOLD) -> tuple[Pose, Counter]:
-        """The pose in pixels, and what was found on the way; raises Unusable."""
+        """The pose in pixels, and counts of frames and oddities; raises Unusable."""
         if self.folder is None:
             raise Unusable("no pose", self.problem)
         if not openpose.list_frames(self.folder):
@@ -59,7 +65,7 @@ class OpenPoseSentence:
 
 @dataclass(frozen=True)
 class LsfbSentence:
-    """A sentence of LSFB-CONT: milliseconds [start, end) of a video; folder: that of the poses."""
+    """A sentence of LSFB-CONT: milliseconds [start, end) of a video. folder: of all landmarks."""
 
     name: str
     text: str
@@ -68,15 +74,19 @@ class LsfbSentence:
     video: str
     start: str
     end: str
+    has_row = True  # a sentence is nothing but its row
 
     @property
     def files(self) -> list[str]:
-        """What is read."""
+        """The paths that `read` reads."""
         paths = (Path(self.folder) / part / f"{self.video}.npy" for part in landmarks.PARTS)
         return [str(path) for path in paths if path.exists()]
 
     def read(self, hand_threshold: float = openpose.HAND_THRESHOLD) -> tuple[Pose, Counter]:
-        """The pose in shares of the picture; raises Unusable. LSFB has no confidences."""
+        """The pose in shares of the picture (0 to 1), and the count of its frames; raises Unusable.
+
+        hand_threshold has no effect: LSFB has no confidences.
+        """
         try:
             start, end = landmarks.frame_of(self.start), landmarks.frame_of(self.end)
         except ValueError as error:
@@ -100,10 +110,12 @@ class Corpus:
     """One corpus.
 
     folder: its name in a directory of corpora, and in the names of exported files.
-    scale: what makes coordinates pixels, all axes alike.
-    parts: those parts of the skeleton whose x and y are exported, in this order.
-    list_sentences: (root, rows of all splits) -> sentences of each split, in the rows' order.
-    columns: that its annotations must have besides `split`; augmented: name of the other table.
+    scale: per axis, the factor that turns coordinates into pixels.
+    parts: the parts of the skeleton whose x and y are exported, in this order.
+    columns: the columns that its annotations must have besides `split`.
+    augmented: the name of the table of augmented training sentences.
+    list_sentences: (root, split, its rows) -> its sentences in the order of the rows; behind them
+      the recordings without a row.
     """
 
     folder: str
@@ -112,17 +124,24 @@ class Corpus:
     parts: tuple[str, ...]
     columns: tuple[str, ...]
     augmented: str
-    list_sentences: Callable[[Path, dict[str, list[dict]]], dict[str, list[Sentence]]]
+    list_sentences: Callable[[Path, str, list[dict]], list[Sentence]]
 
 
 def list_corpus(
-    corpus: Corpus, root: str | Path, augmented: str | Path | None = None
+    corpus: Corpus,
+    root: str | Path,
+    augmented: str | Path | None = None,
+    *,
+    all_recordings: bool = False,
 ) -> dict[str, list[Sentence]]:
     """Split -> its sentences, names unique in each; also splits that the table has besides SPLITS.
 
-    root holds annotations.csv, or the corpus' folder that does. augmented: a folder with more
-    sentences, of which those of train replace those of annotations.csv. Raises ValueError where a
-    table is not there, or not what it should be.
+    Args:
+      root: the folder of annotations.csv, or the one above it.
+      augmented: the folder of the augmented table, whose rows replace those of train.
+      all_recordings: also list the recordings without a row, behind the sentences of their split.
+    Raises:
+      ValueError: a table is missing, cannot be read, or lacks a column.
     """
     path = find_table(root, corpus.folder, "annotations.csv")
     rows: dict[str, list[dict]] = {split: [] for split in SPLITS}
@@ -132,7 +151,14 @@ def list_corpus(
     if augmented is not None:
         more = find_table(augmented, corpus.folder, corpus.augmented)
         rows["train"] = read_table(more, corpus.columns)
-    return corpus.list_sentences(path.parent, rows)
+    return {
+        split: [
+            sentence
+            for sentence in corpus.list_sentences(path.parent, split, members)
+            if sentence.has_row or all_recordings
+        ]
+        for split, members in rows.items()
+    }
 
 
 def find_table(root: str | Path, folder: str, name: str) -> Path:
@@ -145,12 +171,12 @@ def find_table(root: str | Path, folder: str, name: str) -> Path:
 
 
 def read_table(path: str | Path, columns: Iterable[str]) -> list[dict[str, str]]:
-    """The rows of a table with a line of names at its top, values as they are (never numbers).
+    """The rows of a table whose first line names the columns: column in lower case -> text.
 
-    Separated by TAB if that line has one, by commas otherwise, with LF or CRLF. Quotes enclose
-    values between commas; between TABs they are text, as How2Sign writes it, unless all of those
-    inside are doubled, as pandas writes it. Names are taken in lower case; values that a short row
-    lacks are "". Raises ValueError if it is no table, or lacks one of `columns`.
+    The separator is TAB if the first line has one, a comma otherwise; lines end with LF or CRLF.
+    Between commas, quotes enclose a value. Between TABs, quotes are part of the text, as How2Sign
+    writes them, unless all quotes inside are doubled, as pandas writes them. Values that a short
+    row lacks are "". Raises ValueError if the file is no table, or lacks one of `columns`.
     """
     path = Path(path)
     try:
@@ -174,6 +200,7 @@ def read_table(path: str | Path, columns: Iterable[str]) -> list[dict[str, str]]
 
 
 def _unquote(value: str) -> str:
+    """What pandas enclosed in quotes because of the quotes inside; other values as they are."""
     inner = value[1:-1]
     if len(value) > 1 and value[0] == value[-1] == '"' and '"' in inner:
         if '"' not in inner.replace('""', ""):
@@ -202,62 +229,79 @@ def unique_names(names: Iterable[str]) -> list[str]:
 _JSON = "rgb_front/features/openpose_output/json"
 
 
-def _list_how2sign(root: Path, rows: dict[str, list[dict]]) -> dict[str, list[Sentence]]:
-    return {
-        split: _list_how2sign_split(root / "sentence_level" / split / _JSON, members)
-        for split, members in rows.items()
-    }
-
-
-def _list_how2sign_split(folder: Path, rows: list[dict]) -> list[Sentence]:
-    folders = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
-    by_name = set(folders)
-    by_id = defaultdict(list)  # several signers may have recorded a sentence
-    for name in folders:
-        by_id[name.rsplit("-", 2)[0]].append(name)
-    names = unique_names(row["id"] for row in rows)
-    taken: Counter = Counter()
-    sentences = []
-    for name, row in zip(names, rows, strict=True):
-        wanted = row.get("sentence_name") or row["id"]
-        found = wanted if wanted in by_name else None
-        recordings = by_id.get(row["id"], [])
-        if found is None and not row.get("sentence_name") and recordings:
-            # The k-th row of one sentence is the k-th recording of it.
-            found = recordings[min(taken[row["id"], row["text"]], len(recordings) - 1)]
-            taken[row["id"], row["text"]] += 1
-        sentences.append(
-            OpenPoseSentence(
-                name=name,
-                text=row["text"],
-                signer=row.get("video_id") or re.sub(r"_\d+$", "", row["id"]),
-                folder=str(folder / found) if found else None,
-                problem="" if found else f"{folder} has no folder for {wanted!r}",
-            )
+def _list_how2sign(root: Path, split: str, rows: list[dict]) -> list[Sentence]:
+    folder = root / "sentence_level" / split / _JSON
+    recordings = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+    chosen = _choose_recordings(rows, recordings)
+    pairs = list(zip(rows, chosen, strict=True))
+    taken, first_rows = set(chosen), {row["id"]: row for row in reversed(rows)}
+    for recording in recordings:
+        if recording not in taken and _sentence_id(recording) in first_rows:
+            pairs.append((first_rows[_sentence_id(recording)], recording))
+    names = unique_names(row["id"] for row, _ in pairs)
+    return [
+        OpenPoseSentence(
+            name=name,
+            text=row["text"],
+            signer=row.get("video_id") or re.sub(r"_\d+$", "", row["id"]),
+            folder=str(folder / recording) if recording else None,
+            problem="" if recording else f"{folder} has no folder for {_wanted(row)!r}",
+            has_row=number < len(rows),
         )
-    return sentences
+        for number, (name, (row, recording)) in enumerate(zip(names, pairs, strict=True))
+    ]
+
+
+def _choose_recordings(rows: list[dict], recordings: list[str]) -> list[str | None]:
+    """The folder of each row, None where there is none.
+
+    Several signers may have recorded one sentence: a row without `sentence_name` that is the k-th
+    of its id and text gets the k-th recording of the id, or the last one where there are fewer.
+    """
+    existing, by_id = set(recordings), defaultdict(list)
+    for recording in recordings:
+        by_id[_sentence_id(recording)].append(recording)
+    chosen: list[str | None] = []
+    rows_before: Counter = Counter()
+    for row in rows:
+        candidates = [] if row.get("sentence_name") else by_id[row["id"]]
+        if _wanted(row) in existing:
+            chosen.append(_wanted(row))
+        elif candidates:
+            sentence = row["id"], row["text"]
+            chosen.append(candidates[min(rows_before[sentence], len(candidates) - 1)])
+            rows_before[sentence] += 1
+        else:
+            chosen.append(None)
+    return chosen
+
+
+def _wanted(row: dict) -> str:
+    return row.get("sentence_name") or row["id"]
+
+
+def _sentence_id(recording: str) -> str:
+    """The id in the name of a folder, <id>-<signer>-rgb_front."""
+    return recording.rsplit("-", 2)[0]
 
 
 # ----------------------------------------------------------------------------------------- LSFB
 
 
-def _list_lsfb(root: Path, rows: dict[str, list[dict]]) -> dict[str, list[Sentence]]:
-    sentences = {}
-    for split, members in rows.items():
-        names = unique_names(row["id"] for row in members)
-        sentences[split] = [
-            LsfbSentence(
-                name=name,
-                text=row["text"],
-                signer=row["video_id"],
-                folder=str(root / "poses"),
-                video=row["video_id"],
-                start=row["start"],
-                end=row["end"],
-            )
-            for name, row in zip(names, members, strict=True)
-        ]
-    return sentences
+def _list_lsfb(root: Path, split: str, rows: list[dict]) -> list[Sentence]:
+    names = unique_names(row["id"] for row in rows)
+    return [
+        LsfbSentence(
+            name=name,
+            text=row["text"],
+            signer=row["video_id"],
+            folder=str(root / "poses"),
+            video=row["video_id"],
+            start=row["start"],
+            end=row["end"],
+        )
+        for name, row in zip(names, rows, strict=True)
+    ]
 
 
 CORPORA: dict[str, Corpus] = {

@@ -1,12 +1,13 @@
 """Exports a corpus to Signformer's `.pami0` parts, sentence by sentence.
 
-Workers read, lay out and compress one sentence each; this process only appends what they made to
-the part that is being written. So memory does not grow with the corpus, and the parts are the same
-whatever the number of workers.
+Worker processes read, lay out and compress one sentence each, and the main process appends the
+results to the current part, in the order of the sentences. So memory does not grow with the corpus,
+and the number of workers does not change the parts.
 """
 
 import contextlib
 import fcntl
+import itertools
 import json
 import re
 import time
@@ -22,14 +23,14 @@ from jaxvq.datasets.workers import map_ordered
 from jaxvq.pose.reader import Pose
 from jaxvq.signformer import pami0
 
-# Signformer's training leaves out what has more frames, unless its max_sent_length says otherwise.
+# Signformer's training leaves out longer samples, unless its max_sent_length says otherwise.
 MAX_SENT_LENGTH = 400
 
 
 def lay_out(pose: Pose, parts: tuple[str, ...], features: int) -> np.ndarray:
-    """x and y of the points of these parts, one after another: float32 (t, features), padded by 0.
+    """x and y of each point of these parts, side by side: float32 (t, features), padded with 0.
 
-    Missing points are 0. Raises ValueError if they do not fit.
+    Missing points are 0. Raises ValueError if `features` is less than two numbers per point.
     """
     points = np.concatenate([pose.skeleton.parts[part] for part in parts])
     if 2 * len(points) > features:
@@ -41,7 +42,10 @@ def lay_out(pose: Pose, parts: tuple[str, ...], features: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A sentence on its way from a worker to a part: a gzip member, or why there is none."""
+    """What a worker makes of a sentence: a gzip member, or the reason why the sentence is skipped.
+
+    found: counts of the frames and of the oddities among them.
+    """
 
     name: str
     member: bytes = b""
@@ -53,7 +57,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Encoder:
-    """Reads a sentence and makes it a gzip member; this is what the workers run."""
+    """Turns a sentence into a gzip member; runs in the workers."""
 
     parts: tuple[str, ...]
     features: int
@@ -82,15 +86,15 @@ class Encoder:
 
 
 def base_name(corpus: Corpus, features: int, augmented: bool) -> str:
-    """The names of all files begin with this; Signformer finds the language by it."""
+    """What the names of all files begin with; Signformer looks up the language by it."""
     return f"{corpus.folder}-{'aug-' if augmented else ''}{features}.pami0"
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """One export at a time; the lock goes with its process, however that ends.
+    """Keeps other exports out of the folder; the lock ends with its process, however that ends.
 
-    Raises ValueError if another one is running, OSError if the folder cannot be written.
+    Raises ValueError if another export is running, OSError if the folder cannot be written to.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".export.lock", "w") as file:
@@ -104,10 +108,10 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def remove_parts(folder: Path, bases: list[str]) -> None:
-    """Removes the parts of an earlier export, and what a killed one left.
+    """Removes the parts of an earlier export, and the unfinished part of a killed one.
 
-    Loaders take all parts they find, so none of them may stay. Raises ValueError, and removes
-    nothing, if there is a file without .part, which loaders would take instead of the parts.
+    Loaders read every part that they find, so none may stay. Raises ValueError, and removes
+    nothing, if there is a file without .part: loaders would read it instead of the parts.
     """
     for base in bases:
         if (folder / base).exists():
@@ -122,7 +126,11 @@ def remove_parts(folder: Path, bases: list[str]) -> None:
 
 @dataclass
 class Report:
-    """What became of the sentences of one split. long: how many pass MAX_SENT_LENGTH."""
+    """The outcome of exporting one split.
+
+    long: samples of more than MAX_SENT_LENGTH frames. without_row: folders of recordings that were
+    left out because no row of the table refers to them.
+    """
 
     sentences: int
     written: int = 0
@@ -131,24 +139,24 @@ class Report:
     long: int = 0
     found: Counter = field(default_factory=Counter)
     skipped: list[Encoded] = field(default_factory=list)
+    without_row: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         reasons = Counter(encoded.reason for encoded in self.skipped)
-        why = "".join(f", {count} {reason}" for reason, count in sorted(reasons.items()))
+        why = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
         return (
             f"{self.written} samples in {len(self.parts)} parts "
-            f"(skipped {len(self.skipped)}{':' + why[1:] if why else ''})"
+            f"(skipped {len(self.skipped)}{': ' + why if why else ''})"
         )
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """A part that was just written. done: sentences so far, also skipped ones."""
+class Part:
+    """A part that was just written. done: sentences so far, skipped ones included."""
 
     number: int
     path: Path
     samples: int
-    frames: int
     size: int
     done: int
 
@@ -161,29 +169,30 @@ def export_split(
     chunk_size: int,
     workers: int,
     report: Report,
-) -> Iterator[Chunk]:
+) -> Iterator[Part]:
     """Writes <base>.part0, <base>.part1, … of `chunk_size` samples each (0: all in one part).
 
-    Yields after each part; `report` is filled on the way. Raises OSError if a part cannot be
-    written, of which nothing stays behind then.
+    Yields after each part, and keeps `report` up to date. Raises OSError if a part cannot be
+    written; nothing of that part stays behind.
     """
-    encoded = _used(map_ordered(encoder, sentences, workers), report)
+    encoded = _note_skipped(map_ordered(encoder, sentences, workers), report)
     for first in encoded:
         path = Path(f"{base}.part{len(report.parts)}")
-        written, frames = report.written, report.frames
-        size = pami0.write_part(path, _counted(_take(first, encoded, chunk_size), report))
+        before = report.written
+        samples = itertools.islice(itertools.chain([first], encoded), chunk_size or None)
+        size = pami0.write_part(path, _note_written(samples, report))
         report.parts.append(path)
-        yield Chunk(
+        yield Part(
             number=len(report.parts) - 1,
             path=path,
-            samples=report.written - written,
-            frames=report.frames - frames,
+            samples=report.written - before,
             size=size,
             done=report.written + len(report.skipped),
         )
 
 
-def _used(encoded: Iterable[Encoded], report: Report) -> Iterator[Encoded]:
+def _note_skipped(encoded: Iterable[Encoded], report: Report) -> Iterator[Encoded]:
+    """The sentences that are not skipped."""
     for one in encoded:
         if one.reason:
             report.skipped.append(one)
@@ -191,15 +200,7 @@ def _used(encoded: Iterable[Encoded], report: Report) -> Iterator[Encoded]:
             yield one
 
 
-def _take(first: Encoded, rest: Iterator[Encoded], count: int) -> Iterator[Encoded]:
-    yield first
-    taken = 1
-    while taken != count and (one := next(rest, None)) is not None:
-        yield one
-        taken += 1
-
-
-def _counted(encoded: Iterable[Encoded], report: Report) -> Iterator[bytes]:
+def _note_written(encoded: Iterable[Encoded], report: Report) -> Iterator[bytes]:
     for one in encoded:
         report.written += 1
         report.frames += one.frames
@@ -209,31 +210,43 @@ def _counted(encoded: Iterable[Encoded], report: Report) -> Iterator[bytes]:
 
 
 def list_skipped(reports: dict[str, Report]) -> str:
-    """One JSON object a line and skipped sentence: split, name, reason, message."""
-    lines = [
-        {"split": split, "name": one.name, "reason": one.reason, "message": one.message}
-        for split, report in reports.items()
-        for one in report.skipped
-    ]
-    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    """A line of JSON per skipped sentence and left-out recording: split, name, reason, message."""
+    lines = []
+    for split, report in reports.items():
+        for one in report.skipped:
+            lines.append((split, one.name, one.reason, one.message))
+        for folder in report.without_row:
+            message = f"{folder}: no row of the table refers to it; --all_recordings exports it"
+            lines.append((split, Path(folder).name, "no row", message))
+    keys = ("split", "name", "reason", "message")
+    return "".join(
+        json.dumps(dict(zip(keys, line, strict=True)), ensure_ascii=False) + "\n" for line in lines
+    )
 
 
 def loader_settings(folder: Path, base: str, features: int) -> str:
-    """YAML for the loader that finds the parts by their base name, from the parts in `folder`."""
-    lines = ["data:", f"  data_path: {_quote(str(folder.resolve()))}"]
-    for key, split in zip(("train", "dev", "test"), SPLITS, strict=True):
-        if pami0.find_parts(folder / base, split):
-            lines += [f"  {key}:", "    - " + _quote(f"{base}.{split}")]
-    return "\n".join([*lines, f"  feature_size: {features}", "  stream_train_parts: true\n"])
+    """YAML for the loader that finds the parts of a split in `folder` by their base name."""
+    names = {
+        split: [f"{base}.{split}"] for split in SPLITS if pami0.find_parts(folder / base, split)
+    }
+    return _settings(folder, names, [f"  feature_size: {features}", "  stream_train_parts: true"])
 
 
 def original_loader_settings(folder: Path, base: str, features: int) -> str:
-    """YAML for Signformer's original loader, which wants a list of all parts."""
+    """YAML for Signformer's original loader, which needs the names of all parts."""
+    names = {
+        split: [part.name for part in pami0.find_parts(folder / base, split)] for split in SPLITS
+    }
+    return _settings(folder, names, ["  feature_size:", f"    - {features}"])
+
+
+def _settings(folder: Path, names: dict[str, list[str]], more: list[str]) -> str:
     lines = ["data:", f"  data_path: {_quote(str(folder.resolve()))}"]
-    for key, split in zip(("train", "dev", "test"), SPLITS, strict=True):
-        if parts := pami0.find_parts(folder / base, split):
-            lines += [f"  {key}:", *(f"    - {_quote(part.name)}" for part in parts)]
-    return "\n".join([*lines, "  feature_size:", f"    - {features}\n"])
+    for split in SPLITS:
+        if names.get(split):
+            key = "dev" if split == "val" else split
+            lines += [f"  {key}:", *(f"    - {_quote(name)}" for name in names[split])]
+    return "\n".join([*lines, *more]) + "\n"
 
 
 def _quote(text: str) -> str:
@@ -241,7 +254,7 @@ def _quote(text: str) -> str:
 
 
 def resident_mib(processes: Iterable[int]) -> float:
-    """Memory of these processes together, as Linux counts it, in MiB; 0 where it does not tell."""
+    """Resident memory of these processes together, in MiB; 0 where there is no /proc."""
     total = 0
     for process in processes:
         with contextlib.suppress(OSError):
@@ -251,5 +264,5 @@ def resident_mib(processes: Iterable[int]) -> float:
 
 
 def duration(seconds: float) -> str:
-    """Such as 1:02:03."""
+    """Hours, minutes and seconds, such as 01:02:03; without the hours below one hour."""
     return time.strftime("%H:%M:%S", time.gmtime(seconds)).removeprefix("00:")

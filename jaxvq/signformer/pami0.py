@@ -1,16 +1,17 @@
 """Writes and reads Signformer's `.pami0` files without PyTorch.
 
-A file, or each of its parts <base>.part0, <base>.part1, …, is a gzipped pickle of a list of dicts:
-sign (a torch.Tensor of float32, (t, features)), text, gloss, signer and name (str). It is written
-here instruction by instruction, as PyTorch pickles a tensor: a call of
-torch._utils._rebuild_tensor_v2 on what torch.storage._load_from_bytes makes of the bytes of
-torch.save's older format. Every sample is a gzip member of its own, which readers of gzip join
-again, so that samples can be made anywhere and in any order.
+A file, or each of its parts <base>.part0, <base>.part1, …, is a gzipped pickle of a list of dicts
+with sign (a torch.Tensor of float32, (t, features)), text, gloss, signer and name (str). The writer
+puts the pickle together instruction by instruction. As in PyTorch's own pickles, a tensor is a call
+of torch._utils._rebuild_tensor_v2 on the result of torch.storage._load_from_bytes, whose argument
+is in the format of torch.save before PyTorch 1.6. Every sample is a gzip member of its own; readers
+of gzip join members, so worker processes can compress samples independently.
 
-Reading goes through safe_pickle: a pickle that asks for anything else than such a tensor is refused
-with the name of what it asked for, and nothing is run.
+The reader goes through safe_pickle, which runs nothing: it refuses a pickle that asks for anything
+but such tensors, and names what the pickle asked for.
 """
 
+import glob
 import gzip
 import io
 import os
@@ -38,15 +39,15 @@ from jaxvq.importers.torch_file import (
 from jaxvq.storage import atomic
 
 TEXTS = ("text", "gloss", "signer", "name")
-# Signformer's loader adds this and then takes frames whose feature 0 is not 0 as visible.
-_SHIFT = np.float32(1e-8)
-# Of one sentence, and of all texts of a part: 40 minutes of signing, a gigabyte of a bomb never.
+# Signformer's loader adds this number, and then counts frames whose feature 0 is not 0 as visible.
+_ADDED_BY_LOADER = np.float32(1e-8)
+# Limit of one sentence, and of all texts of a part: 40 minutes of signing, but no bomb's gigabytes.
 MOST_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One sentence. sign: (t, features), float32 to be written; from a file also other types."""
+    """One sentence. sign: (t, features); writing takes float32, files may hold other types."""
 
     sign: np.ndarray
     text: str
@@ -57,14 +58,14 @@ class Sample:
 
 # -------------------------------------------------------------------------------------- writing
 
-_HEAD = pickle.PROTO + b"\x04" + pickle.EMPTY_LIST + pickle.MARK
-_TAIL = pickle.APPENDS + pickle.STOP
+_LIST_START = pickle.PROTO + b"\x04" + pickle.EMPTY_LIST + pickle.MARK
+_LIST_END = pickle.APPENDS + pickle.STOP
 
 
 def encode_sample(sample: Sample, level: int) -> bytes:
-    """A sample as a gzip member, to be given to `write_part`; level: 0 to 9, as of gzip.
+    """A sample as a gzip member for `write_part`; level: of the compression, 0 to 9.
 
-    Raises ValueError for what Signformer's loader cannot take: no frames, another type than
+    Raises ValueError for what Signformer's loader cannot read: no frames, another type than
     float32, numbers that are not finite, a text that is no string.
     """
     sign = sample.sign
@@ -75,7 +76,7 @@ def encode_sample(sample: Sample, level: int) -> bytes:
         )
     if not np.isfinite(sign).all():
         raise ValueError(f"{sample.name}: sign holds numbers that are not finite")
-    invisible = sign[:, 0] == -_SHIFT
+    invisible = sign[:, 0] == -_ADDED_BY_LOADER
     if invisible.any():
         sign = sign.copy()
         sign[invisible, 0] = 0
@@ -90,15 +91,15 @@ def encode_sample(sample: Sample, level: int) -> bytes:
 
 
 def write_part(path: str | Path, members: Iterable[bytes]) -> int:
-    """Writes encoded samples as one file and returns its size; it appears when it is complete.
+    """Writes encoded samples as one file, which appears when it is complete; returns its size.
 
-    Until then its name begins with "tmp.", so that no pattern <base>.part* matches it.
+    Until then its name begins with "tmp.", so the loaders' pattern <base>.part* does not match it.
     """
     with atomic.writing(path) as temporary, open(temporary, "wb") as file:
-        file.write(gzip.compress(_HEAD, mtime=0))
+        file.write(gzip.compress(_LIST_START, mtime=0))
         for member in members:
             file.write(member)
-        file.write(gzip.compress(_TAIL, mtime=0))
+        file.write(gzip.compress(_LIST_END, mtime=0))
         return file.tell()
 
 
@@ -108,7 +109,7 @@ def _text(value: str) -> bytes:
 
 
 def _tensor(array: np.ndarray) -> bytes:
-    """A float32 array (t, d) as PyTorch pickles a tensor."""
+    """The instructions that make a tensor of a float32 array (t, d), as PyTorch pickles it."""
     rows, columns = array.shape
     content = _storage_bytes(array)
     return b"".join(
@@ -134,13 +135,13 @@ def _pair(first: int, second: int) -> bytes:
 
 
 def _storage_bytes(array: np.ndarray) -> bytes:
-    """A torch.FloatStorage in the older format of torch.save."""
+    """A torch.FloatStorage in the format of torch.save before PyTorch 1.6."""
     system = {
         "protocol_version": LEGACY_PROTOCOL,
         "little_endian": True,
         "type_sizes": {"short": 2, "int": 4, "long": 4},
     }
-    # The storage itself is a reference; its numbers follow the pickles.
+    # The pickle only refers to the storage, whose numbers follow the pickles.
     reference = b"".join(
         (
             pickle.PROTO + b"\x02" + pickle.MARK,
@@ -164,13 +165,13 @@ def _storage_bytes(array: np.ndarray) -> bytes:
 
 
 def find_parts(prefix: str | Path, split: str) -> list[Path]:
-    """<prefix>.<split>, or its parts in the order of their numbers; [] if there is neither.
+    """[<prefix>.<split>], or its parts in the order of their numbers; [] if there is neither.
 
-    Raises ValueError if there are both: loaders disagree on what that means.
+    Raises ValueError if both exist: some loaders read the file and some the parts.
     """
     base = Path(f"{prefix}.{split}")
     numbers = {}
-    for path in base.parent.glob(f"{_escape(base.name)}.part*") if base.parent.is_dir() else ():
+    for path in base.parent.glob(f"{glob.escape(base.name)}.part*"):
         if match := re.fullmatch(r"\.part(\d+)", path.name.removeprefix(base.name)):
             numbers[int(match[1])] = path
     parts = [numbers[number] for number in sorted(numbers)]
@@ -182,16 +183,12 @@ def find_parts(prefix: str | Path, split: str) -> list[Path]:
     return [base] if base.is_file() else parts
 
 
-def _escape(name: str) -> str:
-    return re.sub(r"([*?\[])", r"[\1]", name)
-
-
 def read_samples(path: str | Path) -> Iterator[Sample]:
-    """The samples of one file or part: of its lists and single dicts, in all of its pickles.
+    """The samples of one file or part: those of the lists and the single dicts in its pickles.
 
-    A pickle is read to its end before its first sample comes out; meanwhile the numbers lie in a
-    temporary file, so that memory does not grow with them. Raises ValueError naming the file if it
-    is damaged, empty, or asks for something that is not allowed (safe_pickle.Refused).
+    A pickle is read to its end before its first sample is yielded. The numbers wait in a temporary
+    file meanwhile, so memory does not grow with them. Raises ValueError that names the file if the
+    file is damaged or empty, or asks for something that is not allowed (safe_pickle.Refused).
     """
     with tempfile.TemporaryFile() as scratch, open(path, "rb") as file:
         try:
@@ -204,7 +201,7 @@ def read_samples(path: str | Path) -> Iterator[Sample]:
                 loaded = load_pickle(
                     buffered,
                     _GLOBALS,
-                    take_bytes=lambda content: _Kept.of(content, scratch),
+                    take_bytes=lambda content: _BytesInFile.of(content, scratch),
                     most_bytes=MOST_BYTES,
                 )
                 for item in loaded if isinstance(loaded, list) else [loaded]:
@@ -216,18 +213,18 @@ def read_samples(path: str | Path) -> Iterator[Sample]:
 
 
 @dataclass(frozen=True)
-class _Kept:
-    """Bytes that lie in a file instead of in memory."""
+class _BytesInFile:
+    """Bytes that are kept in a file instead of in memory."""
 
     file: BinaryIO
     start: int
     size: int
 
     @staticmethod
-    def of(content: bytes, file: BinaryIO) -> "_Kept":
+    def of(content: bytes, file: BinaryIO) -> "_BytesInFile":
         start = file.seek(0, os.SEEK_END)
         file.write(content)
-        return _Kept(file, start, len(content))
+        return _BytesInFile(file, start, len(content))
 
     def read(self, offset: int, size: int) -> bytes:
         self.file.seek(self.start + offset)
@@ -247,7 +244,7 @@ def _sample(item) -> Sample:
 
 def _load_from_bytes(content) -> Storage:
     """The storage that torch.storage._load_from_bytes would return."""
-    return load_legacy_storage(expect(content, _Kept).read)
+    return load_legacy_storage(expect(content, _BytesInFile).read)
 
 
 _GLOBALS: Allowed = TORCH_GLOBALS | {("torch.storage", "_load_from_bytes"): _load_from_bytes}
