@@ -18,14 +18,12 @@ import numpy as np
 from jaxvq.batch import Batch, empty_batch
 from jaxvq.datasets import built, fixed_point
 from jaxvq.datasets.built import Dataset
+from jaxvq.datasets.loading import host_rows, import_grain, in_threads
 from jaxvq.datasets.packing import Filter, MixedPlan, PackingPlan
 from jaxvq.datasets.records import DamagedShard, RecordSource
 from jaxvq.hands.pipeline import HandDataset
 from jaxvq.pose.statistics import Statistics
 from jaxvq.storage import remote
-
-# Batches made ahead of the one in use. They are large, and one more than the loop needs is enough.
-PREFETCH = 2
 
 log = logging.getLogger("jaxvq")
 
@@ -181,35 +179,12 @@ def eval_batches(
     return _run(make, 0, -(-len(clips) // batch_size), num_workers)
 
 
-def host_rows(batch_size: int, host_count: int, host_index: int) -> range:
-    """This host's rows of a batch; ValueError where they do not divide."""
-    if batch_size < 1 or batch_size % host_count:
-        raise ValueError(f"batch_size={batch_size} does not divide over {host_count} hosts")
-    if not 0 <= host_index < host_count:
-        raise ValueError(f"host_index={host_index}: expected 0 to {host_count - 1}")
-    size = batch_size // host_count
-    return range(host_index * size, (host_index + 1) * size)
-
-
-def import_grain():
-    """The module grain, which reads absl's flags, also where no absl.app has parsed them."""
-    import grain
-    from absl import flags
-
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()
-    return grain
-
-
 def _run(make, start: int, stop: int, num_workers: int) -> Iterator[Batch]:
-    if start >= stop:
+    if num_workers == 0 or start >= stop:
+        yield from in_threads(make, start, stop)
         return
     grain = import_grain()
     steps = grain.MapDataset.range(start, stop).map(make)
-    if num_workers == 0:
-        options = grain.ReadOptions(num_threads=PREFETCH, prefetch_buffer_size=PREFETCH)
-        yield from steps.to_iter_dataset(options)
-        return
     batches = steps.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
     options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=1)
     iterator = iter(batches.mp_prefetch(options))

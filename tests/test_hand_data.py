@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jaxvq.datasets import packing
 from jaxvq.hands import SPLITS, consolidated, npz, splits
 from jaxvq.hands.data_modules import (
     ConsolidatedHandDataModule,
     HandPriorDataModule,
     HandVAEDataModule,
+    Loader,
     wrap_to_pi,
 )
-from jaxvq.hands.loading import Loader, RowOrder
 from tools import benchmark_hands, create_consolidated_npz
 
 FRAMES = {"CMU": 120, "GRAB": 90, "talkshow": 70}
@@ -210,55 +211,54 @@ def test_changed_splits_are_copied_again(corpus, tmp_path):
 # ------------------------------------------------------------------------------------ order
 
 
+def loader(num_rows, batch_size, **options) -> Loader:
+    return Loader(num_rows, batch_size, lambda rows: rows, **options)
+
+
 def test_each_epoch_has_all_rows_in_another_order():
-    loader = Loader(RowOrder(103, 10, seed=3), lambda rows: rows)
-    first, second = (np.concatenate(list(loader)) for _ in range(2))
-    assert len(loader) == 11
+    rows = loader(103, 10, seed=3)
+    first, second = (np.concatenate(list(rows)) for _ in range(2))
+    assert len(rows) == 11
     assert sorted(first) == sorted(second) == list(range(103))
     assert first.tolist() != second.tolist()
+    assert np.concatenate(list(loader(103, 10))).tolist() == list(range(103))
+    assert list(loader(0, 10)) == []
 
 
 def test_a_loader_goes_on_where_another_was_stopped():
-    order = RowOrder(103, 10, seed=3)
-    whole = Loader(order, lambda rows: rows)
+    whole = loader(103, 10, seed=3)
     expected = [batch.tolist() for _ in range(2) for batch in whole]
-    stopped = Loader(order, lambda rows: rows, threads=2)
+    stopped = loader(103, 10, seed=3, threads=2)
     iterator = iter(stopped)
     got = [next(iterator).tolist() for _ in range(7)]
-    resumed = Loader(order, lambda rows: rows, start=stopped.position)
+    resumed = loader(103, 10, seed=3, position=stopped.position)
     got += [batch.tolist() for _ in range(2) for batch in resumed]
     assert got == expected
 
 
-@pytest.mark.parametrize("endless", [True, False])
-def test_hosts_share_each_batch(endless):
-    order = RowOrder(50, 12, seed=1, endless=endless)
-    for number in (0, 3, 4, 9):
-        parts = [
-            RowOrder(50, 12, seed=1, endless=endless, host_index=i, host_count=3).rows(number)
-            for i in range(3)
-        ]
-        np.testing.assert_array_equal(np.concatenate(parts), order.rows(number))
+def test_hosts_share_each_batch():
+    hosts = [loader(50, 12, seed=1, host_index=i, host_count=3) for i in range(3)]
+    for _ in range(2):
+        parts = [np.concatenate(batches) for batches in zip(*hosts, strict=True)]
+        expected = list(loader(50, 12, seed=1, position=hosts[0].position - 5))
+        assert [part.tolist() for part in parts] == [batch.tolist() for batch in expected]
 
 
-def test_endless_batches_are_full_and_cover_each_epoch_once():
-    order = RowOrder(50, 12, seed=1, endless=True)
-    rows = np.concatenate([order.rows(number) for number in range(25)])
+def test_the_order_is_that_of_packing_single_frames():
+    frames = packing.FramePlan(50, seed=1)
+    rows = frames.frames(0, 300)
     for epoch in range(6):
         assert sorted(rows[50 * epoch : 50 * (epoch + 1)]) == list(range(50))
-    few = RowOrder(5, 12, seed=1, endless=True)  # a batch of more than two epochs
-    assert sorted(few.rows(0)[:10]) == sorted(2 * list(range(5)))
+    packed = packing.PackingPlan(np.ones(50, np.int32), seq_len=1, seed=1)
+    assert rows.tolist() == [packed.row(i)[0][0] for i in range(300)]
+    assert frames.frames(40, 170).tolist() == rows[40:170].tolist()
+    assert frames.frames(7, 7).tolist() == []
 
 
-def test_drop_last_and_impossible_orders():
-    assert RowOrder(50, 12, drop_last=True).batches_per_epoch == 4
-    for options in (
-        {"batch_size": 0},
-        {"batch_size": 8, "host_index": 2, "host_count": 2},
-        {"batch_size": 9, "host_count": 2, "endless": True},
-    ):
-        with pytest.raises(ValueError):
-            RowOrder(50, **options)
+def test_impossible_loaders():
+    for options in ({"batch_size": 0}, {"batch_size": 8, "host_index": 2, "host_count": 2}):
+        with pytest.raises(ValueError, match="batch_size=0|host_index=2 of 2 hosts"):
+            loader(50, **options)
 
 
 # ------------------------------------------------------------------------------------ bad input
@@ -295,14 +295,68 @@ def test_files_without_usable_hands(tmp_path, arrays, message):
     assert "a.npz" in str(error.value) and "\n" not in str(error.value)
 
 
-def test_pickled_image_ids_are_left_alone(tmp_path):
-    class Evil:
-        def __reduce__(self):
-            return (pytest.fail, ("the pickle was run",))
+def write_generated(path, count, image_ids=None):
+    """As the hand prior generator has its data sets."""
+    rng = np.random.default_rng(count)
+    widths = {
+        "global_orient": 3,
+        "body_pose": 63,
+        "jaw_pose": 3,
+        "lhand_pose": 45,
+        "rhand_pose": 45,
+    }
+    arrays = {name: rng.normal(size=(count, width)) for name, width in widths.items()}
+    if image_ids is not None:
+        arrays["image_ids"] = image_ids
+    np.savez(
+        path,
+        **{
+            name: array.astype(np.float32) if name in widths else array
+            for name, array in arrays.items()
+        },
+    )
 
-    ids = np.array([Evil() for _ in range(4)], object)
-    path = save(tmp_path / "a.npz", lhand_pose=GOOD, rhand_pose=GOOD, image_ids=ids)
-    assert set(npz.hand_members(path)) == {"lhand_pose", "rhand_pose"}
+
+class Evil:
+    def __reduce__(self):
+        return (pytest.fail, ("the pickle was run",))
+
+
+def test_image_ids_survive_beside_data_sets_without(tmp_path, caplog):
+    """160 frames of text ids, of a pickled array of objects, of numbers, and of none at all."""
+    data, splits_dir = tmp_path / "npz", tmp_path / "splits"
+    data.mkdir(), splits_dir.mkdir()
+    texts = [f"clip_é/{i:04d}.jpg" for i in range(40)]
+    ids = {
+        "Objects": np.array([*texts[:37], np.str_("scalar"), None, 39], object),
+        "Texts": np.array(texts),
+        "Bytes": np.array([text.encode() for text in texts]),
+        "Numbers": np.arange(40),
+        "Evil": np.array([Evil()] * 40, object),
+        "Bare": None,
+    }
+    for name, values in ids.items():
+        write_generated(data / f"{name}.npz", 40, values)
+    everything = {name: list(range(40)) for name in ids}
+    for split in SPLITS:
+        (splits_dir / f"{split}_samples.json").write_text(json.dumps(everything))
+    (splits_dir / "dataset_metadata.json").write_text("{}")
+    expected = {name: texts for name in ("Texts", "Bytes")} | {
+        "Objects": [*texts[:37], "scalar", "", "39"],
+        "Numbers": [str(number) for number in range(40)],
+        "Evil": [""] * 40,
+        "Bare": [""] * 40,
+    }
+    module = HandPriorDataModule(data, splits_dir, batch_size=100)
+    module.setup()
+    assert "Evil.npz: image_ids is left out: refused: the pickle asks for" in caplog.text
+    seen = 0
+    for batch in module.train_dataloader():
+        origin = zip(batch["dataset_name"], batch["frame_idx"], batch["image_id"], strict=True)
+        for name, frame, image_id in origin:
+            assert type(image_id) is str and image_id == expected[name][frame]
+            seen += bool(image_id)
+    assert seen == 4 * 40 - 1
 
 
 def test_no_npz_file_at_all(tmp_path):

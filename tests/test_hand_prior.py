@@ -131,7 +131,7 @@ def test_splits_without_frames_and_a_dataset_that_cannot_be_written_to(
     expected = np.array(dataset.rows("test"))
     monkeypatch.setitem(dataset.lengths, "validation", np.array([], np.int32))
     assert list(dataset.eval_batches("validation", batch_size=8, seq_len=1)) == []
-    with pytest.raises(ValueError, match="no rows to make batches of"):
+    with pytest.raises(ValueError, match="no frames in validation"):
         dataset.train_batches(split="validation", batch_size=8, seq_len=1, seed=0, num_steps=1)
 
     (dataset.path / "frames-test.npy").unlink()

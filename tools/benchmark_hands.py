@@ -82,8 +82,8 @@ def write_random_hands(path: Path, rows: int) -> None:
         name: npz.Column((rows, HAND), np.dtype(np.float32), pieces(seed))
         for seed, name in enumerate((npz.LEFT, npz.RIGHT))
     }
-    note = {"mean": [0.0] * 2 * HAND, "std": [1.0] * 2 * HAND}
-    npz.write_npz(path, columns, lambda: note)
+    moments = {"mean": np.zeros(2 * HAND, np.float32), "std": np.ones(2 * HAND, np.float32)}
+    npz.write_npz(path, columns | moments)
 
 
 def measure(directory: Path, batch_size: int, batches: int) -> dict[str, float]:

@@ -105,6 +105,34 @@ def _epoch(plan: PackingPlan, epoch: int) -> tuple[np.ndarray, np.ndarray, np.nd
     return order, np.cumsum(plan.room[order]), crops
 
 
+@dataclass(frozen=True)
+class FramePlan:
+    """The line of a PackingPlan whose clips are single frames, for many frames at once.
+
+    seed: None keeps the frames in their order.
+    """
+
+    num_frames: int
+    seed: int | None
+
+    def frames(self, start: int, stop: int) -> np.ndarray:
+        """int64 (stop - start,): the frames at these places of the line, epoch after epoch."""
+        parts = []
+        while start < stop:
+            epoch, first = divmod(start, self.num_frames)
+            last = min(first + stop - start, self.num_frames)
+            parts.append(_shuffled(self, epoch)[first:last])
+            start += last - first
+        return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.int64), *parts])
+
+
+@functools.lru_cache(maxsize=2)
+def _shuffled(plan: FramePlan, epoch: int) -> np.ndarray:
+    if plan.seed is None:
+        return np.arange(plan.num_frames)
+    return np.random.default_rng((plan.seed, epoch)).permutation(plan.num_frames)
+
+
 @dataclass(frozen=True, eq=False)
 class MixedPlan:
     """Rows of several plans by turns: in every BLOCK rows each gives the share of its weight."""

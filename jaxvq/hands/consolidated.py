@@ -1,23 +1,24 @@
-"""The drawn frames of all data sets in one NPZ file a split, and quick access to its rows.
+"""The drawn frames of all data sets in one NPZ file per split, and quick access to its rows.
 
-{train,val,test}.npz hold `lhand_pose` and `rhand_pose` float32 (n, 45), and where each row comes
-from: `dataset_names`, `dataset_idx`, `frame_idx`, and `image_ids` if all sources have them. They
-are not compressed: mapped into memory, nothing of them is read before it is used.
-Rows stand in the order of the split file: data set by data set, frames as they were drawn.
+{train,val,test}.npz hold `lhand_pose` and `rhand_pose` float32 (n, 45), `mean` and `std` of the 90
+numbers, and where each row comes from: `dataset_names`, `dataset_idx`, `frame_idx` and, where any
+data set has them, `image_ids` ("" for the others). The files are not compressed: mapped into
+memory, they are read as they are used. Rows stand in the order of the split file: data set after
+data set, frames as they were drawn.
 """
 
-import functools
 import json
 import logging
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from jaxvq.hands import HAND, SPLITS, npz, splits
 from jaxvq.hands.npz import IMAGE_IDS, LEFT, RIGHT
+from jaxvq.pose.statistics import Accumulator, Statistics
 from jaxvq.storage import atomic
 
 log = logging.getLogger("jaxvq")
@@ -25,43 +26,11 @@ MIN_STD = 1e-6
 _STATISTICS_ROWS = 65536
 
 
-@dataclass(frozen=True)
-class HandStatistics:
-    """Mean and standard deviation (population) of the 90 numbers, float32 (90,), left first."""
-
-    mean: np.ndarray
-    std: np.ndarray
-
-
-class Moments:
-    """Gathers a mean and a standard deviation in float64; std is at least 1e-6."""
-
-    def __init__(self, width: int):
-        self.count, self.mean, self.squares = 0, np.zeros(width), np.zeros(width)
-
-    def add(self, values: np.ndarray) -> None:
-        """values (n, width). Merged by Chan's rule: sums of squares would lose digits."""
-        if not len(values):
-            return
-        values = values.astype(np.float64)
-        mean = values.mean(0)
-        change, total = mean - self.mean, self.count + len(values)
-        self.squares += np.square(values - mean).sum(0)
-        self.squares += np.square(change) * self.count * len(values) / total
-        self.mean += change * len(values) / total
-        self.count = total
-
-    def result(self) -> HandStatistics:
-        std = np.sqrt(self.squares / max(self.count, 1))
-        return HandStatistics(self.mean.astype(np.float32), std.clip(MIN_STD).astype(np.float32))
-
-
 def consolidate(
     data_dir: str | Path,
     splits_dir: str | Path,
     output_dir: str | Path,
     *,
-    names: tuple[str, ...] = SPLITS,
     metadata: bool = True,
     progress: Callable = lambda items, **_: items,
 ) -> dict[str, int]:
@@ -71,10 +40,10 @@ def consolidate(
     {split}_metadata.json, a list of {dataset_name, original_idx, consolidated_idx}.
 
     Raises:
-      ValueError: a data set that the splits name is missing or has no usable hands, a frame does
-        not exist, or holds NaN.
+      ValueError: a data set that the splits name is missing or has no usable hands, or a frame does
+        not exist or holds NaN.
     """
-    drawn = {split: splits.load(splits_dir, split) for split in names}
+    drawn = {split: splits.load(splits_dir, split) for split in SPLITS}
     sources = {
         split: {name: _source(Path(data_dir), name, split) for name in samples}
         for split, samples in drawn.items()
@@ -97,44 +66,57 @@ def _source(data_dir: Path, name: str, split: str) -> dict[str, npz.Member]:
 
 def _write_split(path: Path, sources: dict, frames: dict, progress) -> None:
     count = sum(map(len, frames.values()))
-    moments = {LEFT: Moments(HAND), RIGHT: Moments(HAND)}
+    gathered = {LEFT: Accumulator(), RIGHT: Accumulator()}
 
     def hands(side: str) -> Iterator[np.ndarray]:
         for name in progress(sources, unit="data set", desc=f"{path.stem} {side}"):
-            member = sources[name][side]
-            rows = npz.read_rows(member, frames[name]).astype(np.float32, copy=False)
-            npz.check_finite(rows, frames[name], str(member))
-            moments[side].add(rows)
+            rows = npz.read_hand(sources[name][side], frames[name])
+            _add(gathered[side], rows)
             yield rows
 
-    def statistics() -> dict:
-        both = [moments[side].result() for side in (LEFT, RIGHT)]
-        return {
-            name: np.concatenate([getattr(one, name) for one in both]).tolist()
-            for name in ("mean", "std")
-        }
+    def moment(name: str) -> Iterator[np.ndarray]:
+        yield getattr(_statistics(*gathered.values()), name)
 
-    index = np.repeat(np.arange(len(sources), dtype=np.int32), [len(f) for f in frames.values()])
-    columns = {
-        LEFT: npz.Column((count, HAND), np.dtype(np.float32), hands(LEFT)),
-        RIGHT: npz.Column((count, HAND), np.dtype(np.float32), hands(RIGHT)),
+    columns = {side: _floats((count, HAND), hands(side)) for side in gathered}
+    if count:  # written behind the hands, when all of these have been gathered
+        columns |= {name: _floats((2 * HAND,), moment(name)) for name in ("mean", "std")}
+    columns |= {
         "dataset_names": np.array(list(sources) or [""], dtype=np.str_),
-        "dataset_idx": index,
+        "dataset_idx": np.repeat(
+            np.arange(len(sources), dtype=np.int32), [len(f) for f in frames.values()]
+        ),
         "frame_idx": np.concatenate([*frames.values(), np.empty(0, np.int64)]),
     }
-    if sources and all(IMAGE_IDS in source for source in sources.values()):
-        columns[IMAGE_IDS] = _image_ids(sources, frames, count)
-    npz.write_npz(path, columns, statistics)
+    if any(IMAGE_IDS in source for source in sources.values()):
+        texts = [
+            npz.read_texts(source[IMAGE_IDS], frames[name])
+            if IMAGE_IDS in source
+            else np.full(len(frames[name]), "")
+            for name, source in sources.items()
+        ]
+        columns[IMAGE_IDS] = npz.Column((count,), np.result_type(*texts), texts)
+    npz.write_npz(path, columns)
 
 
-def _image_ids(sources: dict, frames: dict, count: int) -> npz.Column:
-    dtype = np.result_type(*(source[IMAGE_IDS].dtype for source in sources.values()))
-    pieces = (npz.read_rows(sources[name][IMAGE_IDS], frames[name]) for name in sources)
-    return npz.Column((count,), dtype, pieces)
+def _floats(shape: tuple[int, ...], pieces: Iterator[np.ndarray]) -> npz.Column:
+    return npz.Column(shape, np.dtype(np.float32), pieces)
+
+
+def _add(gathered: Accumulator, rows: np.ndarray) -> None:
+    """Adds rows (n, 45) of one hand, or (n, 90) of both."""
+    joints = rows.reshape(len(rows), -1, 3)
+    gathered.add(joints, np.zeros(joints.shape[:2], bool))
+
+
+def _statistics(*gathered: Accumulator) -> Statistics:
+    """Mean and std float32 (45,) per hand, one after the other; the std is at least 1e-6."""
+    found = [one.result() for one in gathered]
+    mean = np.concatenate([one.mean.ravel() for one in found])
+    return Statistics(mean, np.concatenate([one.scale.ravel() for one in found]).clip(MIN_STD))
 
 
 def _write_metadata(path: Path, samples: splits.Samples) -> None:
-    """A line a frame: the table of a million frames is written without being made first."""
+    """A line per frame, without the table of all frames in memory."""
     row, separator = 0, "["
     with atomic.writing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         for name, frames in samples.items():
@@ -154,22 +136,17 @@ def _write_metadata(path: Path, samples: splits.Samples) -> None:
 class Rows:
     """The hand vectors of a split: `take(indices)` gives float32 (len(indices), 90), left first.
 
-    Pickles as the name of its file. in_memory: read everything now instead of mapping it.
+    in_memory: read everything now instead of mapping the file.
     """
 
     def __init__(self, path: str | Path, *, in_memory: bool = False):
-        self.path, self.in_memory = Path(path), in_memory
-        members = npz.hand_members(self.path)
-        stored = all(members[side].offset is not None for side in (LEFT, RIGHT))
-        if stored and members[LEFT].dtype == members[RIGHT].dtype == np.float32:
-            self._sides = [npz.map_rows(members[side]) for side in (LEFT, RIGHT)]
-        else:
-            self._sides = [_unpacked(members[side]) for side in (LEFT, RIGHT)]
-        if in_memory:
-            self._sides = [np.array(side) for side in self._sides]
-
-    def __reduce__(self):
-        return functools.partial(Rows, self.path, in_memory=self.in_memory), ()
+        self.path = Path(path)
+        self._members = npz.hand_members(self.path)
+        self._sides = []
+        for member in (self._members[LEFT], self._members[RIGHT]):
+            mappable = member.offset is not None and member.dtype == np.float32
+            rows = npz.map_rows(member) if mappable else _unpacked(member)
+            self._sides.append(np.array(rows) if in_memory else rows)
 
     def __len__(self) -> int:
         return len(self._sides[0])
@@ -181,64 +158,48 @@ class Rows:
         result[:, width:] = self._sides[1].take(indices, axis=0)
         return result.view(np.float32)
 
-    @functools.cached_property
-    def statistics(self) -> HandStatistics:
-        """Of all rows: as noted when the file was written, else computed."""
-        note = npz.read_note(self.path)
-        if {"mean", "std"} <= note.keys():
-            return HandStatistics(*(np.array(note[k], np.float32) for k in ("mean", "std")))
-        return self.moments()
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Of all rows, mean and std float32 (90,): as stored in the file, else computed."""
+        if {"mean", "std"} <= self._members.keys():
+            with np.load(self.path, allow_pickle=False) as file:
+                return Statistics(file["mean"], file["std"])
+        return self.statistics_of(np.asarray)
 
-    def moments(self, function: Callable[[np.ndarray], np.ndarray] = np.asarray) -> HandStatistics:
-        """Mean and standard deviation of function(rows), piece by piece."""
-        moments = Moments(2 * HAND)
+    def statistics_of(self, function: Callable[[np.ndarray], np.ndarray]) -> Statistics:
+        """Of function(rows), piece by piece; ValueError where there are no rows."""
+        if not len(self):
+            raise ValueError(f"{self.path} has no frames to take the mean and std of")
+        gathered = Accumulator()
         for start in range(0, len(self), _STATISTICS_ROWS):
             stop = min(start + _STATISTICS_ROWS, len(self))
-            moments.add(function(self.take(np.arange(start, stop))))
-        return moments.result()
+            _add(gathered, function(self.take(np.arange(start, stop))))
+        return _statistics(gathered)
 
-    @functools.cached_property
-    def origin(self) -> dict[str, np.ndarray]:
-        """Where rows come from: `dataset_name`, `frame_idx` and, where known, `image_id`, each
-        with one value a row; {} for files of other programs."""
-        members = npz.members(self.path)
-        if not {"dataset_names", "dataset_idx", "frame_idx"} <= members.keys():
+    def origin(self, indices: np.ndarray) -> dict:
+        """Where rows come from: `dataset_name`, a list of str, `frame_idx` int64 (len(indices),)
+        and, where known, `image_id`, a list of str; {} for files of other programs."""
+        if not self._origin:
             return {}
-        with np.load(self.path, allow_pickle=False) as file:
-            origin = {
-                "dataset_name": _Names(file["dataset_names"], file["dataset_idx"]),
-                "frame_idx": file["frame_idx"],
-            }
-        ids = members.get(IMAGE_IDS)
+        names, dataset, frames = self._origin
+        origin = {"dataset_name": names[dataset[indices]].tolist(), "frame_idx": frames[indices]}
+        ids = self._members.get(IMAGE_IDS)
         if ids and ids.offset is not None:
-            origin["image_id"] = _Texts(npz.map_rows(ids), ids.dtype)
+            texts = npz.map_rows(ids).take(indices, axis=0).view(ids.dtype)[:, 0]
+            origin["image_id"] = [str(text) for text in texts]
         return origin
 
-
-@dataclass(frozen=True)
-class _Names:
-    """names[index[rows]], without a million copies of the names."""
-
-    names: np.ndarray
-    index: np.ndarray
-
-    def __getitem__(self, rows):
-        return self.names[self.index[rows]]
-
-
-@dataclass(frozen=True)
-class _Texts:
-    """A mapped column of texts; only the rows asked for are read."""
-
-    bytes: np.ndarray
-    dtype: np.dtype
-
-    def __getitem__(self, rows):
-        return self.bytes.take(rows, axis=0).view(self.dtype)[:, 0]
+    @cached_property
+    def _origin(self) -> list[np.ndarray]:
+        names = ("dataset_names", "dataset_idx", "frame_idx")
+        if not set(names) <= self._members.keys():
+            return []
+        with np.load(self.path, allow_pickle=False) as file:
+            return [file[name] for name in names]
 
 
 def _unpacked(member: npz.Member) -> np.memmap:
-    """A mapped copy of a compressed array, in a temporary file without a name."""
+    """A mapped float32 copy of an array that cannot be mapped, in a temporary file without name."""
     file = tempfile.TemporaryFile()
     log.info("%s is not stored as float32: unpacking it into a temporary file", member)
     for _, piece in npz.pieces(member):

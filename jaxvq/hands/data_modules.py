@@ -5,46 +5,110 @@
     dm.setup()
     for batch in dm.train_dataloader():   # float32 (8192, 90), standardised
 
-Loaders are iterables over one epoch. What differs from PyTorch's: batches are numpy arrays (text a
-list); num_workers counts threads; pin_memory is accepted and does nothing. seed, host_index,
-host_count and start= of the loaders are additions: batch_size counts the rows of all hosts, and
-`train_dataloader(start=loader.position)` goes on where a loader was stopped.
+A loader iterates over one epoch. Differences from PyTorch's: batches are numpy arrays (text a
+list), num_workers counts threads, and pin_memory is accepted and does nothing. Additions: all
+modules take seed, host_index and host_count (batch_size counts the rows of all hosts), and
+`train_dataloader(start=loader.position)` goes on where another loader was stopped.
 """
 
+import functools
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from jaxvq import input_pipeline
+from jaxvq.datasets.packing import FramePlan
 from jaxvq.hands import HAND, SPLITS, consolidated, splits
-from jaxvq.hands.consolidated import HandStatistics, Rows
-from jaxvq.hands.loading import Loader, RowOrder
+from jaxvq.hands.consolidated import Rows
+from jaxvq.pose.statistics import Statistics
 from jaxvq.storage import atomic
 
 log = logging.getLogger("jaxvq")
 VAL_BATCH_SIZE = 131072
 
 
-class _HandDataModule:
-    """What the three have in common: rows of three splits, and loaders over them."""
+@dataclass
+class Loader:
+    """Iterates over one epoch of batches at a time; the next iteration is the next epoch.
 
-    def __init__(self, batch_size, val_batch_size, num_workers, seed, host_index, host_count):
+    A batch is `make(rows)` of a few row numbers: whole batches are gathered, never single rows.
+    position counts the batches handed out; a loader made with position=other.position goes on where
+    the other one was stopped. batch_size counts the rows of all hosts, which get consecutive parts.
+    seed: of the order of each epoch; None keeps the order of the rows.
+    """
+
+    num_rows: int
+    batch_size: int
+    make: Callable[[np.ndarray], object]
+    seed: int | None = None
+    host_index: int = 0
+    host_count: int = 1
+    threads: int = 0
+    position: int = 0
+
+    def __post_init__(self):
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size={self.batch_size}: expected 1 or more")
+        if not 0 <= self.host_index < self.host_count:
+            raise ValueError(f"host_index={self.host_index} of {self.host_count} hosts")
+        self.plan = FramePlan(self.num_rows, self.seed)
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return -(-self.num_rows // self.batch_size)
+
+    def __iter__(self) -> Iterator:
+        stop = (self.position // max(len(self), 1) + 1) * len(self)
+        for batch in input_pipeline.in_threads(self._batch, self.position, stop, self.threads):
+            self.position += 1
+            yield batch
+
+    def _batch(self, position: int):
+        epoch, number = divmod(int(position), len(self))
+        start = number * self.batch_size
+        count = min(self.batch_size, self.num_rows - start)
+        first, stop = (
+            epoch * self.num_rows + start + count * host // self.host_count
+            for host in (self.host_index, self.host_index + 1)
+        )
+        return self.make(self.plan.frames(first, stop))
+
+
+class _HandDataModule:
+    """What the three modules share: the rows of three splits, and loaders over them."""
+
+    def __init__(
+        self,
+        directory,
+        batch_size,
+        val_batch_size,
+        num_workers,
+        *,
+        seed=42,
+        host_index=0,
+        host_count=1,
+    ):
+        self.directory = Path(directory)
         self.batch_size, self.val_batch_size = batch_size, val_batch_size
         self.num_workers, self.seed = num_workers, seed
         self.host_index, self.host_count = host_index, host_count
         self.rows: dict[str, Rows] = {}
-        self._statistics: HandStatistics | None = None
+        self._statistics: Statistics | None = None
 
     def prepare_data(self) -> None:
         """Makes what the loaders read, unless it is there."""
         raise NotImplementedError
 
     def setup(self, stage: str | None = None) -> None:
-        """Opens the splits; stage is fit, validate or test, None for all."""
+        """Opens the splits of a stage: fit, validate or test; None for all."""
+        raise NotImplementedError
+
+    def _make_batch(self, source: Rows, rows: np.ndarray):
         raise NotImplementedError
 
     @property
@@ -54,50 +118,58 @@ class _HandDataModule:
 
     def train_dataloader(self, start: int = 0) -> Loader:
         """All frames for training, in another order each epoch."""
-        return self._loader("train", self.batch_size, shuffle=True, start=start)
+        return self._loader("train", self.batch_size, self.seed, start)
 
     def val_dataloader(self, start: int = 0) -> Loader:
         """All frames for validation, in the order of the split."""
-        return self._loader("val", self.val_batch_size, shuffle=False, start=start)
+        return self._loader("val", self.val_batch_size, None, start)
 
     def test_dataloader(self, start: int = 0) -> Loader:
         """All frames for testing, in the order of the split."""
-        return self._loader("test", self.val_batch_size, shuffle=False, start=start)
+        return self._loader("test", self.val_batch_size, None, start)
 
-    def _open(self, directory: Path, stage: str | None, in_memory: bool) -> None:
+    def _open(self, stage: str | None, *, in_memory: bool = False) -> None:
         stages = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), None: SPLITS}
         if stage not in stages:
             raise ValueError(f"stage {stage!r} is not known; choices: fit, validate, test, None")
-        found = consolidated.find_splits(directory)
+        found = consolidated.find_splits(self.directory)
         for split in stages[stage]:
             if split in found:
                 self.rows[split] = Rows(found[split], in_memory=in_memory)
 
-    def _loader(self, split: str, batch_size: int, *, shuffle: bool, start: int) -> Loader:
+    def _train_statistics(self, *, wrap_angles: bool = False) -> Statistics:
+        found = consolidated.find_splits(self.directory)
+        if "train" not in found:
+            raise ValueError(
+                f"{self.directory / 'train.npz'} is missing: its mean and standard deviation "
+                "standardise the other splits too"
+            )
+        rows = Rows(found["train"])
+        return rows.statistics_of(wrap_to_pi) if wrap_angles else rows.statistics
+
+    def _loader(self, split: str, batch_size: int, seed: int | None, start: int) -> Loader:
         if split not in self.rows:
             there = ", ".join(self.rows) or "none; call setup() first"
             raise ValueError(f"the split {split} is not set up; there are: {there}")
-        order = RowOrder(
+        return Loader(
             len(self.rows[split]),
             batch_size,
-            self.seed,
-            shuffle=shuffle,
+            functools.partial(self._make_batch, self.rows[split]),
+            seed=seed,
             host_index=self.host_index,
             host_count=self.host_count,
+            threads=self.num_workers,
+            position=start,
         )
-        make = self._batch_maker(split)
-        return Loader(order, make, threads=self.num_workers, start=start)
-
-    def _batch_maker(self, split: str) -> Callable[[np.ndarray], object]:
-        raise NotImplementedError
 
 
 class HandPriorDataModule(_HandDataModule):
     """Frames with their names: dicts of lhand_pose and rhand_pose float32 (b, 45), raw,
-    dataset_name list of str, frame_idx int64 (b,), and image_id list of str where known.
+    dataset_name list of str, frame_idx int64 (b,), and, where any data set has ids, image_id list
+    of str ("" for a frame without one).
 
-    transform: a function from a sample (the same dict for one frame) to a sample, called for each.
-    cache_dir: where the drawn frames are copied to once, default splits_dir/consolidated.
+    transform: a function from a sample (the same dict of one frame) to a sample.
+    cache_dir: where the drawn frames are copied to once; default splits_dir/consolidated.
     """
 
     def __init__(
@@ -107,25 +179,23 @@ class HandPriorDataModule(_HandDataModule):
         batch_size: int = 32,
         num_workers: int = 4,
         pin_memory: bool = True,
-        transform=None,
+        transform: Callable[[dict], dict] | None = None,
         *,
         cache_dir=None,
-        seed: int = 42,
-        host_index: int = 0,
-        host_count: int = 1,
+        **order: int,
     ):
-        super().__init__(batch_size, batch_size, num_workers, seed, host_index, host_count)
         self.data_dir, self.splits_dir = Path(data_dir), Path(splits_dir)
-        self.cache_dir = Path(cache_dir or self.splits_dir / "consolidated")
+        directory = cache_dir or self.splits_dir / "consolidated"
+        super().__init__(directory, batch_size, batch_size, num_workers, **order)
         self.transform, self.metadata = transform, None
 
     def prepare_data(self) -> None:
-        prepare_cache(self.data_dir, self.splits_dir, self.cache_dir)
+        prepare_cache(self.data_dir, self.splits_dir, self.directory)
 
     def setup(self, stage: str | None = None) -> None:
         self.metadata = splits.load_metadata(self.splits_dir)
         self.prepare_data()
-        self._open(self.cache_dir, stage, in_memory=False)
+        self._open(stage)
 
     def get_dataset_info(self) -> dict:
         """dataset_metadata.json of the splits; ValueError before setup()."""
@@ -133,14 +203,22 @@ class HandPriorDataModule(_HandDataModule):
             raise ValueError("the splits are not read yet; call setup() first")
         return self.metadata
 
-    def _batch_maker(self, split: str):
-        return _Samples(self.rows[split], self.transform)
+    def _make_batch(self, source: Rows, rows: np.ndarray) -> dict:
+        raw = source.take(rows)
+        batch = {"lhand_pose": raw[:, :HAND], "rhand_pose": raw[:, HAND:]} | source.origin(rows)
+        if self.transform is None:
+            return batch
+        samples = [
+            self.transform({name: values[i] for name, values in batch.items()})
+            for i in range(len(rows))
+        ]
+        return {name: _collate([sample[name] for sample in samples]) for name in samples[0]}
 
 
 class HandVAEDataModule(_HandDataModule):
     """Vectors to train on: float32 (b, 90), left hand first; or, with return_dict, dicts of x90,
-    lhand_pose and rhand_pose (b, 45) as they are in the files, mean and std (90,), dataset_name and
-    frame_idx.
+    lhand_pose and rhand_pose (b, 45) as they are in the files, mean and std (90,), and what
+    HandPriorDataModule says of each frame.
 
     standardize: by mean and standard deviation of the frames for training. wrap_angles: x90 only,
     into -π..π. mmap: map the frames into memory instead of reading all of them at once.
@@ -160,32 +238,30 @@ class HandVAEDataModule(_HandDataModule):
         standardize: bool = True,
         *,
         cache_dir=None,
-        seed: int = 42,
-        host_index: int = 0,
-        host_count: int = 1,
+        **order: int,
     ):
-        super().__init__(batch_size, val_batch_size, num_workers, seed, host_index, host_count)
         self.data_dir, self.splits_dir = Path(data_dir), Path(splits_dir)
-        self.cache_dir = Path(cache_dir or self.splits_dir / "consolidated")
+        directory = cache_dir or self.splits_dir / "consolidated"
+        super().__init__(directory, batch_size, val_batch_size, num_workers, **order)
         self.return_dict, self.mmap = return_dict, mmap
         self.wrap_angles, self.standardize = wrap_angles, standardize
 
     def prepare_data(self) -> None:
-        prepare_cache(self.data_dir, self.splits_dir, self.cache_dir)
+        prepare_cache(self.data_dir, self.splits_dir, self.directory)
 
     def setup(self, stage: str | None = None) -> None:
         self.prepare_data()
-        self._open(self.cache_dir, stage, in_memory=not self.mmap)
+        self._open(stage, in_memory=not self.mmap)
         if self.standardize:
-            self._statistics = _train_statistics(self.cache_dir, self.wrap_angles)
+            self._statistics = self._train_statistics(wrap_angles=self.wrap_angles)
 
     def get_sample_batch(self, split: str = "train", n_samples: int = 8):
         """A few frames drawn at random, as the loaders give them."""
         rows = np.random.default_rng().choice(len(self.rows[split]), n_samples, replace=False)
-        return self._batch_maker(split)(rows)
+        return self._make_batch(self.rows[split], rows)
 
-    def _batch_maker(self, split: str):
-        return _Vectors(self.rows[split], self._statistics, self.return_dict, self.wrap_angles)
+    def _make_batch(self, source: Rows, rows: np.ndarray):
+        return make_vectors(source, rows, self._statistics, self.return_dict, self.wrap_angles)
 
 
 class ConsolidatedHandDataModule(_HandDataModule):
@@ -199,82 +275,47 @@ class ConsolidatedHandDataModule(_HandDataModule):
         num_workers: int = 8,
         pin_memory: bool = True,
         return_dict: bool = False,
-        *,
-        seed: int = 42,
-        host_index: int = 0,
-        host_count: int = 1,
+        **order: int,
     ):
-        super().__init__(
-            batch_size, max(VAL_BATCH_SIZE, batch_size), num_workers, seed, host_index, host_count
-        )
-        self.consolidated_dir, self.return_dict = Path(consolidated_dir), return_dict
+        larger = max(VAL_BATCH_SIZE, batch_size)
+        super().__init__(consolidated_dir, batch_size, larger, num_workers, **order)
+        self.return_dict = return_dict
 
     def prepare_data(self) -> None:
         """Checks that the files are there; ValueError else."""
-        consolidated.find_splits(self.consolidated_dir)
+        consolidated.find_splits(self.directory)
 
     def setup(self, stage: str | None = None) -> None:
-        self._open(self.consolidated_dir, stage, in_memory=False)
-        self._statistics = _train_statistics(self.consolidated_dir, wrap_angles=False)
+        self._open(stage)
+        self._statistics = self._train_statistics()
 
-    def _batch_maker(self, split: str):
-        return _Vectors(self.rows[split], self._statistics, self.return_dict, wrap_angles=False)
+    def _make_batch(self, source: Rows, rows: np.ndarray):
+        return make_vectors(source, rows, self._statistics, self.return_dict)
 
 
 # ------------------------------------------------------------------------------------ batches
 
 
-@dataclass(frozen=True, eq=False)
-class _Vectors:
-    """Rows to what HandVAEDataModule gives."""
-
-    source: Rows
-    statistics: HandStatistics | None
-    return_dict: bool
-    wrap_angles: bool
-
-    def __call__(self, rows: np.ndarray):
-        raw = self.source.take(rows)
-        x90 = wrap_to_pi(raw) if self.wrap_angles else raw
-        if self.statistics is not None:
-            # In place, unless the raw numbers are still wanted: memory is what a batch costs.
-            out = None if self.return_dict else x90
-            x90 = np.subtract(x90, self.statistics.mean, out=out)
-            x90 /= self.statistics.std
-        if not self.return_dict:
-            return x90
-        batch = {"x90": x90, "lhand_pose": raw[:, :HAND], "rhand_pose": raw[:, HAND:]}
-        if self.statistics is not None:
-            batch |= {"mean": self.statistics.mean, "std": self.statistics.std}
-        return batch | _origin(self.source, rows)
-
-
-@dataclass(frozen=True, eq=False)
-class _Samples:
-    """Rows to what HandPriorDataModule gives."""
-
-    source: Rows
-    transform: Callable[[dict], dict] | None
-
-    def __call__(self, rows: np.ndarray) -> dict:
-        raw = self.source.take(rows)
-        batch = {"lhand_pose": raw[:, :HAND], "rhand_pose": raw[:, HAND:]}
-        batch |= _origin(self.source, rows)
-        if self.transform is None:
-            return batch
-        samples = [
-            self.transform({name: values[i] for name, values in batch.items()})
-            for i in range(len(rows))
-        ]
-        return {name: _collate([sample[name] for sample in samples]) for name in samples[0]}
-
-
-def _origin(source: Rows, rows: np.ndarray) -> dict:
-    origin = {name: values[rows] for name, values in source.origin.items()}
-    return {
-        name: values if name == "frame_idx" else [str(value) for value in values]
-        for name, values in origin.items()
-    }
+def make_vectors(
+    source: Rows,
+    rows: np.ndarray,
+    statistics: Statistics | None,
+    return_dict: bool,
+    wrap_angles: bool = False,
+):
+    """The batch that HandVAEDataModule documents; not standardised without statistics."""
+    raw = source.take(rows)
+    x90 = wrap_to_pi(raw) if wrap_angles else raw
+    if statistics is not None:
+        # In place, unless the raw numbers are still wanted: memory is what a batch costs.
+        x90 = np.subtract(x90, statistics.mean, out=None if return_dict else x90)
+        x90 /= statistics.std
+    if not return_dict:
+        return x90
+    batch = {"x90": x90, "lhand_pose": raw[:, :HAND], "rhand_pose": raw[:, HAND:]}
+    if statistics is not None:
+        batch |= {"mean": statistics.mean, "std": statistics.std}
+    return batch | source.origin(rows)
 
 
 def _collate(values: list):
@@ -284,17 +325,6 @@ def _collate(values: list):
 def wrap_to_pi(angles: np.ndarray) -> np.ndarray:
     """Each number plus a multiple of 2π, in [-π, π)."""
     return np.mod(angles + np.float32(np.pi), np.float32(2 * np.pi)) - np.float32(np.pi)
-
-
-def _train_statistics(directory: Path, wrap_angles: bool) -> HandStatistics:
-    found = consolidated.find_splits(directory)
-    if "train" not in found:
-        raise ValueError(
-            f"{directory / 'train.npz'} is missing: its mean and standard deviation "
-            "standardise the other splits too"
-        )
-    rows = Rows(found["train"])
-    return rows.moments(wrap_to_pi) if wrap_angles else rows.statistics
 
 
 # ------------------------------------------------------------------------------------ cache

@@ -1,11 +1,12 @@
-"""NPZ files with hands, one a data set: `lhand_pose`, `rhand_pose` (n, 45), maybe `image_ids`.
+"""NPZ files of hands, one per data set: `lhand_pose`, `rhand_pose` (n, 45), maybe `image_ids`.
 
-numpy cannot map the members of an NPZ into memory. Here those that are stored as they are can be
-(`map_rows`), and compressed ones are read in pieces (`read_rows`), so that a file of five million
-frames costs no more memory than a small one. Nothing is ever unpickled.
+numpy cannot map the arrays of an NPZ file into memory. `map_rows` can where they are not
+compressed, and `read_rows` reads compressed ones in pieces, so that a file of five million frames
+takes no more memory than a small one. Arrays of objects are pickles: only `read_texts` reads them,
+and runs nothing.
 """
 
-import json
+import logging
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxvq.hands import HAND
+from jaxvq.hands import HAND, pickles
 from jaxvq.storage import atomic
 
+log = logging.getLogger("jaxvq")
 LEFT, RIGHT, IMAGE_IDS = "lhand_pose", "rhand_pose", "image_ids"
 _PIECE_BYTES = 16 << 20
 _LOCAL_HEADER = 30  # bytes before the name of a zip member
@@ -23,7 +25,11 @@ _LOCAL_HEADER = 30  # bytes before the name of a zip member
 
 @dataclass(frozen=True)
 class Member:
-    """An array inside of an NPZ file. offset: of its data in the file, None where compressed."""
+    """An array in an NPZ file.
+
+    header: bytes in front of its numbers. offset: where its numbers start in the file; None for a
+    compressed one.
+    """
 
     path: Path
     name: str
@@ -35,13 +41,14 @@ class Member:
     def __str__(self):
         return f"{self.path}: {self.name}"
 
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row, the numbers at one first index."""
+        return int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
+
 
 def members(path: str | Path) -> dict[str, Member]:
-    """Name -> array of a file, from the headers alone.
-
-    Raises:
-      ValueError: not an NPZ file, or one that is damaged.
-    """
+    """Name -> array of a file; reads headers only. ValueError if it is damaged, or no NPZ file."""
     path = Path(path)
     found = {}
     try:
@@ -77,10 +84,10 @@ def _member(path: Path, archive, info, raw) -> Member:
 
 
 def hand_members(path: str | Path) -> dict[str, Member]:
-    """The arrays of a file with hands: left, right and, where usable, image_ids.
+    """The arrays of a file of hands, without `image_ids` unless there is one per frame.
 
     Raises:
-      ValueError: no hands, other shapes than (n, 45), two lengths, pickled objects.
+      ValueError: a hand is missing, is not (n, 45) numbers, or has another length than the other.
     """
     found = members(path)
     for name in (LEFT, RIGHT):
@@ -103,8 +110,9 @@ def hand_members(path: str | Path) -> dict[str, Member]:
     if left != right:
         raise ValueError(f"{path}: {LEFT} has {left} frames, {RIGHT} {right}")
     ids = found.get(IMAGE_IDS)
-    usable = ids and ids.dtype.kind in "USiu" and ids.shape == (left,)
-    return {name: found[name] for name in (LEFT, RIGHT, *([IMAGE_IDS] if usable else []))}
+    if ids and not (ids.dtype.kind in "USiuO" and ids.shape == (left,)):
+        del found[IMAGE_IDS]
+    return found
 
 
 def count_frames(directory: str | Path) -> dict[str, int]:
@@ -121,30 +129,29 @@ def count_frames(directory: str | Path) -> dict[str, int]:
 
 
 def map_rows(member: Member) -> np.memmap:
-    """The rows of a stored (n, …) array as bytes, uint8 (n, bytes a row), mapped into memory.
+    """The rows of an array that is not compressed as bytes, uint8 (n, bytes per row), mapped.
 
-    Bytes, because members of a zip start anywhere: numpy copies all of an unaligned float array
-    to take a few rows of it. `rows.take(…).view(dtype)` is exact and fast.
-
-    Raises:
-      ValueError: the member is compressed.
+    Bytes, because arrays start anywhere in a zip: to take a few rows, numpy would copy all of a
+    float array that is not aligned. `rows.take(…, axis=0).view(dtype)` is exact and fast.
     """
-    if member.offset is None:
-        raise ValueError(f"{member} is compressed and cannot be mapped into memory")
-    width = int(np.prod(member.shape[1:], dtype=np.int64)) * member.dtype.itemsize
-    return np.memmap(member.path, np.uint8, "r", member.offset, (member.shape[0], width))
+    return np.memmap(member.path, np.uint8, "r", member.offset, (member.shape[0], member.row_bytes))
 
 
-def read_rows(member: Member, rows: np.ndarray) -> np.ndarray:
-    """A copy of some rows, in the order given, reading the member once from front to end.
-
-    Raises:
-      ValueError: a row that does not exist, or a damaged file.
-    """
-    rows = np.asarray(rows, np.int64)
+def check_rows(member: Member, rows: np.ndarray) -> None:
+    """ValueError that names the first of the rows that does not exist."""
     bad = rows[(rows < 0) | (rows >= member.shape[0])]
     if bad.size:
         raise ValueError(f"{member} has {member.shape[0]} frames, there is no frame {bad[0]}")
+
+
+def read_rows(member: Member, rows: np.ndarray) -> np.ndarray:
+    """A copy of some rows, in the order given; reads the array once from front to end.
+
+    Raises:
+      ValueError: a row does not exist, or the file is damaged.
+    """
+    rows = np.asarray(rows, np.int64)
+    check_rows(member, rows)
     result = np.empty((len(rows), *member.shape[1:]), member.dtype)
     order = np.argsort(rows, kind="stable")
     ordered = rows[order]
@@ -154,9 +161,38 @@ def read_rows(member: Member, rows: np.ndarray) -> np.ndarray:
     return result
 
 
+def read_hand(member: Member, frames: np.ndarray) -> np.ndarray:
+    """Some frames of one hand, float32 (len(frames), 45); ValueError also for NaN and infinity."""
+    hand = read_rows(member, frames).astype(np.float32, copy=False)
+    check_finite(hand, frames, str(member))
+    return hand
+
+
+def read_texts(member: Member, rows: np.ndarray) -> np.ndarray:
+    """Some rows of image_ids as text, U (len(rows),); "" for None.
+
+    Where the pickle of an array of objects asks for more than text and numbers, all are "", with a
+    warning.
+    """
+    if member.dtype.kind == "S":
+        return np.char.decode(read_rows(member, rows), "utf-8", "replace")
+    if not member.dtype.hasobject:
+        return read_rows(member, rows).astype(np.str_)
+    try:
+        with zipfile.ZipFile(member.path) as archive:
+            content = archive.read(f"{member.name}.npy")[member.header :]
+        texts = pickles.load_texts(content)
+        if len(texts) != member.shape[0]:
+            raise ValueError(f"{len(texts)} values, expected {member.shape[0]}")
+    except (zipfile.BadZipFile, EOFError, ValueError) as error:
+        log.warning("%s is left out: %s", member, error)
+        return np.full(len(rows), "")
+    return np.array([texts[row] for row in rows.tolist()], dtype=np.str_)
+
+
 def pieces(member: Member) -> Iterator[tuple[int, np.ndarray]]:
-    """(first row, rows) from front to end."""
-    width = int(np.prod(member.shape[1:], dtype=np.int64)) * member.dtype.itemsize
+    """(number of the first row, rows) from front to end."""
+    width = member.row_bytes
     step = max(1, _PIECE_BYTES // max(width, 1))
     try:
         with zipfile.ZipFile(member.path) as archive, archive.open(f"{member.name}.npy") as file:
@@ -172,8 +208,8 @@ def pieces(member: Member) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def check_finite(values: np.ndarray, frames: np.ndarray, what: str) -> None:
-    """ValueError that names the first of the frames whose numbers are not all finite."""
-    # The sum of a row is finite only if all of it is, and needs no second array of that size.
+    """ValueError that names the first of the frames with a number that is not finite."""
+    # A sum is finite only if all its terms are; unlike isfinite, it needs no array of their size.
     with np.errstate(invalid="ignore", over="ignore"):
         odd = np.flatnonzero(~np.isfinite(values.sum(1, dtype=np.float64)))
     if odd.size:
@@ -185,18 +221,15 @@ def check_finite(values: np.ndarray, frames: np.ndarray, what: str) -> None:
 
 @dataclass(frozen=True)
 class Column:
-    """An array to be written piece by piece, so that it never has to be in memory as a whole."""
+    """An array that is written piece by piece, and so never in memory as a whole."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
     pieces: Iterable[np.ndarray]
 
 
-def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray | Column], note=dict) -> None:
-    """Writes an uncompressed NPZ file, so that it can be mapped; it appears when complete.
-
-    note: returns JSON for the zip's comment (at most 64 kB); called when all else is written.
-    """
+def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray | Column]) -> None:
+    """Writes an NPZ file without compression, so that it can be mapped, array after array."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -208,7 +241,6 @@ def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray | Column], note=
                 array = Column(array.shape, array.dtype, [array])
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                 _write_column(file, array)
-        archive.comment = json.dumps(note()).encode()
 
 
 def _write_column(file, column: Column) -> None:
@@ -217,12 +249,3 @@ def _write_column(file, column: Column) -> None:
     np.lib.format.write_array_header_1_0(file, header)
     for piece in column.pieces:
         file.write(np.ascontiguousarray(piece, column.dtype).tobytes())
-
-
-def read_note(path: str | Path) -> dict:
-    """What `write_npz` was given as a note; {} for other files."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return json.loads(archive.comment or "{}")
-    except ValueError:
-        return {}

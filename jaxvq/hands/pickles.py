@@ -1,7 +1,7 @@
-"""Reads pickles of numpy arrays and PyTorch tensors without running what is in them.
+"""Reads pickles of numpy arrays and PyTorch tensors without running anything in them.
 
-Motion data is passed around as pickled dicts of arrays, plain or in PyTorch's zip files. Both are
-read by `safe_pickle`, which refuses whatever is not on the list below.
+Motion data is passed around as pickled dicts of arrays, plain or in PyTorch's zip files, and numpy
+pickles arrays of objects. `safe_pickle` reads all of them, and refuses what is not listed below.
 """
 
 import re
@@ -21,6 +21,7 @@ from jaxvq.importers.torch_file import (
 )
 
 _PLAIN_DTYPE = re.compile(r"[fiub][1248]")
+_TEXT_VALUES = (str, int, float, np.generic, type(None))
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,27 @@ def load_arrays(path: str | Path) -> dict:
     }
 
 
+def load_texts(content: bytes) -> list[str]:
+    """A pickled array of objects as numpy writes it, each as text; "" for None.
+
+    Raises:
+      ValueError: damaged, or it asks for more than text and numbers: nothing is run.
+    """
+    values = load_pickle(content, _TEXT_GLOBALS, set_state=_set_state)
+    if not isinstance(values, list) or not all(isinstance(v, _TEXT_VALUES) for v in values):
+        raise ValueError("expected an array of texts")
+    return ["" if value is None else str(value) for value in values]
+
+
 def _dtype(code, *_flags) -> np.dtype:
     if not _PLAIN_DTYPE.fullmatch(expect(code, str)):
         raise ValueError(f"an array of type {code[:20]!r}, expected numbers")
     return np.dtype(code)
+
+
+def _text_dtype(code, *_flags) -> np.dtype:
+    """Also objects, and text of a fixed length, which numpy.str_ is pickled as."""
+    return np.dtype(code) if re.fullmatch(r"O8|U\d{1,4}", expect(code, str)) else _dtype(code)
 
 
 def _scalar(dtype, data):
@@ -83,6 +101,8 @@ def _set_state(target, state):
         return target.newbyteorder(state[1]) if state[1] in ("<", ">") else target
     expect(target, _EmptyArray)
     _version, shape, dtype, fortran, data = state
+    if isinstance(data, list):  # of an array of objects
+        return data
     return _from_buffer(data, dtype, shape, "F" if fortran else "C")
 
 
@@ -104,3 +124,4 @@ for _core in ("numpy.core", "numpy._core"):  # before and since numpy 2
 _GLOBALS: Allowed = (
     _NUMPY_GLOBALS | TORCH_GLOBALS | {("torch.storage", "_load_from_bytes"): _load_from_bytes}
 )
+_TEXT_GLOBALS: Allowed = _NUMPY_GLOBALS | {("numpy", "dtype"): _text_dtype}

@@ -1,16 +1,16 @@
 """The corpus `hand_prior`: the frames that tools.create_hand_splits drew, in blocks of 1024."""
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from jaxvq.datasets import building, schema
-from jaxvq.hands import SPLITS, consolidated, splits
+from jaxvq.datasets.shards import SkippedClip
+from jaxvq.hands import SPLITS, npz, splits
 from jaxvq.hands.skeleton import HAND_ROTATIONS
 
 BLOCK_FRAMES = 1024
@@ -19,7 +19,7 @@ _NAMES = dict(zip(SPLITS, schema.SPLITS, strict=True))  # val is called validati
 
 @dataclass(frozen=True)
 class Block:
-    """Some frames of a split, all of one data set. start, stop: its rows in the whole split."""
+    """Frames start to stop (excluded) of those that a split draws from a data set."""
 
     key: str
     split: str
@@ -58,13 +58,11 @@ class Builder(building.CorpusBuilder):
         """The blocks of all splits, data set by data set, frames in the order they were drawn."""
         blocks = []
         for split in SPLITS:
-            row = 0
             for name, frames in self._samples[split].items():
                 for start in range(0, len(frames), BLOCK_FRAMES):
                     stop = min(start + BLOCK_FRAMES, len(frames))
                     key = f"{split}/{name}/{start // BLOCK_FRAMES:05d}"
-                    blocks.append(Block(key, split, name, row + start, row + stop))
-                row += len(frames)
+                    blocks.append(Block(key, split, name, start, stop))
         return blocks
 
     def list_inputs(self) -> Iterator[Input]:
@@ -89,9 +87,14 @@ class Builder(building.CorpusBuilder):
         return assigned
 
     def make_reader(self, clips: list[Block]) -> Callable[[Block], dict]:
-        """Copies the drawn frames into one file a split, in a folder that is removed later."""
-        consolidated.consolidate(self.options.input, self._splits_dir, self._store, metadata=False)
-        return BlockReader(self._store)
+        """Reads a block out of its data set; ValueError where a frame does not exist."""
+        drawn = {}
+        for split, samples in self._samples.items():
+            for name, frames in samples.items():
+                drawn[split, name] = np.asarray(frames, np.int64)
+                hands = npz.hand_members(Path(self.options.input) / f"{name}.npz")
+                npz.check_rows(hands[npz.LEFT], drawn[split, name])
+        return BlockReader(self.options.input, drawn)
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = tfds.features.FeaturesDict(
@@ -102,12 +105,6 @@ class Builder(building.CorpusBuilder):
             }
         )
         return self.dataset_info_from_configs(features=features, homepage=self.homepage)
-
-    def _download_and_prepare(self, dl_manager, download_config) -> None:
-        # "incomplete.": after a kill, the next build removes it.
-        parent = Path(self.data_path).parent
-        with tempfile.TemporaryDirectory(prefix="incomplete.", dir=parent) as self._store:
-            super()._download_and_prepare(dl_manager, download_config)
 
     @property
     def _splits_dir(self) -> Path:
@@ -120,32 +117,43 @@ class Builder(building.CorpusBuilder):
         return {split: splits.load(self._splits_dir, split) for split in SPLITS}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BlockReader:
-    """Turns a block into an example; directory: of consolidated splits."""
+    """Turns a block into an example.
+
+    directory: of the data sets. drawn: (split, data set) -> the frames that the split draws from
+    it. Compressed data sets can only be read from front to end, so all frames of a split are read
+    at once and kept for the blocks that follow.
+    """
 
     directory: str
+    drawn: dict[tuple[str, str], np.ndarray]
 
     def __call__(self, block: Block) -> dict:
-        rows = _open(f"{self.directory}/{block.split}.npz")
-        numbers = np.arange(block.start, block.stop)
-        data = rows.take(numbers).reshape(len(numbers), HAND_ROTATIONS.num_points, 3)
+        frames = self.drawn[block.split, block.dataset][block.start : block.stop]
+        try:
+            hands = [
+                hand[block.start : block.stop] for hand in self._read(block.split, block.dataset)
+            ]
+            for hand in hands:
+                npz.check_finite(hand, frames, f"{self.directory}/{block.dataset}.npz")
+        except ValueError as error:
+            raise SkippedClip("unusable frames", str(error)) from error
+        data = np.concatenate(hands, axis=1).reshape(len(frames), HAND_ROTATIONS.num_points, 3)
         return {
             "data": data,
             "mask": np.zeros(data.shape[:2], bool),
             "id": block.key,
-            "fps": 1.0,  # of no meaning: neighbours in a block are no neighbours in time
+            "fps": 1.0,  # has no meaning: neighbours in a block are no neighbours in time
             "dataset_name": block.dataset,
-            "frame_idx": rows.origin["frame_idx"][block.start : block.stop],
+            "frame_idx": frames,
         }
 
-
-_opened: dict[str, consolidated.Rows] = {}
-
-
-def _open(path: str) -> consolidated.Rows:
-    """Opened once a process."""
-    if path not in _opened:
-        _opened.clear()
-        _opened[path] = consolidated.Rows(path)
-    return _opened[path]
+    @lru_cache(maxsize=1)  # noqa: B019  one reader per process
+    def _read(self, split: str, dataset: str) -> list[np.ndarray]:
+        """All drawn frames of each hand, float32 (n, 45)."""
+        hands = npz.hand_members(Path(self.directory) / f"{dataset}.npz")
+        frames = self.drawn[split, dataset]
+        return [
+            npz.read_rows(hands[side], frames).astype(np.float32) for side in (npz.LEFT, npz.RIGHT)
+        ]
