@@ -124,28 +124,45 @@ def test_evaluation_sees_each_frame_once(built):
         np.testing.assert_array_equal(poses[i], expected)
 
 
-def test_splits_without_frames_and_a_dataset_that_cannot_be_written_to(
-    built, monkeypatch, tmp_path
-):
+def test_a_split_without_frames(built, monkeypatch):
     dataset = input_pipeline.open_dataset(built[0])
-    expected = np.array(dataset.rows("test"))
     monkeypatch.setitem(dataset.lengths, "validation", np.array([], np.int32))
     assert list(dataset.eval_batches("validation", batch_size=8, seq_len=1)) == []
     with pytest.raises(ValueError, match="no frames in validation"):
         dataset.train_batches(split="validation", batch_size=8, seq_len=1, seed=0, num_steps=1)
 
-    (dataset.path / "frames-test.npy").unlink()
-    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
-    copy = dataset._copy_frames
 
-    def refuse(self, split, path):
-        if path.parent == dataset.path:
-            raise PermissionError(13, "Permission denied", str(path))
-        copy(split, path)
+def test_nothing_is_left_beside_the_shards(built):
+    """Neither the build nor training keeps a copy of the frames."""
+    names = {
+        path.name.split("-")[0] for path in input_pipeline.open_dataset(built[0]).path.iterdir()
+    }
+    assert not any(name.startswith(("frames", "incomplete")) for name in names)
+    assert not list(built[0].rglob("train.npz"))
 
-    monkeypatch.setattr(type(dataset), "_copy_frames", refuse)
-    np.testing.assert_array_equal(dataset.rows("test"), expected)
-    assert len(list(tmp_path.glob("jaxvq-*-test.npy"))) == 1
+
+def test_blocks_that_cannot_be_used_are_skipped_and_listed(built, tmp_path):
+    _, data, splits_dir = built
+    hands = np.zeros((2, 1500, 45), np.float32)
+    bad = splits.load(splits_dir, "train")["CMU"][3]
+    hands[1, bad, 3] = np.nan
+    np.savez_compressed(tmp_path / "CMU.npz", lhand_pose=hands[0], rhand_pose=hands[1])
+    (tmp_path / "GRAB.npz").symlink_to(data / "GRAB.npz")
+    options = {"input": str(tmp_path), "splits_dir": str(splits_dir), "workers": 1}
+    with pytest.raises(
+        ValueError, match=rf"1 of 7 clips cannot be used.*\n.*CMU.npz.* frame {bad}"
+    ):
+        building.build("hand_prior", tmp_path / "DATA", building.Options(**options))
+    folder, _ = building.build(
+        "hand_prior", tmp_path / "DATA", building.Options(**options, max_skipped=0.2)
+    )
+    assert "unusable frames" in (folder / "skipped.jsonl").read_text()
+    (tmp_path / "test_samples.json").write_text('{"GRAB": [3000]}')
+    for split in ("train", "val"):
+        (tmp_path / f"{split}_samples.json").write_text("{}")
+    with pytest.raises(ValueError, match="GRAB.npz: lhand_pose has 3000 frames, there is no frame"):
+        options["splits_dir"] = str(tmp_path)
+        building.build("hand_prior", tmp_path / "OTHER", building.Options(**options))
 
 
 @pytest.fixture(scope="module")

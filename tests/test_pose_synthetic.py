@@ -55,7 +55,7 @@ def test_hands_drop_out_as_a_whole_and_for_a_while():
 
 
 def test_hand_shapes_differ_between_fist_and_flat_hand():
-    flat, fist = synthetic._hand(synthetic.HAND_SHAPES[[0, 2]])
+    flat, fist = synthetic._hand_points(synthetic.HAND_SHAPES[[0, 2]])
     reach = [np.linalg.norm(hand[[8, 12, 16, 20]], axis=1).mean() for hand in (flat, fist)]
     assert reach[0] > 1.5 * reach[1]
 
@@ -64,6 +64,22 @@ def test_one_frame_and_impossible_wishes():
     assert synthetic_pose(np.random.default_rng(0), 1).data.shape == (1, 543, 3)
     with pytest.raises(ValueError, match="0 frames"):
         synthetic_pose(np.random.default_rng(0), 0)
+
+
+def test_clips_are_those_of_version_0_1():
+    """Numbers that were recorded with it: what is measured on synthetic clips stays comparable."""
+    pose = synthetic_pose(np.random.default_rng(3), 60)
+    recorded = {  # (frame, point): pixels
+        (0, 11): (391.924, 254.891, -0.679),
+        (20, 16): (275.603, 205.68, -56.729),
+        (59, 1): (332.744, 159.352, -36.891),
+        (10, 500): (304.183, 199.679, -20.077),
+        (20, 530): (284.865, 190.832, -71.905),
+        (59, 505): (0, 0, 0),
+    }
+    for (frame, point), place in recorded.items():
+        assert pose.data[frame, point] == pytest.approx(place, abs=1e-3)
+    assert (pose.confidence == 0).sum() == 861
 
 
 def test_corpora_are_reproducible_and_varied(corpus, tmp_path):

@@ -185,9 +185,9 @@ def first_rate(source, repeats: int) -> float:
 
 def grain_rate(source, num_workers: int, repeats: int) -> float:
     """Clips a second, shuffled, through Grain in groups."""
-    from jaxvq import input_pipeline
+    from jaxvq.datasets import loading
 
-    grain = input_pipeline.import_grain()
+    grain = loading.import_grain()
     clips = grain.MapDataset.source(source).shuffle(seed=0).repeat()
     # A clip alone is too little work to be worth handing from process to process.
     groups = clips.batch(GROUP, batch_fn=list)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxvq import input_pipeline
+from jaxvq.datasets.loading import in_threads
 from jaxvq.datasets.packing import FramePlan
 from jaxvq.hands import HAND, SPLITS, consolidated, splits
 from jaxvq.hands.consolidated import Rows
@@ -64,7 +64,7 @@ class Loader:
 
     def __iter__(self) -> Iterator:
         stop = (self.position // max(len(self), 1) + 1) * len(self)
-        for batch in input_pipeline.in_threads(self._batch, self.position, stop, self.threads):
+        for batch in in_threads(self._batch, self.position, stop, self.threads):
             self.position += 1
             yield batch
 
@@ -80,20 +80,28 @@ class Loader:
 
 
 class _HandDataModule:
-    """What the three modules share: the rows of three splits, and loaders over them."""
+    """What the three modules share: the rows of three splits, and loaders over them.
+
+    cache_dir: where the drawn frames are copied to once; default splits_dir/consolidated.
+    """
+
+    mmap = True
 
     def __init__(
         self,
-        directory,
+        data_dir,
+        splits_dir,
+        cache_dir,
         batch_size,
         val_batch_size,
         num_workers,
         *,
-        seed=42,
-        host_index=0,
-        host_count=1,
+        seed: int = 42,
+        host_index: int = 0,
+        host_count: int = 1,
     ):
-        self.directory = Path(directory)
+        self.data_dir, self.splits_dir = Path(data_dir), Path(splits_dir)
+        self.cache_dir = Path(cache_dir or self.splits_dir / "consolidated")
         self.batch_size, self.val_batch_size = batch_size, val_batch_size
         self.num_workers, self.seed = num_workers, seed
         self.host_index, self.host_count = host_index, host_count
@@ -101,15 +109,19 @@ class _HandDataModule:
         self._statistics: Statistics | None = None
 
     def prepare_data(self) -> None:
-        """Makes what the loaders read, unless it is there."""
-        raise NotImplementedError
+        """Copies the drawn frames to cache_dir, unless they are there."""
+        prepare_cache(self.data_dir, self.splits_dir, self.cache_dir)
 
     def setup(self, stage: str | None = None) -> None:
         """Opens the splits of a stage: fit, validate or test; None for all."""
-        raise NotImplementedError
-
-    def _make_batch(self, source: Rows, rows: np.ndarray):
-        raise NotImplementedError
+        stages = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), None: SPLITS}
+        if stage not in stages:
+            raise ValueError(f"stage {stage!r} is not known; choices: fit, validate, test, None")
+        self.prepare_data()
+        found = consolidated.find_splits(self.cache_dir)
+        for split in stages[stage]:
+            if split in found:
+                self.rows[split] = Rows(found[split], in_memory=not self.mmap)
 
     @property
     def stats(self) -> dict[str, np.ndarray] | None:
@@ -127,25 +139,6 @@ class _HandDataModule:
     def test_dataloader(self, start: int = 0) -> Loader:
         """All frames for testing, in the order of the split."""
         return self._loader("test", self.val_batch_size, None, start)
-
-    def _open(self, stage: str | None, *, in_memory: bool = False) -> None:
-        stages = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), None: SPLITS}
-        if stage not in stages:
-            raise ValueError(f"stage {stage!r} is not known; choices: fit, validate, test, None")
-        found = consolidated.find_splits(self.directory)
-        for split in stages[stage]:
-            if split in found:
-                self.rows[split] = Rows(found[split], in_memory=in_memory)
-
-    def _train_statistics(self, *, wrap_angles: bool = False) -> Statistics:
-        found = consolidated.find_splits(self.directory)
-        if "train" not in found:
-            raise ValueError(
-                f"{self.directory / 'train.npz'} is missing: its mean and standard deviation "
-                "standardise the other splits too"
-            )
-        rows = Rows(found["train"])
-        return rows.statistics_of(wrap_to_pi) if wrap_angles else rows.statistics
 
     def _loader(self, split: str, batch_size: int, seed: int | None, start: int) -> Loader:
         if split not in self.rows:
@@ -169,7 +162,6 @@ class HandPriorDataModule(_HandDataModule):
     of str ("" for a frame without one).
 
     transform: a function from a sample (the same dict of one frame) to a sample.
-    cache_dir: where the drawn frames are copied to once; default splits_dir/consolidated.
     """
 
     def __init__(
@@ -184,18 +176,13 @@ class HandPriorDataModule(_HandDataModule):
         cache_dir=None,
         **order: int,
     ):
-        self.data_dir, self.splits_dir = Path(data_dir), Path(splits_dir)
-        directory = cache_dir or self.splits_dir / "consolidated"
-        super().__init__(directory, batch_size, batch_size, num_workers, **order)
+        sizes = batch_size, batch_size
+        super().__init__(data_dir, splits_dir, cache_dir, *sizes, num_workers, **order)
         self.transform, self.metadata = transform, None
-
-    def prepare_data(self) -> None:
-        prepare_cache(self.data_dir, self.splits_dir, self.directory)
 
     def setup(self, stage: str | None = None) -> None:
         self.metadata = splits.load_metadata(self.splits_dir)
-        self.prepare_data()
-        self._open(stage)
+        super().setup(stage)
 
     def get_dataset_info(self) -> dict:
         """dataset_metadata.json of the splits; ValueError before setup()."""
@@ -212,7 +199,11 @@ class HandPriorDataModule(_HandDataModule):
             self.transform({name: values[i] for name, values in batch.items()})
             for i in range(len(rows))
         ]
-        return {name: _collate([sample[name] for sample in samples]) for name in samples[0]}
+        columns = {name: [sample[name] for sample in samples] for name in samples[0]}
+        return {
+            name: values if isinstance(values[0], str) else np.stack(values)
+            for name, values in columns.items()
+        }
 
 
 class HandVAEDataModule(_HandDataModule):
@@ -240,20 +231,23 @@ class HandVAEDataModule(_HandDataModule):
         cache_dir=None,
         **order: int,
     ):
-        self.data_dir, self.splits_dir = Path(data_dir), Path(splits_dir)
-        directory = cache_dir or self.splits_dir / "consolidated"
-        super().__init__(directory, batch_size, val_batch_size, num_workers, **order)
+        sizes = batch_size, val_batch_size
+        super().__init__(data_dir, splits_dir, cache_dir, *sizes, num_workers, **order)
         self.return_dict, self.mmap = return_dict, mmap
         self.wrap_angles, self.standardize = wrap_angles, standardize
 
-    def prepare_data(self) -> None:
-        prepare_cache(self.data_dir, self.splits_dir, self.directory)
-
     def setup(self, stage: str | None = None) -> None:
-        self.prepare_data()
-        self._open(stage, in_memory=not self.mmap)
-        if self.standardize:
-            self._statistics = self._train_statistics(wrap_angles=self.wrap_angles)
+        super().setup(stage)
+        if not self.standardize:
+            return
+        path = self.cache_dir / "train.npz"
+        if not path.is_file():
+            raise ValueError(
+                f"{path} is missing: its mean and standard deviation standardise the other splits "
+                "too"
+            )
+        train = Rows(path)
+        self._statistics = train.statistics_of(wrap_to_pi) if self.wrap_angles else train.statistics
 
     def get_sample_batch(self, split: str = "train", n_samples: int = 8):
         """A few frames drawn at random, as the loaders give them."""
@@ -261,10 +255,19 @@ class HandVAEDataModule(_HandDataModule):
         return self._make_batch(self.rows[split], rows)
 
     def _make_batch(self, source: Rows, rows: np.ndarray):
-        return make_vectors(source, rows, self._statistics, self.return_dict, self.wrap_angles)
+        raw = source.take(rows)
+        x90 = wrap_to_pi(raw) if self.wrap_angles else raw
+        if self._statistics is not None:
+            # In place, unless the raw numbers are still wanted: memory is what a batch costs.
+            x90 = np.subtract(x90, self._statistics.mean, out=None if self.return_dict else x90)
+            x90 /= self._statistics.std
+        if not self.return_dict:
+            return x90
+        batch = {"x90": x90, "lhand_pose": raw[:, :HAND], "rhand_pose": raw[:, HAND:]}
+        return batch | (self.stats or {}) | source.origin(rows)
 
 
-class ConsolidatedHandDataModule(_HandDataModule):
+class ConsolidatedHandDataModule(HandVAEDataModule):
     """As HandVAEDataModule, from the files of tools.create_consolidated_npz (or the hand prior
     generator's own, which lack dataset_name and frame_idx)."""
 
@@ -277,49 +280,19 @@ class ConsolidatedHandDataModule(_HandDataModule):
         return_dict: bool = False,
         **order: int,
     ):
-        larger = max(VAL_BATCH_SIZE, batch_size)
-        super().__init__(consolidated_dir, batch_size, larger, num_workers, **order)
-        self.return_dict = return_dict
+        super().__init__(
+            batch_size=batch_size,
+            val_batch_size=max(VAL_BATCH_SIZE, batch_size),
+            num_workers=num_workers,
+            return_dict=return_dict,
+            cache_dir=consolidated_dir,
+            **order,
+        )
+        self.consolidated_dir = self.cache_dir
 
     def prepare_data(self) -> None:
         """Checks that the files are there; ValueError else."""
-        consolidated.find_splits(self.directory)
-
-    def setup(self, stage: str | None = None) -> None:
-        self._open(stage)
-        self._statistics = self._train_statistics()
-
-    def _make_batch(self, source: Rows, rows: np.ndarray):
-        return make_vectors(source, rows, self._statistics, self.return_dict)
-
-
-# ------------------------------------------------------------------------------------ batches
-
-
-def make_vectors(
-    source: Rows,
-    rows: np.ndarray,
-    statistics: Statistics | None,
-    return_dict: bool,
-    wrap_angles: bool = False,
-):
-    """The batch that HandVAEDataModule documents; not standardised without statistics."""
-    raw = source.take(rows)
-    x90 = wrap_to_pi(raw) if wrap_angles else raw
-    if statistics is not None:
-        # In place, unless the raw numbers are still wanted: memory is what a batch costs.
-        x90 = np.subtract(x90, statistics.mean, out=None if return_dict else x90)
-        x90 /= statistics.std
-    if not return_dict:
-        return x90
-    batch = {"x90": x90, "lhand_pose": raw[:, :HAND], "rhand_pose": raw[:, HAND:]}
-    if statistics is not None:
-        batch |= {"mean": statistics.mean, "std": statistics.std}
-    return batch | source.origin(rows)
-
-
-def _collate(values: list):
-    return values if isinstance(values[0], str) else np.stack(values)
+        consolidated.find_splits(self.cache_dir)
 
 
 def wrap_to_pi(angles: np.ndarray) -> np.ndarray:
@@ -349,7 +322,7 @@ def prepare_cache(data_dir: Path, splits_dir: Path, cache_dir: Path) -> None:
 
 
 def _stamp(data_dir: Path, splits_dir: Path) -> dict:
-    """Changes when a split file or a data set that it names does."""
+    """Changes with a split file, a data set that it names, and what `consolidate` writes."""
     digest, names = hashlib.sha256(), set()
     for split in SPLITS:
         names |= splits.load(splits_dir, split).keys()
@@ -359,4 +332,4 @@ def _stamp(data_dir: Path, splits_dir: Path) -> dict:
         path = data_dir / f"{name}.npz"
         if path.is_file():
             files[name] = [path.stat().st_size, path.stat().st_mtime_ns]
-    return {"samples": digest.hexdigest(), "files": files}
+    return {"layout": 2, "samples": digest.hexdigest(), "files": files}

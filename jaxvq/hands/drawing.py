@@ -13,33 +13,23 @@ from jaxvq.hands import HAND
 from jaxvq.hands.skeleton import COLORS, FINGERS
 
 NUM_POINTS = 21  # the wrist, then three joints and the tip of each finger
-_KNUCKLES = {  # of the left hand
-    "index": (0.96, 0.0, 0.24),
-    "middle": (1.0, 0.02, 0.03),
-    "pinky": (0.80, -0.03, -0.37),
-    "ring": (0.92, 0.0, -0.18),
-    "thumb": (0.26, -0.10, 0.28),
+# Of a left hand at rest: the knuckle, the direction of the finger, and the lengths of its bones.
+_REST = {
+    "index": ((0.96, 0.0, 0.24), (1.0, 0.0, 0.06), (0.46, 0.28, 0.23)),
+    "middle": ((1.0, 0.02, 0.03), (1.0, 0.0, 0.0), (0.51, 0.32, 0.25)),
+    "pinky": ((0.80, -0.03, -0.37), (1.0, 0.0, -0.16), (0.36, 0.21, 0.20)),
+    "ring": ((0.92, 0.0, -0.18), (1.0, 0.0, -0.06), (0.47, 0.30, 0.24)),
+    "thumb": ((0.26, -0.10, 0.28), (0.72, -0.12, 0.68), (0.44, 0.34, 0.28)),
 }
-_DIRECTIONS = {
-    "index": (1.0, 0.0, 0.06), "middle": (1.0, 0.0, 0.0), "pinky": (1.0, 0.0, -0.16),
-    "ring": (1.0, 0.0, -0.06), "thumb": (0.72, -0.12, 0.68),
-}  # fmt: skip
-_PHALANGES = {
-    "index": (0.46, 0.28, 0.23), "middle": (0.51, 0.32, 0.25), "pinky": (0.36, 0.21, 0.20),
-    "ring": (0.47, 0.30, 0.24), "thumb": (0.44, 0.34, 0.28),
-}  # fmt: skip
 _OVERSAMPLING = 2
 _BONE, _PALM, _BACKGROUND = 0.045, (150, 150, 158), (255, 255, 255)
 
 
 def _offsets() -> np.ndarray:
     """(5, 4, 3): from each point of the left hand's fingers to the next, from the wrist on."""
-    offsets = np.zeros((len(FINGERS), 4, 3))
-    for i, finger in enumerate(FINGERS):
-        direction = np.array(_DIRECTIONS[finger]) / np.linalg.norm(_DIRECTIONS[finger])
-        offsets[i, 0] = _KNUCKLES[finger]
-        offsets[i, 1:] = direction * np.array(_PHALANGES[finger])[:, None]
-    return offsets
+    knuckles, directions, lengths = (np.array(part) for part in zip(*_REST.values(), strict=True))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    return np.concatenate([knuckles[:, None], directions[:, None] * lengths[..., None]], axis=1)
 
 
 def hand_points(hand: np.ndarray, *, right: bool) -> np.ndarray:

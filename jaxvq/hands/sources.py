@@ -53,17 +53,8 @@ LAYOUTS = {
     ),
     "talkshow265": Layout("TalkSHOW: .npy (t, 265)", (".npy",), (), {265: 75}),
 }
-_WHAT_ELSE = {
-    72: "SMPL, which has no hands",
-    66: "a body without hands",
-    63: "a body alone",
-    156: "smplh156",
-    165: "smplx165",
-    322: "motionx322",
-    182: "signavatars",
-    169: "signavatars",
-    265: "talkshow265",
-}
+_WITHOUT_HANDS = {72: "SMPL, which has no hands", 66: "a body without hands", 63: "a body alone"}
+_WIDTHS = {width: name for name, layout in LAYOUTS.items() for width in layout.left}
 
 
 @dataclass(frozen=True)
@@ -93,7 +84,8 @@ def read_hands(path: str | Path, layout: str) -> Hands:
     width = matrix.shape[1]
     if width not in known.left:
         wanted = " or ".join(map(str, known.left))
-        hint = f"; {width} is {_WHAT_ELSE[width]}" if width in _WHAT_ELSE else ""
+        what = _WITHOUT_HANDS.get(width) or _WIDTHS.get(width)
+        hint = f"; {width} is {what}" if what else ""
         raise ValueError(f"{path} has {width} numbers a frame, {layout} has {wanted}{hint}")
     start = known.left[width]
     left, right = (

@@ -1,13 +1,15 @@
 """Made-up signing, so that everything runs without a download.
 
-A small fixed lexicon of signs (places, palm directions, hand shapes) is strung into clips: hands
-travel on minimum-jerk paths (Flash and Hogan 1985), arms follow by inverse kinematics, fingers bend
-joint by joint, the face blinks and speaks, the torso sways. Points are named and numbered as in
-MediaPipe Holistic. Lengths are in shoulder widths until the very end; x points to the image's
-right, y down, z away from the camera.
+A clip is a random sequence of signs from a small fixed lexicon of places, palm directions and hand
+shapes. The hands travel on minimum-jerk paths (Flash and Hogan 1985), the arms follow by inverse
+kinematics, the fingers bend at each joint, the face blinks and speaks, and the torso sways. Points
+have the names and numbers of MediaPipe Holistic. Lengths are in shoulder widths until
+`synthetic_pose` turns them into pixels; x points to the right of the image, y down, z away from the
+camera. Frames are t, points v.
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -50,8 +52,9 @@ HOLISTIC_543 = Skeleton(
 
 UPPER_ARM, FOREARM = 0.80, 0.70
 HEAD = np.array([0.0, -0.60, -0.10])  # middle of the face
-FACE_SIZE = np.array([0.225, 0.285])
-# Bend of thumb, index, middle, ring, little finger (0 straight, 1 closed), then spread.
+FACE_SIZE = np.array([0.225, 0.285])  # half its width and height
+# How far thumb, index, middle, ring and little finger bend (0 straight, 1 closed), then how far the
+# fingers are spread (0 to 1).
 HAND_SHAPES = np.array(
     [
         (0.1, 0.0, 0.0, 0.0, 0.0, 0.2),  # flat
@@ -66,7 +69,9 @@ HAND_SHAPES = np.array(
         (0.2, 0.55, 0.55, 0.55, 0.55, 1.0),  # claw
     ]
 )
-# A hand's configuration: wrist (3), turns of the hand about x, y, z (3), shape (6).
+# The posture of an arm is 12 numbers: where the wrist is, the angles by which the hand is turned
+# about x, y and z, and its shape as in HAND_SHAPES.
+WRIST, ANGLES, SHAPE = slice(0, 3), slice(3, 6), slice(6, 12)
 RESTING = np.array([0.42, 1.28, -0.12, 2.9, 0.0, 0.0, 0.3, 0.25, 0.25, 0.25, 0.25, 0.1])
 FPS = (24.0, 25.0, 29.97, 30.0)
 
@@ -77,29 +82,30 @@ def synthetic_pose(
     fps: float = 25.0,
     canvas: tuple[int, int, int] = (640, 480, 0),
 ) -> Pose:
-    """A clip of one made-up signer: 543 holistic points in pixels of the canvas.
+    """A clip of one made-up signer: the points of HOLISTIC_543 in pixels of the canvas.
 
-    Now and then a hand drops out for a while (all 21 points missing, confidence 0), as trackers do.
-    Raises ValueError for less than one frame or a frame rate that is not positive.
+    As with real trackers, a hand is lost now and then for a while: confidence 0 at all 21 points.
+    Raises ValueError for less than one frame, or a frame rate that is not positive.
     """
     if num_frames < 1 or not fps > 0:
         raise ValueError(f"cannot make {num_frames} frames at {fps} frames a second")
-    times = np.arange(num_frames) / fps
-    sway = 0.02 * _waves(rng, times, 3)
-    right, left = _sentence(rng, times)
-    joints = {}
-    for side, path in (("LEFT", left), ("RIGHT", right)):
-        joints[side] = _arm_and_hand(path, 1 if side == "LEFT" else -1, rng.normal(0, 0.01))
-    face = _face(rng, times)
-    body = _body(face, joints)
-    hands = [joints["LEFT"]["hand"], joints["RIGHT"]["hand"]]
-    data = np.concatenate([body, face, *hands], axis=1)
-    # The sway grows with the height above the hips, as if the signer leant.
+    times = np.arange(num_frames) / fps  # in seconds
+    sway = 0.02 * _slow_waves(rng, times, 3)
+    right, left = _sign_sentence(rng, times)
+    arms = {
+        "LEFT": _arm_points(left, 1, 1 + rng.normal(0, 0.01)),
+        "RIGHT": _arm_points(right, -1, 1 + rng.normal(0, 0.01)),
+    }
+    face = _face_points(rng, times)
+    body = _body_points(face, arms)
+    data = np.concatenate([body, face, arms["LEFT"]["hand"], arms["RIGHT"]["hand"]], axis=1)
+    # The signer leans: the sway grows with the height above the hips.
     data += sway[:, None] * (1.3 - data[..., 1:2]).clip(0, 2)
-    width = rng.uniform(0.19, 0.26) * canvas[0]
-    middle = np.array([canvas[0] * rng.uniform(0.46, 0.54), canvas[1] * rng.uniform(0.5, 0.56), 0])
-    data = data * width + middle + rng.normal(0, (0.35, 0.35, 0.8), data.shape)
-    confidence = _confidence(rng, joints, num_frames, fps)
+    shoulder_width = rng.uniform(0.19, 0.26) * canvas[0]
+    neck = np.array([canvas[0] * rng.uniform(0.46, 0.54), canvas[1] * rng.uniform(0.5, 0.56), 0])
+    noise = rng.normal(0, (0.35, 0.35, 0.8), data.shape)
+    data = data * shoulder_width + neck + noise
+    confidence = _confidence(rng, arms, num_frames, fps)
     data[confidence == 0] = 0
     return Pose(
         HOLISTIC_543, data.astype(np.float32), confidence.astype(np.float32), float(fps), canvas
@@ -107,9 +113,9 @@ def synthetic_pose(
 
 
 def write_corpus(folder: str | Path, num_clips: int = 24, seed: int = 0) -> list[Path]:
-    """Writes synthetic_000.pose, …: clips of 20 to 200 frames at 24, 25, 29.97 or 30 fps.
+    """Writes synthetic_000.pose, synthetic_001.pose, …; returns their paths.
 
-    The same seed writes the same clips. Returns their paths.
+    Clips have 20 to 200 frames at 24, 25, 29.97 or 30 fps. The same seed gives the same clips.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -122,59 +128,68 @@ def write_corpus(folder: str | Path, num_clips: int = 24, seed: int = 0) -> list
     return paths
 
 
-def _lexicon(size: int = 24) -> list[tuple[np.ndarray, np.ndarray, bool]]:
-    """Signs, always the same ones: configurations of the hand at start and end, and two-handed?"""
+class Sign(NamedTuple):
+    """The postures (12,) in which a sign starts and ends, and whether both hands make it."""
+
+    start: np.ndarray
+    end: np.ndarray
+    two_handed: bool
+
+
+def _make_lexicon(size: int = 24) -> list[Sign]:
+    """Always the same signs."""
     rng = np.random.default_rng(20)
     signs = []
     for i in range(size):
-        place = rng.uniform((-0.05, -0.75, -0.60), (0.50, 0.70, -0.35))
-        move = rng.normal(0, (0.16, 0.20, 0.08))
-        turn = rng.uniform((-0.3, -1.2, -0.5), (0.9, 1.2, 0.9))
+        wrist = rng.uniform((-0.05, -0.75, -0.60), (0.50, 0.70, -0.35))
+        movement = rng.normal(0, (0.16, 0.20, 0.08))
+        angles = rng.uniform((-0.3, -1.2, -0.5), (0.9, 1.2, 0.9))
         shapes = HAND_SHAPES[rng.integers(len(HAND_SHAPES), size=2)]
-        start = np.concatenate([place, turn, shapes[0]])
-        turned = turn + rng.normal(0, 0.35, 3)
-        end = np.concatenate([place + move, turned, shapes[i // 2 % 2]])
-        signs.append((start, end, i % 2 == 0))
+        start = np.concatenate([wrist, angles, shapes[0]])
+        last_angles = angles + rng.normal(0, 0.35, 3)
+        end = np.concatenate([wrist + movement, last_angles, shapes[i // 2 % 2]])
+        signs.append(Sign(start, end, two_handed=i % 2 == 0))
     return signs
 
 
-LEXICON = _lexicon()
+LEXICON = _make_lexicon()
 
 
-def _sentence(rng: np.random.Generator, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Configurations (t, 12) of the dominant (right) and the other hand for a row of signs."""
-    clock, stops = 0.0, [(0.0, RESTING, RESTING)]
-    while len(stops) < 2 or clock < times[-1]:
-        start, end, both = LEXICON[rng.integers(len(LEXICON))]
-        other = (start, end) if both else (RESTING, RESTING)
-        clock += rng.uniform(0.25, 0.45)
-        stops.append((clock, start + rng.normal(0, 0.02, 12), other[0]))
-        clock += rng.uniform(0.25, 0.55)
-        stops.append((clock, end + rng.normal(0, 0.02, 12), other[1]))
+def _sign_sentence(rng: np.random.Generator, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Postures (t, 12) of the right arm, which makes all signs, and of the left one."""
+    now, stops = 0.0, [(0.0, RESTING, RESTING)]  # (seconds, right posture, left posture)
+    while len(stops) < 2 or now < times[-1]:
+        sign = LEXICON[rng.integers(len(LEXICON))]
+        now += rng.uniform(0.25, 0.45)
+        left = sign.start if sign.two_handed else RESTING
+        stops.append((now, sign.start + rng.normal(0, 0.02, 12), left))
+        now += rng.uniform(0.25, 0.55)
+        left = sign.end if sign.two_handed else RESTING
+        stops.append((now, sign.end + rng.normal(0, 0.02, 12), left))
         if rng.random() < 0.15:
-            clock += rng.uniform(0.3, 0.5)
-            stops.append((clock, RESTING, RESTING))
-    moments, right, left = zip(*stops, strict=True)
-    return _minimum_jerk(times, moments, right), _minimum_jerk(times, moments, left)
+            now += rng.uniform(0.3, 0.5)
+            stops.append((now, RESTING, RESTING))
+    stop_times, right, left = zip(*stops, strict=True)
+    return _minimum_jerk(times, stop_times, right), _minimum_jerk(times, stop_times, left)
 
 
-def _minimum_jerk(times: np.ndarray, moments: ArrayLike, values: ArrayLike) -> np.ndarray:
-    """Smooth paths (t, d) that rest at `values` at `moments`."""
-    moments, values = np.asarray(moments), np.asarray(values, np.float64)
-    i = np.clip(np.searchsorted(moments, times, side="right") - 1, 0, len(moments) - 2)
-    s = ((times - moments[i]) / (moments[i + 1] - moments[i])).clip(0, 1)[:, None]
-    return values[i] + (values[i + 1] - values[i]) * (10 * s**3 - 15 * s**4 + 6 * s**5)
+def _minimum_jerk(times: np.ndarray, stop_times: ArrayLike, stops: ArrayLike) -> np.ndarray:
+    """Smooth paths (t, d) that come to rest at `stops` (n, d) at `stop_times` (n,)."""
+    stop_times, stops = np.asarray(stop_times), np.asarray(stops, np.float64)
+    i = np.clip(np.searchsorted(stop_times, times, side="right") - 1, 0, len(stop_times) - 2)
+    s = ((times - stop_times[i]) / (stop_times[i + 1] - stop_times[i])).clip(0, 1)[:, None]
+    return stops[i] + (stops[i + 1] - stops[i]) * (10 * s**3 - 15 * s**4 + 6 * s**5)
 
 
-def _waves(rng: np.random.Generator, times: np.ndarray, dims: int) -> np.ndarray:
-    """Slow irregular movement (t, dims) of size about 1."""
-    rate = rng.uniform(0.1, 0.6, (3, 1, dims))
+def _slow_waves(rng: np.random.Generator, times: np.ndarray, dims: int) -> np.ndarray:
+    """Slow irregular movement (t, dims), within -1 and 1."""
+    frequency = rng.uniform(0.1, 0.6, (3, 1, dims))
     phase = rng.uniform(0, 2 * np.pi, (3, 1, dims))
-    return np.sin(2 * np.pi * rate * times[None, :, None] + phase).mean(axis=0)
+    return np.sin(2 * np.pi * frequency * times[None, :, None] + phase).mean(axis=0)
 
 
-def _turn(angles: np.ndarray) -> np.ndarray:
-    """Rotation matrices (t, 3, 3) about x, then y, then z by angles (t, 3)."""
+def _rotations(angles: np.ndarray) -> np.ndarray:
+    """Rotation matrices (t, 3, 3) about x, then y, then z by angles (t, 3) in radians."""
     matrix = np.eye(3)
     for axis in range(3):
         one = np.zeros((len(angles), 3, 3))
@@ -187,49 +202,51 @@ def _turn(angles: np.ndarray) -> np.ndarray:
     return matrix
 
 
-def _arm_and_hand(path: np.ndarray, side: int, size: float) -> dict[str, np.ndarray]:
-    """Shoulder, elbow and wrist (t, 3) and hand (t, 21, 3). side: 1 the signer's left, -1 right.
+def _arm_points(postures: np.ndarray, side: int, hand_size: float) -> dict[str, np.ndarray]:
+    """Shoulder, elbow and wrist (t, 3) and hand (t, 21, 3) for postures (t, 12).
 
-    Built for the left arm (which is on the image's right) and mirrored for the right one.
+    side: 1 for the left arm of the signer, which is on the right of the image; -1 for the right
+    arm, the mirror image of a left one.
     """
-    shoulder = np.tile([0.5, 0.0, 0.0], (len(path), 1))
-    reach = path[:, :3] - shoulder
+    shoulder = np.tile([0.5, 0.0, 0.0], (len(postures), 1))
+    reach = postures[:, WRIST] - shoulder
     distance = np.linalg.norm(reach, axis=1, keepdims=True)
     along = reach / distance
     distance = distance.clip(0.25, 0.99 * (UPPER_ARM + FOREARM))
     wrist = shoulder + along * distance
-    # The elbow lies on a circle around the line from shoulder to wrist: take its outer lower side.
+    # The elbow is on a circle around the line from shoulder to wrist: on its outer, lower side.
     cos = (UPPER_ARM**2 + distance**2 - FOREARM**2) / (2 * UPPER_ARM * distance)
     pole = np.array([0.6, 0.8, 0.35])
     out = pole - (along @ pole)[:, None] * along
     out /= np.linalg.norm(out, axis=1, keepdims=True)
     elbow = shoulder + UPPER_ARM * (cos * along + np.sqrt(1 - cos.clip(-1, 1) ** 2) * out)
-    local = _hand(path[:, 6:]) * (1 + size)
-    hand = wrist[:, None] + np.einsum("tij,tvj->tvi", _turn(path[:, 3:6]), local)
+    upright = _hand_points(postures[:, SHAPE]) * hand_size
+    hand = wrist[:, None] + np.einsum("tij,tvj->tvi", _rotations(postures[:, ANGLES]), upright)
     mirror = np.array([side, 1, 1])
     points = {"shoulder": shoulder, "elbow": elbow, "wrist": wrist, "hand": hand}
     return {name: values * mirror for name, values in points.items()}
 
 
-def _hand(shape: np.ndarray) -> np.ndarray:
-    """A left hand (t, 21, 3) at the origin, fingers up (-y), palm to the camera, by its shape."""
-    points = np.zeros((len(shape), 21, 3))
-    spread = shape[:, 5]
+def _hand_points(shapes: np.ndarray) -> np.ndarray:
+    """Left hands (t, 21, 3) of shapes (t, 6), the wrist at 0, fingers up, palm to the camera."""
+    points = np.zeros((len(shapes), 21, 3))
+    spread = shapes[:, 5]
     for finger in range(5):
-        bend = shape[:, finger]
+        bend = shapes[:, finger]
         if finger == 0:
             base, lean = np.array([-0.07, -0.06, -0.01]), -0.9 + 0.5 * bend
-            lengths, bends = (0.09, 0.075, 0.06), (0.2, 0.5, 0.6)
+            lengths, most_bends = (0.09, 0.075, 0.06), (0.2, 0.5, 0.6)
         else:
             across = (-0.075, -0.02, 0.03, 0.075)[finger - 1]
             base = np.array([across, -(0.225, 0.235, 0.22, 0.195)[finger - 1], 0.0])
             lean = across * (1 + 3.5 * spread) * (1 - 0.8 * bend)
             size = (0.95, 1.05, 0.97, 0.76)[finger - 1]
-            lengths, bends = (0.11 * size, 0.07 * size, 0.055 * size), (1.45, 1.75, 1.1)
-        place, angle = np.tile(base, (len(shape), 1)), np.zeros(len(shape))
+            lengths = (0.11 * size, 0.07 * size, 0.055 * size)
+            most_bends = (1.45, 1.75, 1.1)
+        place, angle = np.tile(base, (len(shapes), 1)), np.zeros(len(shapes))
         points[:, 1 + 4 * finger] = place
-        for joint, (length, most) in enumerate(zip(lengths, bends, strict=True)):
-            angle = angle + bend * most
+        for joint, (length, most_bend) in enumerate(zip(lengths, most_bends, strict=True)):
+            angle = angle + bend * most_bend
             inward = bend * joint * 0.5 if finger == 0 else 0.0
             flat = np.cos(angle)
             step = [np.sin(lean + inward) * flat, -np.cos(lean + inward) * flat, -np.sin(angle)]
@@ -238,28 +255,33 @@ def _hand(shape: np.ndarray) -> np.ndarray:
     return points
 
 
-def _face(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
-    """The face mesh (t, 468, 3): still inside, contours that speak, blink and raise the brows."""
+def _face_points(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
+    """The face mesh (t, 468, 3), whose contours speak, blink and raise the brows."""
     count = int(times[-1] / 0.25) + 3
-    moments = np.arange(count) * 0.25
-    mouth = _minimum_jerk(times, moments, rng.beta(1.2, 2.5, (count, 2)))
-    brows = _minimum_jerk(times, moments, np.repeat(rng.random((count // 4 + 1, 1)), 4, 0)[:count])
-    blink = _minimum_jerk(times, moments, rng.random((count, 1)) < 0.08)[:, 0]
+    quarters = np.arange(count) * 0.25  # of a second
+    mouth = _minimum_jerk(times, quarters, rng.beta(1.2, 2.5, (count, 2)))
+    brows = _minimum_jerk(times, quarters, np.repeat(rng.random((count // 4 + 1, 1)), 4, 0)[:count])
+    blink = _minimum_jerk(times, quarters, rng.random((count, 1)) < 0.08)[:, 0]
     points = np.zeros((len(times), 468, 3))
+    # Points that are on no contour do not move: a spiral with the golden angle fills the face.
     radius, angle = np.sqrt(np.linspace(0, 0.9, 468)), np.arange(468) * 2.39996
     points[..., :2] = np.stack([np.cos(angle), np.sin(angle)], -1) * radius[:, None] * FACE_SIZE
     for name, path in FACE_PATHS.items():
-        points[:, list(path), :2] = _contour(name, len(path), mouth, brows[:, 0], blink)
-    inside = (points[..., :2] / FACE_SIZE) ** 2
-    points[..., 2] = -0.17 * np.sqrt((1 - inside.sum(-1)).clip(0, 1))
-    turn = _turn(_waves(rng, times, 3) * (0.12, 0.2, 0.1))
-    return HEAD + np.einsum("tij,tvj->tvi", turn, points)
+        points[:, list(path), :2] = _contour_points(name, len(path), mouth, brows[:, 0], blink)
+    distance = (points[..., :2] / FACE_SIZE) ** 2
+    points[..., 2] = -0.17 * np.sqrt((1 - distance.sum(-1)).clip(0, 1))
+    turns = _rotations(_slow_waves(rng, times, 3) * (0.12, 0.2, 0.1))
+    return HEAD + np.einsum("tij,tvj->tvi", turns, points)
 
 
-def _contour(
+def _contour_points(
     name: str, count: int, mouth: np.ndarray, brows: np.ndarray, blink: np.ndarray
 ) -> np.ndarray:
-    """Places (t, count, 2) of a contour's points, relative to the middle of the face."""
+    """The points (t, count, 2) of an entry of FACE_PATHS, relative to the middle of the face.
+
+    mouth (t, 2): how far it is open, and how wide. brows (t,): how high. blink (t,): 1 where the
+    eyes are shut. All from 0 to 1.
+    """
     a = np.linspace(0, 2 * np.pi, count)
     ones = np.ones((len(brows), 1))
     side = -1 if "right" in name else 1
@@ -281,8 +303,8 @@ def _contour(
     )
 
 
-def _body(face: np.ndarray, joints: dict) -> np.ndarray:
-    """The 33 body points (t, 33, 3) from face (t, 468, 3) and arms."""
+def _body_points(face: np.ndarray, arms: dict) -> np.ndarray:
+    """The body (t, 33, 3): points of the face (t, 468, 3) and of both arms, and legs that stand."""
     on_face = {
         "NOSE": (1, 4), "LEFT_EYE_INNER": (362,), "LEFT_EYE": (386, 374), "LEFT_EYE_OUTER": (263,),
         "RIGHT_EYE_INNER": (133,), "RIGHT_EYE": (159, 145), "RIGHT_EYE_OUTER": (33,),
@@ -301,19 +323,19 @@ def _body(face: np.ndarray, joints: dict) -> np.ndarray:
         elif point in below:
             body[:, i] = np.array(below[point]) * (1 if side == "LEFT" else -1, 1, 1)
         elif point in in_hand:
-            body[:, i] = joints[side]["hand"][:, in_hand[point]]
+            body[:, i] = arms[side]["hand"][:, in_hand[point]]
         else:
-            body[:, i] = joints[side][point.lower()]
+            body[:, i] = arms[side][point.lower()]
     return body
 
 
-def _confidence(rng: np.random.Generator, joints: dict, num_frames: int, fps: float) -> np.ndarray:
-    """Confidences (t, 543): legs uncertain, hands 1 or, for whole stretches, 0."""
+def _confidence(rng: np.random.Generator, arms: dict, num_frames: int, fps: float) -> np.ndarray:
+    """Confidences (t, 543): near 0 for the legs; 1 for a hand, or 0 while it is lost."""
     body = np.where(np.arange(33) < 25, rng.uniform(0.97, 1), rng.uniform(0.001, 0.05))
     parts = [np.tile(body, (num_frames, 1)), np.ones((num_frames, 468))]
     for side in ("LEFT", "RIGHT"):
-        # A hand is lost more often where it rests low, near the edge of the picture.
-        low = joints[side]["wrist"][:, 1] > 1.1
+        # A hand is lost more often where it rests low, near the edge of the image.
+        low = arms[side]["wrist"][:, 1] > 1.1
         seen = np.ones(num_frames)
         frame = 0
         while frame < num_frames:
