@@ -3,13 +3,14 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help demo test test-slow lint constraints clean
+.PHONY: help demo test test-slow lint docs constraints clean
 
 help:
 	@echo "make demo       corpus, dataset, training, evaluation, codes and pictures in runs/demo"
 	@echo "make test       lint and the whole test suite (under 10 minutes on 2 cores)"
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make lint       rules, layout and types of the code, in half a minute"
+	@echo "make docs       the website of the documents, in runs/site"
 	@echo "make constraints  constraints.txt from the newest packages that fit"
 	@echo "make clean      remove the virtual environment and runs/demo"
 
@@ -35,6 +36,10 @@ lint: $(BIN)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# A link that leads nowhere fails.
+docs: $(BIN)/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # The versions that the tests ran with, for tests that give the same result tomorrow; `pip install .`
 # needs none of them. Made with Python 3.11, the oldest that jaxvq runs on: what has wheels for it

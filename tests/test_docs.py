@@ -64,6 +64,15 @@ def test_every_page_can_be_reached_from_the_readme():
     assert not missing
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_files_that_are_named_exist(page):
+    """Paths of this repository between backquotes; the changelog may name what was."""
+    text = page.read_text(encoding="utf-8")
+    current = text.split("\n## 0.1.0")[0] if page.name == "CHANGELOG.md" else text
+    for path in re.findall(r"`((?:jaxvq|configs|tools|tests|docs)/[\w/.]+)", current):
+        assert (REPOSITORY / path.rstrip(".")).exists() or "my_corpus" in path, path
+
+
 def commands(text: str) -> list[str]:
     """The lines of shell blocks, with continued lines as one and comments left out."""
     blocks = re.findall(r"^```(?:bash|sh)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL)

@@ -1,7 +1,7 @@
 """Reads what PyTorch saved, without PyTorch and without running anything (see safe_pickle).
 
-checkpoint = load_torch_zip("model.ckpt")       # since PyTorch 1.6; tensors become Tensor
-checkpoint["state_dict"]["bias"].numpy()
+    checkpoint = load_torch_zip("model.ckpt")       # since PyTorch 1.6; tensors become Tensor
+    checkpoint["state_dict"]["bias"].numpy()
 
 What a plain pickle of tensors calls, torch.storage._load_from_bytes, is load_legacy_storage.
 """
