@@ -151,7 +151,8 @@ class Skeleton:
     @cached_property
     def parts(self) -> dict[str, np.ndarray]:
         """Those of body, face, left_hand, right_hand that exist -> indices of their points."""
-        parts, offset = {}, 0
+        parts: dict[str, np.ndarray] = {}
+        offset = 0
         for component in self.components:
             indices = np.arange(offset, offset + len(component.points))
             if component.body_part:
