@@ -13,6 +13,9 @@ RENAMED = {
     "hand_fsq": {"quantizer.num_codebooks": "quantizer.num_quantizers"},
 }
 
+# Other names that every config is known by: sign-vq's users type --data-path.
+ALIASES = {"data.path": "data.dir"}
+
 log = logging.getLogger("jaxvq")
 
 
@@ -38,7 +41,7 @@ def to_first_names(config: dict) -> dict:
 
 def current_name(dotted: str) -> str:
     """Today's name of a field that is given by its dotted name, whatever its task."""
-    for names in RENAMED.values():
+    for names in (*RENAMED.values(), ALIASES):
         if dotted in names:
             return names[dotted]
     return dotted

@@ -55,10 +55,10 @@ def open_dataset(data_dir: str | Path) -> ClipDataset | HandDataset:
 def open_for_training(data) -> ClipDataset | HandDataset:
     """The dataset that the fields `data` of a config describe: see configs/common.py.
 
-    Statistics, validation and test come from data.dir; other datasets only add to what is trained
-    on. Raises ValueError for what does not fit together.
+    Statistics, validation and test come from data.dir (or data.path, another name of it); other
+    datasets only add to what is trained on. Raises ValueError for what does not fit together.
     """
-    dataset = open_dataset(data.dir)
+    dataset = open_dataset(data.dir or data.get("path", ""))
     mixture, fps = data.get("mixture", ()), data.get("fps", 0.0)
     chosen = Filter(*(data.get(f, 0) for f in ("min_frames", "max_frames", "min_hands")))
     if dataset.layout.single_frames:

@@ -3,9 +3,10 @@
     python -m tools.zip_dataset --input DIR_OR_ZIP --output X.zip
 
 Each clip becomes <stem>.npz with `data` (float16, standardised, 0 where missing), `mask` (bool,
-True = missing) and `fps`: the numbers that tools.build_dataset stores, standardised by the moments
-of the train split. Those travel in the comment of the zip, so that it is itself an input of
-tools.build_dataset. Clips that cannot be used are listed in X.zip.skipped.jsonl.
+True = missing) and `fps`: the clips as tools.build_dataset normalises them, standardised by the
+moments of the train split. Those travel in the comment of the zip, so the zip is itself an input of
+tools.build_dataset, and of training: --config.data.dir X.zip. Clips that cannot be used are listed
+in X.zip.skipped.jsonl.
 """
 
 import argparse
@@ -59,16 +60,18 @@ def main(argv=None) -> None:
 def _write(args, output: Path, data_dir: Path, skipped_list: Path) -> tuple[int, dict]:
     from jaxvq import input_pipeline
     from jaxvq.datasets import building, npz
-    from jaxvq.pose import files
     from jaxvq.pose.statistics import load_statistics
 
-    options = building.Options(input=args.input, max_skipped=args.max_skipped, workers=args.workers)
+    options = building.Options(
+        input=args.input, max_skipped=args.max_skipped, workers=args.workers, exact=True
+    )
     folder, _ = building.build("sign_poses", data_dir, options, skipped_list=skipped_list)
     dataset = input_pipeline.open_dataset(folder)
     statistics = dataset.statistics
     if args.stats:
         statistics = load_statistics(args.stats, dataset.skeleton)
-    names = npz.member_names(clip.key for clip in files.list_poses(args.input))
+    sources = [dataset.source(split) for split in dataset.lengths]
+    names = npz.member_names(source[i]["id"] for source in sources for i in range(len(source)))
     members = ((names[key], content) for key, content in _encode(dataset, statistics, args.workers))
     npz.write_zip(output, members, dataset.skeleton, statistics)
     counters = json.loads((folder / "counters.json").read_text())

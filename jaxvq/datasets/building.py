@@ -118,7 +118,8 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
         raise NotImplementedError
 
     def _info(self) -> tfds.core.DatasetInfo:
-        features = schema.features(self.skeleton)
+        exact = self.options is not None and self.options.exact
+        features = schema.features(self.skeleton, np.float32 if exact else np.float16)
         return self.dataset_info_from_configs(features=features, homepage=self.homepage)
 
     def dataset_info_from_configs(self, *, features, **kwargs) -> tfds.core.DatasetInfo:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxvq.datasets import layout, records, schema
+from jaxvq.datasets import conversion, layout, records, schema
 from jaxvq.datasets.layout import Layout
 from jaxvq.datasets.packing import Filter
 from jaxvq.datasets.records import RecordSource, ResampledSource
@@ -78,12 +78,14 @@ class Dataset:
 def open_dataset(data_dir: str | Path) -> Dataset:
     """The dataset that tools.build_dataset made at data_dir, or the only one anywhere below it.
 
-    From an address such as gs://bucket/folder it is copied to the local disk first. Raises
-    ValueError if there is none, there are several, or it is not complete.
+    A zip or folder of clips is built first (`conversion.find_dataset`). What is at an address such
+    as gs://bucket/folder is copied to the local disk. Raises ValueError if there is none, there are
+    several, or it is not complete.
     """
     if remote.is_remote(data_dir):
-        data_dir = remote.fetch(str(data_dir))
-    path = records.find_dataset(Path(data_dir))
+        fetch = remote.fetch_file if str(data_dir).lower().endswith(".zip") else remote.fetch
+        data_dir = fetch(str(data_dir))
+    path = conversion.find_dataset(Path(data_dir))
     try:
         with np.load(path / "lengths.npz") as stored:
             lengths = {split: stored[split] for split in schema.SPLITS if split in stored}

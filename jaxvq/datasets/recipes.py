@@ -15,7 +15,10 @@ from jaxvq.storage import remote
 
 @dataclass(frozen=True)
 class Options:
-    """What a build is told besides the builder's config; see `tools.build_dataset --help`."""
+    """What a build is told besides the builder's config; see `tools.build_dataset --help`.
+
+    exact: keep float32, which tools.zip_dataset rounds itself.
+    """
 
     input: str
     num_shards: int | None = None
@@ -27,6 +30,7 @@ class Options:
     hand_threshold: float = 0.05
     splits_dir: str | None = None
     compact: bool = False
+    exact: bool = False
     beam_pipeline_options: str | None = None
 
     def __post_init__(self):
@@ -46,7 +50,7 @@ def full_name(config: str, options: Options) -> str:
     marks = []
     if options.hand_threshold != type(options).hand_threshold:
         marks.append(f"hands_{options.hand_threshold:g}")
-    marks += [option for option in ("augmented", "compact") if getattr(options, option)]
+    marks += [option for option in ("augmented", "compact", "exact") if getattr(options, option)]
     files = {"splits": options.split_file, "stats": options.stats}
     # A file that is not there is an error of the corpus that wants it.
     there = {mark: path for mark, path in files.items() if path and Path(path).is_file()}

@@ -121,14 +121,19 @@ def resampled_lengths(lengths: np.ndarray, fps: np.ndarray, target_fps: float) -
     return np.maximum(frames, 1).astype(np.int32)
 
 
+def list_datasets(root: Path) -> list[Path]:
+    """Where built datasets lie at or below a folder."""
+    # DATA/<corpus>/<config>/<version> is the deepest; "incomplete." marks unfinished builds.
+    patterns = ["/".join(["*"] * depth + ["dataset_info.json"]) for depth in range(4)]
+    infos = (path.parent for pattern in patterns for path in root.glob(pattern))
+    return sorted(p for p in infos if not p.name.startswith("incomplete."))
+
+
 def find_dataset(root: Path) -> Path:
     """Where the only built dataset at or below root lies; ValueError for none and for several."""
     if not root.is_dir():
         raise ValueError(f"no such directory: {root}")
-    # DATA/<corpus>/<config>/<version> is the deepest; "incomplete." marks unfinished builds.
-    patterns = ["/".join(["*"] * depth + ["dataset_info.json"]) for depth in range(4)]
-    infos = (path.parent for pattern in patterns for path in root.glob(pattern))
-    found = sorted(p for p in infos if not p.name.startswith("incomplete."))
+    found = list_datasets(root)
     if not found:
         if (root / "config.json").is_file() and (root / "checkpoints").is_dir():
             raise ValueError(

@@ -90,10 +90,15 @@ def upload(folder: Path, url: str) -> None:
         filesystem.rm_file(f"{root}/{name}")
 
 
+def cache_folder() -> Path:
+    """$JAXVQ_CACHE, or ~/.cache/jaxvq."""
+    return Path(os.environ.get("JAXVQ_CACHE", Path.home() / ".cache" / "jaxvq"))
+
+
 def fetch(url: str) -> Path:
     """A local copy of all that is below `url`, made once for each state of it.
 
-    In $JAXVQ_CACHE, or ~/.cache/jaxvq.
+    In the `cache_folder`.
     """
     return _fetch(str(url), list_files(url))
 
@@ -106,7 +111,7 @@ def fetch_file(url: str) -> Path:
 
 def _fetch(url: str, stamps: dict[str, str]) -> Path:
     key = hashlib.sha256(repr((url, sorted(stamps.items()))).encode()).hexdigest()[:20]
-    cache = Path(os.environ.get("JAXVQ_CACHE", Path.home() / ".cache" / "jaxvq"))
+    cache = cache_folder()
     folder = cache / key
     if not folder.exists():
         cache.mkdir(parents=True, exist_ok=True)

@@ -1,29 +1,22 @@
 """The corpus `pose_npz`: one `.npz` a clip, as the Pose Tokenizer keeps its processed data."""
 
 import hashlib
-import io
 import json
-import logging
 import re
-import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import tensorflow_datasets as tfds
 
 from jaxvq.datasets import building, splits
-from jaxvq.datasets.npz import FOREIGN_FPS
+from jaxvq.datasets.pose_npz.clips import choose_skeleton, load_sample, look
 from jaxvq.datasets.shards import SkippedClip
 from jaxvq.pose import files, preprocess, skeletons
-from jaxvq.pose.reader import Pose
 from jaxvq.pose.resample import resample
 from jaxvq.pose.skeleton import Skeleton
-from jaxvq.pose.skeletons import COCO_WHOLEBODY_133, SKELETONS
+from jaxvq.pose.skeletons import SKELETONS
 
-POSES = ("poses", "pose", "pose_sequence")
-CONFIDENCES = ("confidence", "conf", "scores")
 FOLDERS = {
     "train": "train",
     "val": "validation",
@@ -32,12 +25,6 @@ FOLDERS = {
     "dev": "validation",
     "test": "test",
 }
-# Detectors write confidences slightly above 1. A number below 0, or farther above, is none.
-CONFIDENCE_RANGE = (0.0, 1.1)
-LETTERS = "XYZABDEFGHIJKLMNOPQRSTUVW"  # of coordinates that have no other names
-LOOKED_AT = 32  # files that tell what the points of the input are
-
-log = logging.getLogger("jaxvq")
 
 
 class Builder(building.CorpusBuilder):
@@ -105,75 +92,6 @@ class Builder(building.CorpusBuilder):
 
 
 @dataclass(frozen=True)
-class Sample:
-    """What some files of the input hold. mean: float64 (v, d), the mean pose of what is seen.
-    low, high: the smallest and the largest of the last of d numbers."""
-
-    mean: np.ndarray
-    low: float
-    high: float
-
-    @property
-    def may_be_confidence(self) -> bool:
-        """Whether nothing proves that the last number is a coordinate."""
-        return CONFIDENCE_RANGE[0] <= self.low and self.high <= CONFIDENCE_RANGE[1]
-
-
-def look(clips: list[files.PoseFile]) -> Sample | None:
-    """A sample of the shape that most of LOOKED_AT files have; None where none can be read."""
-    found: dict[tuple[int, int], list[np.ndarray]] = {}
-    for clip in clips[:: max(1, len(clips) // LOOKED_AT)][:LOOKED_AT]:
-        try:
-            poses = find_poses(read_arrays(clip.read(), clip.key), clip.key)
-        except (ValueError, OSError):
-            continue
-        found.setdefault(poses.shape[1:], []).append(poses.astype(np.float64))
-    if not found:
-        return None
-    poses = np.concatenate(max(found.values(), key=len))
-    seen = np.isfinite(poses).all(axis=-1) & (poses != 0).any(axis=-1)
-    poses[~seen] = 0
-    mean = poses.sum(axis=0) / np.maximum(seen.sum(axis=0), 1)[:, None]
-    last = poses[..., -1][seen]
-    return Sample(mean, last.min(initial=0), last.max(initial=0))
-
-
-def choose_skeleton(wanted: str | None, sample: Sample | None) -> Skeleton:
-    """The skeleton that was asked for, with the numbers of a point that the sample has.
-
-    The last of them is the confidence where there is one more than the skeleton has coordinates,
-    unless what it holds proves that it is a coordinate, too. Points of which no skeleton is named
-    are joined to their neighbours; 133 are taken for COCO-WholeBody's.
-    """
-    if sample is not None and wanted is None and len(sample.mean) != COCO_WHOLEBODY_133.num_points:
-        v, d = sample.mean.shape
-        log.warning(
-            "%d points of %d coordinates, and no --skeleton that says what they are: each is "
-            "joined to its two nearest neighbours in the mean pose",
-            v,
-            d,
-        )
-        return skeletons.without_names(sample.mean, LETTERS[:d])
-    skeleton = COCO_WHOLEBODY_133 if wanted is None else skeletons.find(wanted)
-    if sample is None or len(sample.mean) != skeleton.num_points:
-        return skeleton  # no clip fits it, and each is listed with that
-    places, d = skeleton.coordinates[: skeleton.space_dims], sample.mean.shape[1]
-    if d <= len(places):
-        return skeleton.with_coordinates(places[:d])
-    if d == len(places) + 1 and sample.may_be_confidence:
-        return skeleton.with_coordinates(f"{places}C")
-    if d == 3 and places == "XY":
-        log.warning(
-            "the third number of a point goes from %.3g to %.3g: it is a coordinate, z, and no "
-            "confidence",
-            sample.low,
-            sample.high,
-        )
-        return skeleton.with_coordinates("XYZ")
-    return skeleton
-
-
-@dataclass(frozen=True)
 class ClipReader:
     """Turns a file into an example of `schema.features`. fps: to resample to, or None."""
 
@@ -193,82 +111,3 @@ class ClipReader:
         if self.fps is not None:
             pose = resample(pose, self.fps)
         return {"data": pose.data, "mask": pose.mask, "id": clip.key, "fps": pose.fps}
-
-
-def load_sample(content: bytes, name: str, skeleton: Skeleton) -> Pose:
-    """A clip of an npz with `poses` (t, v, d), also called `pose` or `pose_sequence`.
-
-    d is how many coordinates the skeleton has, or one more: a confidence, which may also be an
-    array `confidence`, `conf` or `scores` (t, v) of its own. `mask` bool (t,) is True for frames
-    that count (the Pose Tokenizer's sense, not numpy.ma's); those after the last one are dropped,
-    others are missing. `fps` is optional. A point is missing where its confidence is 0 or a number
-    is not finite. Raises ValueError, one line that begins with `name`.
-    """
-    arrays = read_arrays(content, name)
-    places = skeleton.with_coordinates(skeleton.coordinates[: skeleton.space_dims])
-    data, confidence = _split(find_poses(arrays, name), arrays, name, places)
-    seen = np.isfinite(data).all(axis=-1) & (confidence > 0)
-    frames = arrays.get("mask", np.ones(len(data), bool))
-    if frames.shape != (len(data),):
-        raise ValueError(f"{name}: mask of shape {frames.shape}, expected ({len(data)},)")
-    seen &= frames.astype(bool)[:, None]
-    length = int(np.flatnonzero(frames)[-1]) + 1 if frames.any() else 0
-    if not seen.any():
-        raise ValueError(f"{name}: no finite point in any of its {len(data)} frames")
-    data = np.where(seen[..., None], data, 0)[:length]
-    confidence = np.where(seen, confidence, 0)[:length]
-    fps = float(arrays.get("fps", FOREIGN_FPS))
-    if not 0 < fps < float("inf"):
-        raise ValueError(f"{name}: fps {fps:g} must be positive")
-    return Pose(places, data, confidence, fps)
-
-
-def read_arrays(content: bytes, name: str) -> dict[str, np.ndarray]:
-    """The arrays of an npz; ValueError that begins with `name`."""
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-            return {key: stored[key] for key in stored.files}
-    except (ValueError, TypeError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{name}: not an npz of plain arrays: {error}") from error
-
-
-def find_poses(arrays: dict[str, np.ndarray], name: str) -> np.ndarray:
-    """The poses (t, v, d) of a file; ValueError that begins with `name`."""
-    poses = next((arrays[key] for key in POSES if key in arrays), None)
-    if poses is None:
-        raise ValueError(f"{name}: no array {' or '.join(POSES)}; there are: {', '.join(arrays)}")
-    if poses.ndim != 3 or 0 in poses.shape or poses.dtype.kind not in "fiu":
-        shape = f"{poses.dtype} of shape {poses.shape}"
-        raise ValueError(f"{name}: poses {shape}, expected numbers (frames, points, numbers)")
-    if poses.shape[2] > len(LETTERS):
-        raise ValueError(f"{name}: {poses.shape[2]} numbers a point, the limit is {len(LETTERS)}")
-    return poses
-
-
-def _split(poses, arrays, name: str, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates float32 (t, v, c) and confidences (t, v)."""
-    v, c = skeleton.num_points, skeleton.num_dims
-    if poses.shape[1] != v or poses.shape[2] not in (c, c + 1):
-        fit = [key for key, other in SKELETONS.items() if other.num_points == poses.shape[1]]
-        hint = f"; --skeleton {fit[0]} has {poses.shape[1]}" if fit and poses.shape[1] != v else ""
-        raise ValueError(
-            f"{name}: {poses.shape[1]} points of {poses.shape[2]} numbers, expected {v} points of "
-            f"{c}, or {c + 1} with a confidence{hint}"
-        )
-    data = poses[..., :c].astype(np.float32)
-    if poses.shape[2] == c + 1:
-        confidence = poses[..., c].astype(np.float32)
-        known = confidence[np.isfinite(confidence)]
-        low, high = known.min(initial=0), known.max(initial=0)
-        if low < CONFIDENCE_RANGE[0] or high > CONFIDENCE_RANGE[1]:
-            raise ValueError(
-                f"{name}: the last of {c + 1} numbers goes from {low:.3g} to {high:.3g}: it is a "
-                "coordinate, and no confidence"
-            )
-        return data, confidence
-    confidence = next((arrays[key] for key in CONFIDENCES if key in arrays), None)
-    if confidence is None:
-        return data, np.ones(data.shape[:2], np.float32)
-    if confidence.size != data.shape[0] * v:
-        raise ValueError(f"{name}: confidences of shape {confidence.shape}, expected (t, {v})")
-    return data, confidence.reshape(data.shape[:2]).astype(np.float32)
