@@ -60,11 +60,11 @@ Case = tuple[str, Callable[[], str]]
 
 def count(row: Row, cases: Iterator[Case]) -> Row:
     """Runs cases, (what it is, what gives its outcome), and counts what becomes of them."""
-    before, started = _memory("VmRSS"), time.monotonic()
+    before, started = memory("VmRSS"), time.monotonic()
     _forget_peak()
     for what, action in cases:
         row.add(*attempt(what, action))
-    row.mebibytes = max(_memory("VmHWM") - before, 0)
+    row.mebibytes = max(memory("VmHWM") - before, 0)
     row.seconds = time.monotonic() - started
     return row
 
@@ -99,7 +99,7 @@ def _time_limit() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _memory(name: str) -> float:
+def memory(name: str) -> float:
     """MiB of this process, as Linux counts it; 0 where it does not tell."""
     with contextlib.suppress(OSError), open("/proc/self/status") as status:
         for line in status:

@@ -125,8 +125,8 @@ def _surprise(symbols: np.ndarray, size: int) -> np.ndarray:
 @dataclass(frozen=True)
 class _Level:
     """Tables with some sources: context of each coded row and how many there are, probabilities
-    (folds, contexts, size) from the other folds, the bits of each fold by these, and how many counts
-    the prior, the level with one source less, is worth."""
+    (folds, contexts, size) from the other folds, the bits of each fold by these, and how many
+    counts the prior, the level with one source less, is worth."""
 
     context: np.ndarray
     count: int
