@@ -1,6 +1,8 @@
 """The examples of CONTRIBUTING.md do what they say."""
 
+import os
 import re
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -10,22 +12,26 @@ import numpy as np
 import pytest
 
 from configs.stgcn_rvq import get_config
-from jaxvq import input_pipeline
+from jaxvq import inference, input_pipeline
 from jaxvq.batch import make_batch
 from jaxvq.datasets import building
 from jaxvq.pose.skeletons import SKELETONS
 from jaxvq.pose.statistics import Statistics
 
-TEXT = (Path(__file__).resolve().parent.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+REPOSITORY = Path(__file__).resolve().parent.parent
+TEXT = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
 SKELETON = SKELETONS["lsfb_75"]
+
+
+def code_of(name: str) -> str:
+    return re.search(rf"### A {name}\n.*?```python\n(.*?)```", TEXT, re.S)[1]
 
 
 def example(name: str, monkeypatch):
     """The code of an example as a module, as if it were a file (the folder of which TFDS reads)."""
-    code = re.search(rf"### A {name}\n.*?```python\n(.*?)```", TEXT, re.S)[1]
     module = types.ModuleType(f"jaxvq.datasets.pose_npz.{name}_dataset_builder")
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    exec(compile(code, f"CONTRIBUTING.md:{name}", "exec"), module.__dict__)
+    exec(compile(code_of(name), f"CONTRIBUTING.md:{name}", "exec"), module.__dict__)
     return module
 
 
@@ -81,3 +87,41 @@ def test_a_loss_and_a_model(name, monkeypatch):
         assert values[-1] == pytest.approx(others + 0.5 * jitter, rel=1e-4)
     else:
         assert jax.eval_shape(task.encode, params, state, batch).shape == (2, 16, 1, 2)
+
+
+CONFIG = """
+from configs.stgcn_rvq import get_config as original
+
+
+def get_config(arg=""):
+    config = original("runlocal")
+    config.task = f"mypackage.{arg}"
+    config.loss.jitter = 0.1  # a field of our own
+    config.total_steps, config.batch_size, config.data.seq_len = 2, 4, 16
+    config.eval_videos, config.checkpoint_every, config.eval_every = 0, 2, 2
+    return config
+"""
+
+
+def test_a_loss_and_a_model_in_a_package_outside_the_checkout(data_dir, tmp_path, monkeypatch):
+    """The examples as a user's own files: trained by the command, loaded where they are found."""
+    package = tmp_path / "mypackage"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    for name, module in (("loss", "calm_tokenizer"), ("model", "frame_tokenizer")):
+        (package / f"{module}.py").write_text(code_of(name))
+    (tmp_path / "my_config.py").write_text(CONFIG)
+    for module in ("calm_tokenizer", "frame_tokenizer"):
+        command = [sys.executable, "-m", "jaxvq.train", "--config", f"my_config.py:{module}"]
+        command += [f"--config.data.dir={data_dir}", "--workdir", module]
+        environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+        result = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert result.returncode == 0, result.stderr[-2000:]
+        with pytest.raises(ValueError, match=f"task='mypackage.{module}' is unknown"):
+            inference.load(tmp_path / module)
+    assert "train_jitter" in (tmp_path / "calm_tokenizer" / "metrics.jsonl").read_text()
+    monkeypatch.syspath_prepend(tmp_path)
+    for module, frames in (("calm_tokenizer", 2), ("frame_tokenizer", 1)):
+        assert inference.load(tmp_path / module).task.frames_per_step == frames
