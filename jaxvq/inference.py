@@ -24,7 +24,7 @@ import jax
 import numpy as np
 
 from jaxvq import checkpoint
-from jaxvq.batch import Batch, empty_batch
+from jaxvq.batch import Batch
 from jaxvq.datasets import fixed_point
 from jaxvq.pose import preprocess
 from jaxvq.pose.reader import Pose
@@ -36,37 +36,9 @@ from jaxvq.tasks.base import TokenTask, pose_task
 from jaxvq.tokens import code_tables
 from jaxvq.tokens.code_tables import CodeTables
 from jaxvq.tokens.tokens import Tokens
+from jaxvq.windows import Windows, cut_into_windows, scatter
 
-FRAMES_PER_BATCH = 4096
 FRAMES_PER_STREAM = 16_384
-SHORTEST_WINDOW = 32
-
-
-@dataclass(frozen=True)
-class Windows:
-    """A batch for the model, and the windows in its rows."""
-
-    batch: Batch
-    rows: list["Window"]
-
-    @property
-    def kept(self) -> np.ndarray:
-        """bool (b, t): frames that count; the others are padding, or context of those that do."""
-        kept = np.zeros(self.batch.segment.shape, bool)
-        for row, window in enumerate(self.rows):
-            kept[row, window.first - window.start : window.stop - window.start] = True
-        return kept
-
-
-@dataclass(frozen=True)
-class Window:
-    """Frames [start, end) of a clip, computed together for the sake of [first, stop)."""
-
-    clip: int
-    start: int
-    end: int
-    first: int
-    stop: int
 
 
 def load(path: str | Path, step: int | None = None) -> "PoseTokenizer":
@@ -90,6 +62,14 @@ class PoseTokenizer:
 
     model: checkpoint.Model
     task: TokenTask
+
+    def __repr__(self) -> str:
+        about = f"{str(self.model.path)!r}: {self.model.skeleton.num_points} points"
+        if isinstance(self.task, TokenTask):
+            streams, quantizers = self.task.token_shape
+            about += f", {streams} x {quantizers} codes per {self.task.frames_per_step} frames"
+            about += f", {self.bits_per_frame:.4g} bits per frame"
+        return f"PoseTokenizer({about})"
 
     @cached_property
     def code_tables(self) -> CodeTables:
@@ -268,7 +248,7 @@ class PoseTokenizer:
                 part = tokens[window.clip].indices[window.start // down : -(-window.end // down)]
                 indices[row, : len(part)] = part
             decoded = self._decode(*self.variables, indices, windows.batch)
-            _scatter(np.asarray(decoded), windows.rows, results, 1)
+            scatter(np.asarray(decoded), windows.rows, results, 1)
         return results
 
     def windows(self, clips: Iterable[Pose]) -> Iterator[Windows]:
@@ -278,27 +258,8 @@ class PoseTokenizer:
         (b, t); b and t are powers of two (t at most the window), b · t about FRAMES_PER_BATCH.
         Every frame of a clip is kept in exactly one of its windows.
         """
-        pending: dict[int, list] = {}
-        for number, clip in enumerate(clips):
-            for window in self._cut(number, len(clip.data)):
-                frames = self._padded(window.end - window.start)
-                rows = pending.setdefault(frames, [])
-                part = slice(window.start, window.end)
-                rows.append((window, clip.data[part], clip.mask[part]))
-                if len(rows) == _rows_per_batch(frames):
-                    yield _make_windows(pending.pop(frames), frames, self.task.context > 0)
-        for frames, rows in sorted(pending.items()):
-            yield _make_windows(rows, frames, self.task.context > 0)
-
-    def _cut(self, clip: int, length: int) -> Iterator[Window]:
-        if length <= self.window:
-            yield Window(clip, 0, length, 0, length)
-            return
-        context = self.task.context
-        step = self.window - 2 * context
-        for first in range(0, length, step):
-            stop = min(first + step, length)
-            yield Window(clip, max(first - context, 0), min(stop + context, length), first, stop)
+        down, context = self.task.frames_per_step, self.task.context
+        return cut_into_windows(clips, self.window, context, down)
 
     @cached_property
     def window(self) -> int:
@@ -312,13 +273,6 @@ class PoseTokenizer:
     def bits_per_frame(self) -> float:
         """Nominal rate: log2 of the codebook sizes, summed, over the downsampling."""
         return sum(math.log2(size) for size in self.task.codebook_sizes) / self.task.frames_per_step
-
-    def _padded(self, length: int) -> int:
-        power, down = (
-            max(SHORTEST_WINDOW, 1 << (length - 1).bit_length()),
-            self.task.frames_per_step,
-        )
-        return min(-(-power // down) * down, self.window)
 
     def check_tokens(self, item: Tokens) -> None:
         """Raises ValueError for tokens that this model cannot have made."""
@@ -351,7 +305,7 @@ class PoseTokenizer:
                 if results[window.clip] is None:
                     steps = -(-len(clips[window.clip].data) // frames_per_step)
                     results[window.clip] = np.zeros((steps, *values.shape[2:]), values.dtype)
-            _scatter(values, windows.rows, results, frames_per_step)
+            scatter(values, windows.rows, results, frames_per_step)
         return results
 
     @cached_property
@@ -378,39 +332,6 @@ class PoseTokenizer:
 
 def _listed(poses: Pose | Sequence[Pose]) -> list[Pose]:
     return [poses] if isinstance(poses, Pose) else list(poses)
-
-
-def _rows_per_batch(frames: int) -> int:
-    return max(1, 1 << (FRAMES_PER_BATCH // frames).bit_length() - 1)
-
-
-def _make_windows(rows: list, frames: int, overlap: bool) -> Windows:
-    """Pads rows of (window, data, mask) to `frames` frames and a power of two of rows.
-
-    overlap: count positions from the start of the clip. Only differences of them matter to a model
-    with context, but from other numbers they would come with other rounding errors.
-    """
-    count = 1 << (len(rows) - 1).bit_length()
-    points, dims = rows[0][1].shape[1:]
-    batch = empty_batch(count, frames, points, dims)
-    for row, (_, data, mask) in enumerate(rows):
-        batch.pose[row, : len(data)] = data
-        batch.visible[row, : len(data)] = ~mask
-        batch.segment[row, : len(data)] = 1
-    starts = np.zeros((count, 1), np.int32)
-    if overlap:
-        starts[: len(rows), 0] = [window.start for window, _, _ in rows]
-    position = (np.arange(frames, dtype=np.int32) + starts) * batch.segment
-    return Windows(batch._replace(position=position), [window for window, _, _ in rows])
-
-
-def _scatter(
-    values: np.ndarray, rows: list[Window], results: list[np.ndarray], frames_per_step: int
-) -> None:
-    for row, window in enumerate(rows):
-        first, stop = window.first // frames_per_step, -(-window.stop // frames_per_step)
-        at = first - window.start // frames_per_step
-        results[window.clip][first:stop] = values[row, at : at + stop - first]
 
 
 def _at_rate_of(pose: Pose, other: Pose) -> Pose:

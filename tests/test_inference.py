@@ -14,6 +14,7 @@ from jaxvq.pose import preprocess
 from jaxvq.pose.reader import read_pose
 from jaxvq.pose.resample import resample
 from jaxvq.pose.writer import write_pose
+from jaxvq.windows import FRAMES_PER_BATCH
 from tools import codes_to_poses, evaluate, poses_to_codes, reconstruct_poses
 
 
@@ -77,7 +78,7 @@ def test_windows_hold_every_frame_once_in_few_shapes(tokenizer, poses):
     shapes = set()
     for windows in tokenizer.windows(clips):
         rows, frames = windows.batch.segment.shape
-        assert rows * frames <= inference.FRAMES_PER_BATCH
+        assert rows * frames <= FRAMES_PER_BATCH
         shapes.add((rows, frames))
         for row, window in enumerate(windows.rows):
             data = clips[window.clip].data[window.start : window.end]
@@ -302,6 +303,12 @@ def test_evaluate_writes_numbers_videos_and_a_page(run_dir, tmp_path, tokenizer,
     page = (tmp_path / "index.html").read_text()
     assert page.count("data:image/gif;base64,") == 2 and "http" not in page.replace("xmlns", "")
     assert (tmp_path / "videos" / "train_1.gif").exists()
+
+
+def test_a_tokenizer_is_shown_in_one_line(tokenizer):
+    shown = repr(tokenizer)
+    assert "\n" not in shown and len(shown) < 300
+    assert "178 points, 1 x 1 codes per 1 frames, 9.966 bits per frame)" in shown
 
 
 def test_write_pose_round_trip(tokenizer, poses, tmp_path):

@@ -1,0 +1,111 @@
+"""Windows of clips: the batches in which inference computes clips of any length."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from jaxvq.batch import Batch, empty_batch
+from jaxvq.pose.reader import Pose
+
+FRAMES_PER_BATCH = 4096
+SHORTEST_WINDOW = 32
+
+
+@dataclass(frozen=True)
+class Windows:
+    """A batch for the model, and the windows in its rows."""
+
+    batch: Batch
+    rows: list["Window"]
+
+    @property
+    def kept(self) -> np.ndarray:
+        """bool (b, t): frames that count; the others are padding, or context of those that do."""
+        kept = np.zeros(self.batch.segment.shape, bool)
+        for row, window in enumerate(self.rows):
+            kept[row, window.first - window.start : window.stop - window.start] = True
+        return kept
+
+
+@dataclass(frozen=True)
+class Window:
+    """Frames [start, end) of a clip, computed together for the sake of [first, stop)."""
+
+    clip: int
+    start: int
+    end: int
+    first: int
+    stop: int
+
+
+def cut_into_windows(
+    clips: Iterable[Pose], window: int, context: int, frames_per_step: int
+) -> Iterator[Windows]:
+    """Batches over all windows of standardised clips; `clips` may be a generator.
+
+    b and t of a batch are powers of two (t at most `window`), b · t is about FRAMES_PER_BATCH.
+
+    Args:
+      window: frames computed together, a multiple of frames_per_step.
+      context: frames on either side that windows overlap by; every frame is kept in one of them.
+    """
+    pending: dict[int, list] = {}
+    for number, clip in enumerate(clips):
+        for part in _cut(number, len(clip.data), window, context):
+            length = part.end - part.start
+            power = max(SHORTEST_WINDOW, 1 << (length - 1).bit_length())
+            frames = min(-(-power // frames_per_step) * frames_per_step, window)
+            rows = pending.setdefault(frames, [])
+            at = slice(part.start, part.end)
+            rows.append((part, clip.data[at], clip.mask[at]))
+            if len(rows) == _rows_per_batch(frames):
+                yield _make_windows(pending.pop(frames), frames, context > 0)
+    for frames, rows in sorted(pending.items()):
+        yield _make_windows(rows, frames, context > 0)
+
+
+def _cut(clip: int, length: int, window: int, context: int) -> Iterator[Window]:
+    if length <= window:
+        yield Window(clip, 0, length, 0, length)
+        return
+    for first in range(0, length, window - 2 * context):
+        stop = min(first + window - 2 * context, length)
+        yield Window(clip, max(first - context, 0), min(stop + context, length), first, stop)
+
+
+def _rows_per_batch(frames: int) -> int:
+    return max(1, 1 << (FRAMES_PER_BATCH // frames).bit_length() - 1)
+
+
+def _make_windows(rows: list, frames: int, overlap: bool) -> Windows:
+    """Pads rows of (window, data, mask) to `frames` frames and a power of two of rows.
+
+    overlap: count positions from the start of the clip. Only differences of them matter to a model
+    with context, but from other numbers they would come with other rounding errors.
+    """
+    count = 1 << (len(rows) - 1).bit_length()
+    points, dims = rows[0][1].shape[1:]
+    batch = empty_batch(count, frames, points, dims)
+    for row, (_, data, mask) in enumerate(rows):
+        batch.pose[row, : len(data)] = data
+        batch.visible[row, : len(data)] = ~mask
+        batch.segment[row, : len(data)] = 1
+    starts = np.zeros((count, 1), np.int32)
+    if overlap:
+        starts[: len(rows), 0] = [window.start for window, _, _ in rows]
+    position = (np.arange(frames, dtype=np.int32) + starts) * batch.segment
+    return Windows(batch._replace(position=position), [window for window, _, _ in rows])
+
+
+def scatter(
+    values: np.ndarray, rows: list[Window], results: list[np.ndarray], frames_per_step: int
+) -> None:
+    """Copies what windows keep of `values` (b, t', …) to the results (t', …) of their clips.
+
+    frames_per_step: frames that a place along t' stands for.
+    """
+    for row, window in enumerate(rows):
+        first, stop = window.first // frames_per_step, -(-window.stop // frames_per_step)
+        at = first - window.start // frames_per_step
+        results[window.clip][first:stop] = values[row, at : at + stop - first]
