@@ -91,7 +91,7 @@ def test_cells_of_a_floor_and_of_a_training_make_a_table(
 
 def test_first_layers_are_a_task_of_fewer_tokens():
     class Whole:
-        frames_per_step, context, codebook_sizes, digits = 2, 3, (4, 5, 6), ((4,), (5,), (6,))
+        frames_per_step, context, codebook_sizes, levels = 2, 3, (4, 5, 6), ((4,), (5,), (6,))
 
         def encode(self, params, state, batch):
             return jnp.arange(12).reshape(2, 2, 1, 3) % 4

@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 from jaxvq.batch import empty_batch
-from jaxvq.checkpoint import check_same_config, config_to_json, flatten
+from jaxvq.checkpoint import check_same_config, config_to_json
 from jaxvq.pose.skeleton import HOLISTIC_178
 from jaxvq.pose.statistics import Statistics
 from jaxvq.tasks import make_task
@@ -72,7 +73,7 @@ def test_unknown_variant_lists_the_known_ones(name):
 def fields_of(name: str, variant: str) -> dict:
     """Dotted name -> value as JSON has it, of all fields of a config."""
     config = importlib.import_module(f"configs.{name}").get_config(variant)
-    return flatten(config_to_json(config))
+    return flatten_dict(config_to_json(config), sep=".")
 
 
 def test_values_are_those_that_were_recorded():

@@ -7,17 +7,18 @@ import pytest
 
 from configs.fsq_pose import get_config
 from jaxvq import input_pipeline
+from jaxvq.datasets.layout import Layout
 from jaxvq.hands.pipeline import HandDataset
-from jaxvq.input_pipeline import Dataset
+from jaxvq.input_pipeline import ClipDataset
 from jaxvq.pose.skeleton import HOLISTIC_178
 from jaxvq.pose.statistics import Statistics
 from jaxvq.training import epochs
 
 
-def dataset(*lengths: int, kind=Dataset, **fields):
+def dataset(*lengths: int, kind=ClipDataset, **fields):
     statistics = Statistics(np.zeros((178, 3), np.float32), np.ones((178, 3), np.float32))
     splits = {"train": np.array(lengths, np.int32)}
-    return kind(Path("nowhere"), HOLISTIC_178, statistics, splits, "", **fields)
+    return kind(Path("nowhere"), HOLISTIC_178, statistics, splits, "", Layout(), **fields)
 
 
 def config(**fields):

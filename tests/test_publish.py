@@ -125,7 +125,7 @@ def test_a_model_brings_what_it_needs_and_nothing_of_its_machine(model, run_dir)
     assert f"| {validation['mpjpe']:.4g} |" in card and "For tests only." in card
     assert "1000" in card  # the size of the codebook
     assert "| mpjpe | mean distance of a point, in shoulder widths |" in card
-    assert "| loss | the error that training lowers; " in card
+    assert "| loss | the sum of terms that training lowers; " in card
     assert "|  |" not in card  # no measure without a meaning
 
 

@@ -35,7 +35,9 @@ def network(stride=1, **changes):
 
     @jax.jit
     def init():
-        leaves, tree = jax.tree.flatten(model.init(jax.random.key(0), *batch(stride))["params"])
+        leaves, tree = jax.tree.flatten(
+            model.init(jax.random.key(0), *batch(stride), None)["params"]
+        )
         keys = jax.random.split(jax.random.key(1), len(leaves))
         # No weight is at a special value such as 0, where a leak might not show.
         noise = (0.1 * jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True))
@@ -45,8 +47,8 @@ def network(stride=1, **changes):
 
     @jax.jit
     def both(pose, visible, segment):
-        latents = model.apply({"params": params}, pose, visible, segment, method="encode")
-        return latents, model.apply({"params": params}, latents, segment, method="decode")
+        latents = model.apply({"params": params}, pose, visible, segment, None, method="encode")
+        return latents, model.apply({"params": params}, latents, segment, None, method="decode")
 
     return model, params, both
 
@@ -171,7 +173,7 @@ def test_remat_changes_nothing():
     again = model.clone(remat=True)
 
     def loss(model, params):
-        return jnp.square(model.apply({"params": params}, *inputs)).sum()
+        return jnp.square(model.apply({"params": params}, *inputs, None)).sum()
 
     for a, b in zip(
         jax.tree.leaves(jax.jit(jax.value_and_grad(lambda p: loss(kept, p)))(params)),
@@ -193,4 +195,4 @@ def test_wrong_fields_are_named(change, match):
     fields = dict(frames_per_step=1, num_layers=2, decoder_layers=3) | change
     model = PoseStgcn(V, C, GRAPH, latent_dim=4, **fields)
     with pytest.raises(ValueError, match=match):
-        jax.eval_shape(model.init, jax.random.key(0), *batch(8))
+        jax.eval_shape(lambda *x: model.init(*x, None), jax.random.key(0), *batch(8))

@@ -14,7 +14,9 @@ from jaxvq.batch import Batch
 from jaxvq.tasks import pose_autoencoder
 
 # Six points: two body wrists, then two hands of two points each.
-SKELETON = SimpleNamespace(num_points=6, num_dims=3, wrist_pairs=((2, 0, (2, 3)), (4, 1, (4, 5))))
+SKELETON = SimpleNamespace(
+    num_points=6, num_dims=3, space_dims=3, wrist_pairs=((2, 0, (2, 3)), (4, 1, (4, 5)))
+)
 STATISTICS = SimpleNamespace(scale=np.full((6, 3), 0.5, np.float32))
 
 

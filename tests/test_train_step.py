@@ -159,7 +159,7 @@ def test_keeps_the_last_and_the_best(setup, statistics, tmp_path):
 def test_schedules_against_their_formulas():
     config = get_config("sign_vq").optim
     schedule = optim.make_schedule(config, 10_000_000)
-    assert float(schedule(0)) == pytest.approx(3e-4 / 10_000)
+    assert float(schedule(0)) == pytest.approx(3e-4 / 10_000, rel=1e-3)
     assert float(schedule(9_999)) == pytest.approx(3e-4)
     assert float(schedule(40_000)) == pytest.approx(1.5e-4)  # sqrt(10000 / 40000)
     assert float(schedule(5_000_000)) == pytest.approx(3e-5)  # never below a tenth

@@ -28,6 +28,11 @@ class HandDataset(Dataset):
             place[:] = source[block]["data"].reshape(place.shape)
         return rows
 
+    def rows_per_epoch(self, seq_len: int, align: int = 1) -> float:
+        """Frames of training: each is a row."""
+        _check_single(seq_len, align)
+        return float(self.split_lengths("train").sum())
+
     def train_batches(
         self,
         *,
