@@ -12,8 +12,11 @@ A model without training state (an imported one) is the same folder without `tra
 position in the data needs no file of its own: it is the step.
 """
 
+import contextlib
+import io
 import json
 import math
+import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -205,11 +208,14 @@ def _restore(item: Path, tree, expected: int | None):
 
     Version 0.1 kept no checksum. Raises ValueError where the item is damaged.
     """
-    try:
-        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
-            found = reader.restore(item, args=ocp.args.StandardRestore(_as_numpy(tree)))
-    except Exception as error:  # Orbax and TensorStore have many
-        raise _damaged(item, error) from None
+    # Where one part fails, TensorStore's threads print that nobody waits for the others.
+    with contextlib.redirect_stderr(io.StringIO()):
+        try:
+            with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
+                found = reader.restore(item, args=ocp.args.StandardRestore(_as_numpy(tree)))
+        except Exception as error:  # Orbax and TensorStore have many
+            time.sleep(0.1)
+            raise _damaged(item, error) from None
     if expected is not None and checksum(found) != expected:
         raise _damaged(item, "its numbers are not those that were saved")
     return found
