@@ -12,11 +12,9 @@ A model without training state (an imported one) is the same folder without `tra
 position in the data needs no file of its own: it is the step.
 """
 
-import contextlib
-import io
 import json
 import math
-import time
+import sys
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -208,17 +206,22 @@ def _restore(item: Path, tree, expected: int | None):
 
     Version 0.1 kept no checksum. Raises ValueError where the item is damaged.
     """
-    # Where one part fails, TensorStore's threads print that nobody waits for the others.
-    with contextlib.redirect_stderr(io.StringIO()):
-        try:
-            with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
-                found = reader.restore(item, args=ocp.args.StandardRestore(_as_numpy(tree)))
-        except Exception as error:  # Orbax and TensorStore have many
-            time.sleep(0.1)
-            raise _damaged(item, error) from None
+    report, sys.unraisablehook = sys.unraisablehook, _report_but_closed_loops
+    try:
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
+            found = reader.restore(item, args=ocp.args.StandardRestore(_as_numpy(tree)))
+    except Exception as error:  # Orbax and TensorStore have many; the hook stays for the others
+        raise _damaged(item, error) from None
+    sys.unraisablehook = report
     if expected is not None and checksum(found) != expected:
         raise _damaged(item, "its numbers are not those that were saved")
     return found
+
+
+def _report_but_closed_loops(unraisable) -> None:
+    """After one error, TensorStore's threads bring the other parts to a loop that is closed."""
+    if "Event loop is closed" not in str(unraisable.exc_value):
+        sys.__unraisablehook__(unraisable)
 
 
 def _damaged(item: Path, why) -> ValueError:
