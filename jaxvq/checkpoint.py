@@ -14,6 +14,8 @@ position in the data needs no file of its own: it is the step.
 
 import json
 import math
+import sys
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +31,7 @@ from orbax.checkpoint import checkpoint_managers
 from jaxvq import config_names
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Statistics, statistics_from_json, statistics_to_json
-from jaxvq.storage import atomic
+from jaxvq.storage import atomic, reading
 from jaxvq.training import parallel
 
 CHECKPOINTS = "checkpoints"
@@ -117,12 +119,13 @@ class Checkpointer:
         if state.ema_params:
             train["params"] = state.params
         model = {"params": state.inference_params(), "state": state.state}
+        sums = {"checksum": checksum(model), "train_checksum": checksum(train)}
         self._manager.save(
             step,
             args=ocp.args.Composite(
                 model=ocp.args.StandardSave(model),
                 train=ocp.args.StandardSave(train),
-                meta=ocp.args.JsonSave({**meta, "step": step}),
+                meta=ocp.args.JsonSave({**meta, **sums, "step": step}),
             ),
             metrics={self._best_metric: metrics[self._best_metric]} if metrics else None,
         )
@@ -140,14 +143,9 @@ class Checkpointer:
         directory = Path(self._manager.directory) / str(step)
         check_shapes(directory / "model", model_target)
         check_shapes(directory / "train", target)
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                model=ocp.args.StandardRestore(_as_numpy(model_target)),
-                train=ocp.args.StandardRestore(_as_numpy(target)),
-            ),
-        )
-        model, train = restored["model"], restored["train"]
+        meta = load_meta(directory)
+        model = _restore(directory / "model", model_target, meta.get("checksum"))
+        train = _restore(directory / "train", target, meta.get("train_checksum"))
         return parallel.TrainState(
             step=np.int32(step),
             params=train.get("params", model["params"]),
@@ -170,16 +168,13 @@ def save_model(directory, *, config, skeleton, statistics, params, state, step: 
     if (directory / CHECKPOINTS).exists():
         raise ValueError(f"{directory} holds a model already; give another --output")
     directory.mkdir(parents=True, exist_ok=True)
+    model, meta = {"params": params, "state": state}, make_meta(config, skeleton, statistics)
+    meta |= {"checksum": checksum(model), "step": step}
     with ocp.CheckpointManager(
         (directory / CHECKPOINTS).resolve(), item_names=("model", "meta")
     ) as manager:
-        manager.save(
-            step,
-            args=ocp.args.Composite(
-                model=ocp.args.StandardSave({"params": params, "state": state}),
-                meta=ocp.args.JsonSave({**make_meta(config, skeleton, statistics), "step": step}),
-            ),
-        )
+        args = {"model": ocp.args.StandardSave(model), "meta": ocp.args.JsonSave(meta)}
+        manager.save(step, args=ocp.args.Composite(**args))
     write_config(directory, config)
 
 
@@ -193,8 +188,7 @@ def load_model(path, step: int | None = None) -> Model:
     meta = load_meta(step_directory)
     skeleton = Skeleton.from_json(meta["skeleton"])
     item = step_directory / "model"
-    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
-        model = reader.restore(item, args=ocp.args.StandardRestore(_as_numpy(_saved_tree(item))))
+    model = _restore(item, _saved_tree(item), meta.get("checksum"))
     return Model(
         config=_config_of(meta),
         skeleton=skeleton,
@@ -205,6 +199,44 @@ def load_model(path, step: int | None = None) -> Model:
         path=step_directory,
         fps=float(meta.get("fps", meta["config"].get("data", {}).get("fps", 0.0))),
     )
+
+
+def _restore(item: Path, tree, expected: int | None):
+    """A saved item, whose shapes and dtypes `tree` gives; expected: its checksum.
+
+    Version 0.1 kept no checksum. Raises ValueError where the item is damaged.
+    """
+    report, sys.unraisablehook = sys.unraisablehook, _report_but_closed_loops
+    try:
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
+            found = reader.restore(item, args=ocp.args.StandardRestore(_as_numpy(tree)))
+    except Exception as error:  # Orbax and TensorStore have many; the hook stays for the others
+        raise _damaged(item, error) from None
+    sys.unraisablehook = report
+    if expected is not None and checksum(found) != expected:
+        raise _damaged(item, "its numbers are not those that were saved")
+    return found
+
+
+def _report_but_closed_loops(unraisable) -> None:
+    """After one error, TensorStore's threads bring the other parts to a loop that is closed."""
+    if "Event loop is closed" not in str(unraisable.exc_value):
+        sys.__unraisablehook__(unraisable)
+
+
+def _damaged(item: Path, why) -> ValueError:
+    line = (str(why).strip().splitlines() or [""])[0][:300]
+    return ValueError(f"{item}: damaged checkpoint ({line}); take another step, or a copy of it")
+
+
+def checksum(tree) -> int:
+    """CRC-32 of the names, types, shapes and numbers of all leaves."""
+    total = 0
+    for name, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.ascontiguousarray(leaf)
+        about = f"{[_key(part) for part in name]} {array.dtype} {array.shape}".encode()
+        total = zlib.crc32(array.reshape(-1).view(np.uint8), zlib.crc32(about, total))
+    return total
 
 
 def load_config(path, step: int | None = None) -> ConfigDict:
@@ -221,10 +253,10 @@ def load_meta(step_directory: Path) -> dict:
     try:
         with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
             meta = reader.restore(step_directory / "meta")
-    except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{step_directory}: damaged checkpoint, no readable meta ({error})"
-        ) from None
+        if not meta.keys() >= {"config", "skeleton", "statistics", "step"}:
+            raise ValueError("fields are missing")
+    except Exception as error:  # Orbax has many
+        raise _damaged(step_directory / "meta", error) from None
     if meta.get("format", 0) > FORMAT:
         raise ValueError(f"{step_directory} was written by a newer jaxvq: please upgrade")
     return meta
@@ -280,8 +312,11 @@ def check_shapes(item: Path, expected) -> None:
 
 def _saved_tree(item: Path):
     """The tree of a saved item, with shapes and dtypes for leaves."""
-    metadata = ocp.StandardCheckpointHandler().metadata(item)
-    return getattr(metadata, "tree", metadata)
+    try:
+        metadata = ocp.StandardCheckpointHandler().metadata(item)
+        return getattr(metadata, "tree", metadata)
+    except Exception as error:  # Orbax has many
+        raise _damaged(item, error) from None
 
 
 def _shapes(tree) -> dict[str, tuple]:
@@ -351,7 +386,7 @@ def check_same_config(workdir, config) -> None:
     path = Path(workdir) / "config.json"
     if not path.exists():
         return
-    before = flatten_dict(config_names.to_current_names(json.loads(path.read_text())), sep=".")
+    before = flatten_dict(config_names.to_current_names(reading.read_json(path)), sep=".")
     now = flatten_dict(config_to_json(config), sep=".")
     # A field that one of them lacks is off there: 0, "" or False.
     differ = [

@@ -13,11 +13,10 @@ trainings run at once, each on its share of the cores. Give a GPU one job.
 import argparse
 import contextlib
 import fcntl
-import json
 import os
 from pathlib import Path
 
-from jaxvq.storage import atomic
+from jaxvq.storage import atomic, reading
 from tools import command
 
 
@@ -83,7 +82,7 @@ def check_settings(path: Path, settings) -> None:
     if not path.exists():
         atomic.write_json(path, now)
         return
-    before = json.loads(path.read_text())
+    before = reading.read_json(path)
     for name, value in now.items():
         if before.get(name) != value:
             raise ValueError(

@@ -9,6 +9,7 @@ of is told by skeleton.json beside them, by their names, or by --skeleton.
 import argparse
 from pathlib import Path
 
+from jaxvq.storage import reading
 from tools import command
 
 
@@ -39,7 +40,6 @@ def main(argv=None) -> int:
 
 def find_skeleton(stats: Path, name: str | None):
     """The skeleton of a file of statistics; ValueError where nothing tells it."""
-    import json
 
     from jaxvq.hands.skeleton import HAND_ROTATIONS
     from jaxvq.pose import skeletons
@@ -52,7 +52,7 @@ def find_skeleton(stats: Path, name: str | None):
             raise ValueError(f"{stats} are of rotations, not of places; see tools.sample_hands")
         return skeleton
     try:
-        content = json.loads(stats.read_text("utf-8"))
+        content = reading.read_json(stats)
         for skeleton in skeletons.SKELETONS.values():
             if all(point in content.get(component, {}) for component, point in skeleton.names):
                 return skeleton

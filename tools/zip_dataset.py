@@ -11,12 +11,12 @@ in X.zip.skipped.jsonl.
 
 import argparse
 import functools
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from jaxvq.storage import reading
 from tools import command
 
 
@@ -74,7 +74,7 @@ def _write(args, output: Path, data_dir: Path, skipped_list: Path) -> tuple[int,
     names = npz.member_names(source[i]["id"] for source in sources for i in range(len(source)))
     members = ((names[key], content) for key, content in _encode(dataset, statistics, args.workers))
     npz.write_zip(output, members, dataset.skeleton, statistics)
-    counters = json.loads((folder / "counters.json").read_text())
+    counters = reading.read_json(folder / "counters.json")
     if counters["skipped"]:
         os.replace(folder / "skipped.jsonl", skipped_list)
     return sum(map(len, dataset.lengths.values())), counters

@@ -28,7 +28,7 @@ from tensorflow_datasets.core import dataset_builder
 from jaxvq.datasets import beam_build, compact, layout, recipes, schema, shards, splits
 from jaxvq.datasets.recipes import Options
 from jaxvq.pose.skeleton import Skeleton
-from jaxvq.storage import remote
+from jaxvq.storage import reading, remote
 
 
 @dataclasses.dataclass(eq=False)
@@ -351,7 +351,7 @@ def _check_same(folder: Path, recipe: dict) -> None:
     counters = folder / "counters.json"
     if not counters.exists():
         raise ValueError(f"{folder}: in the way, and not built by tools.build_dataset; remove it")
-    before = json.loads(counters.read_text())["recipe"]
+    before = reading.read_json(counters)["recipe"]
     changed = [name for name in recipe if recipe[name] != before.get(name)]
     if changed:
         what = {

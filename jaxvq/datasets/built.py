@@ -1,7 +1,6 @@
 """A built dataset, opened: where it lies, what its points are, and which clips it holds."""
 
 import hashlib
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from jaxvq.datasets.packing import Filter
 from jaxvq.datasets.records import RecordSource, ResampledSource
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Statistics, load_statistics
-from jaxvq.storage import remote
+from jaxvq.storage import reading, remote
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,10 +58,10 @@ class Dataset:
 
     def table(self, split: str, name: str) -> np.ndarray:
         """float32 (clips,): "fps" of the clips as they are stored, or "hands", how much is seen."""
-        with np.load(self.path / "lengths.npz") as stored:
-            if f"{split}_{name}" not in stored:
-                raise ValueError(f"{self.path} was built without a table of {name}; build it again")
-            return stored[f"{split}_{name}"]
+        stored = reading.read_npz(self.path / "lengths.npz")
+        if f"{split}_{name}" not in stored:
+            raise ValueError(f"{self.path} was built without a table of {name}; build it again")
+        return stored[f"{split}_{name}"]
 
     def resampled(self, fps: float) -> "Dataset":
         """The same clips at another frame rate; 0, or that of the build, changes nothing."""
@@ -87,15 +86,17 @@ def open_dataset(data_dir: str | Path) -> Dataset:
         data_dir = fetch(str(data_dir))
     path = conversion.find_dataset(Path(data_dir))
     try:
-        with np.load(path / "lengths.npz") as stored:
-            lengths = {split: stored[split] for split in schema.SPLITS if split in stored}
-        skeleton = Skeleton.from_json(json.loads((path / "skeleton.json").read_text()))
+        stored = reading.read_npz(path / "lengths.npz")
+        lengths = {split: stored[split] for split in schema.SPLITS if split in stored}
+        skeleton = Skeleton.from_json(reading.read_json(path / "skeleton.json"))
         statistics = load_statistics(path / "pose_normalization.json", skeleton)
         stored_as = layout.read(path)
     except FileNotFoundError as error:
         raise ValueError(
             f"{path} was not built by tools.build_dataset: {Path(error.filename).name} is missing"
         ) from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged ({error!r}); build the dataset again") from None
     digest = hashlib.sha256()
     for part in (*lengths.values(), statistics.mean, statistics.std):
         digest.update(np.ascontiguousarray(part).tobytes())

@@ -5,6 +5,8 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from jaxvq.storage import reading
+
 FILE = "layout.json"
 FORMAT = 1
 FIXED_POINT = "fixed_point"  # data and mask are packed, see `fixed_point`
@@ -41,7 +43,7 @@ def read(folder: Path) -> Layout:
     """The layout of the dataset in a folder; ValueError for one that this version cannot read."""
     if not (folder / FILE).exists():
         return _of_version_0_1(folder)
-    content = json.loads((folder / FILE).read_text())
+    content = reading.read_json(folder / FILE)
     if content.pop("format", None) != FORMAT:
         raise ValueError(f"{folder} was built by a newer jaxvq: please upgrade")
     try:
@@ -52,8 +54,8 @@ def read(folder: Path) -> Layout:
 
 def _of_version_0_1(folder: Path) -> Layout:
     """What names and classes tell of a dataset without the side file."""
-    features = json.loads((folder / "features.json").read_text())["featuresDict"]["features"]
-    info = json.loads((folder / "dataset_info.json").read_text())
+    features = reading.read_json(folder / "features.json")["featuresDict"]["features"]
+    info = reading.read_json(folder / "dataset_info.json")
     packed = features["data"]["pythonClassName"].startswith("jaxvq.")
     resampled = re.search(r"_fps_([0-9.]+)", info["configName"])
     return Layout(

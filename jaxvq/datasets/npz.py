@@ -18,7 +18,7 @@ import numpy as np
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Statistics, statistics_from_json, statistics_to_json
-from jaxvq.storage import atomic
+from jaxvq.storage import atomic, reading
 
 FOREIGN_FPS = 25.0  # sign-vq keeps no frame rate and decodes at this one
 
@@ -50,10 +50,10 @@ def encode_clip(data: np.ndarray, mask: np.ndarray, fps: float, statistics: Stat
 def decode_clip(content: bytes, name: str, skeleton: Skeleton, statistics: Statistics) -> Pose:
     """The inverse of `encode_clip`, also for zips that sign-vq wrote; ValueError naming `name`."""
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as member:
-            data, mask = member["data"], member["mask"]
-            fps = float(member["fps"]) if "fps" in member else FOREIGN_FPS
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        arrays = reading.read_npz(content, name)
+        data, mask = arrays["data"], arrays["mask"]
+        fps = float(arrays.get("fps", FOREIGN_FPS))
+    except (KeyError, TypeError) as error:
         raise ValueError(f"{name}: not an npz with the arrays data and mask: {error}") from error
     shape = (len(data) if data.ndim else 0, skeleton.num_points, skeleton.num_dims)
     if data.shape != shape or mask.shape not in (shape, shape[:2]) or not len(data):

@@ -2,7 +2,6 @@
 
 import bisect
 import itertools
-import json
 import threading
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +12,7 @@ from jaxvq.datasets import direct, fixed_point, schema
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.resample import resample
 from jaxvq.pose.skeleton import Skeleton
+from jaxvq.storage import reading
 
 # Readers would otherwise read ahead, which random reads do not want, and hand a single record to
 # their own threads, which takes longer than reading it.
@@ -155,9 +155,12 @@ def find_shards(folder: Path, split: str, length: int) -> dict[str, int]:
 
     Raises ValueError where some are missing, or are not those that the dataset's info tells of.
     """
-    info = json.loads((folder / "dataset_info.json").read_text())
-    counts = next((s["shardLengths"] for s in info["splits"] if s["name"] == split), [])
-    counts = [int(count) for count in counts]
+    info = reading.read_json(folder / "dataset_info.json")
+    try:
+        counts = next((s["shardLengths"] for s in info["splits"] if s["name"] == split), [])
+        counts = [int(count) for count in counts]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{folder}: dataset_info.json is damaged ({error!r})") from None
     paths = sorted(str(path) for path in folder.glob(f"*-{split}.array_record-*-of-*"))
     if len(paths) != len(counts):
         raise ValueError(f"{folder}: {len(paths)} of {len(counts)} shards of {split} are there")

@@ -2,11 +2,11 @@
 
 import csv
 import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from jaxvq.datasets.schema import SPLITS
+from jaxvq.storage import reading
 
 
 def record_order(key: str) -> bytes:
@@ -75,10 +75,7 @@ def _read_split_file(path: Path) -> dict[str, str]:
 
 
 def _json_pairs(path: Path, text: str) -> Iterable[tuple[str, str]]:
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not JSON: {error}") from error
+    content = reading.parse_json(text, path)
     lists = content.values() if isinstance(content, dict) else [None]
     if not all(isinstance(names, list) for names in lists):
         raise ValueError(f'{path}: expected {{"train": [names], "validation": [names], …}}')

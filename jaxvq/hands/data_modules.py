@@ -13,7 +13,6 @@ modules take seed, host_index and host_count (batch_size counts the rows of all 
 
 import functools
 import hashlib
-import json
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from jaxvq.datasets.packing import FramePlan
 from jaxvq.hands import HAND, SPLITS, consolidated, splits
 from jaxvq.hands.consolidated import Rows
 from jaxvq.pose.statistics import Statistics
-from jaxvq.storage import atomic
+from jaxvq.storage import atomic, reading
 
 log = logging.getLogger("jaxvq")
 VAL_BATCH_SIZE = 131072
@@ -314,7 +313,7 @@ def prepare_cache(data_dir: Path, splits_dir: Path, cache_dir: Path) -> None:
             raise ValueError(f"{what} directory not found: {directory}")
     stamp = _stamp(data_dir, splits_dir)
     path = cache_dir / "source.json"
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) == stamp:
+    if path.is_file() and reading.read_json(path) == stamp:
         return
     log.info("copying the drawn frames of %s to %s", data_dir, cache_dir)
     consolidated.consolidate(data_dir, splits_dir, cache_dir, metadata=False)

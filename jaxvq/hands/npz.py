@@ -7,6 +7,7 @@ and runs nothing.
 """
 
 import logging
+import tokenize
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def members(path: str | Path) -> dict[str, Member]:
                 if info.filename.endswith(".npy"):
                     member = _member(path, archive, info, raw)
                     found[member.name] = member
-    except (zipfile.BadZipFile, EOFError, ValueError) as error:
+    except (zipfile.BadZipFile, EOFError, ValueError, RuntimeError, tokenize.TokenError) as error:
         raise ValueError(f"{path} is not an NPZ file, or damaged: {error}") from error
     return found
 

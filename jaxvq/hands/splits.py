@@ -7,7 +7,6 @@ so that its published split files come out again, number by number, with `totals
 """
 
 import bisect
-import json
 import logging
 import random
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxvq.hands import SPLITS
-from jaxvq.storage import atomic
+from jaxvq.storage import atomic, reading
 
 PRIORITIES = ("high", "medium", "low")
 log = logging.getLogger("jaxvq")
@@ -305,10 +304,7 @@ def load(directory: str | Path, split: str) -> Samples:
     path = Path(directory) / f"{split}_samples.json"
     if not path.is_file():
         raise ValueError(f"{path} does not exist; make it with tools.create_hand_splits")
-    try:
-        samples = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    samples = reading.read_json(path)
     if not isinstance(samples, dict) or not all(
         isinstance(chosen, list) and all(type(i) is int for i in chosen)
         for chosen in samples.values()
@@ -322,4 +318,4 @@ def load_metadata(directory: str | Path) -> dict:
     path = Path(directory) / "dataset_metadata.json"
     if not path.is_file():
         raise ValueError(f"{path} does not exist; make it with tools.create_hand_splits")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return reading.read_json(path)

@@ -6,15 +6,13 @@ instead of the time axis, so at inference every frame gets the vector of index 0
 position="constant".
 """
 
-import json
-from pathlib import Path
-
 import numpy as np
 from ml_collections import ConfigDict
 
 from jaxvq.importers.torch_file import Tensor, load_torch_zip
 from jaxvq.pose.skeleton import HOLISTIC_178, Skeleton
 from jaxvq.pose.statistics import Statistics, load_statistics
+from jaxvq.storage import reading
 
 # sign-vq's names for its codebooks, and the FSQ levels behind them. 2048 changed between versions.
 LEVELS: dict[int, tuple[tuple[int, ...], ...]] = {
@@ -101,10 +99,7 @@ class _Weights:
 
 
 def _read_arguments(path) -> dict:
-    try:
-        given = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error})") from error
+    given = reading.read_json(path)
     if not isinstance(given, dict) or "codebook_size" not in given:
         raise ValueError(f"{path}: not sign-vq's args.json: it has no codebook_size")
     unknown = sorted(given.keys() - _DEFAULTS.keys())
@@ -126,7 +121,7 @@ def _read_arguments(path) -> dict:
 
 def _check_order(path) -> None:
     """The order of the points in the file is the order in which sign-vq fed them to the network."""
-    content = json.loads(Path(path).read_text(encoding="utf-8"))
+    content = reading.read_json(path)
     names = tuple((component, point) for component in content for point in content[component])
     if names != HOLISTIC_178.names:
         raise ValueError(f"{path}: its points are not sign-vq's 178, in their order")

@@ -11,6 +11,7 @@ from pathlib import Path
 from jaxvq.storage import remote
 
 SUFFIXES = (".pose", ".npz")
+MOST_BYTES = 1 << 31  # of a clip in a zip: two hours of 576 points, and no bomb
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,10 @@ class PoseFile:
         status = os.stat(self.path)
         archive = _open_zip(self.path, status.st_mtime_ns, status.st_size, os.getpid())
         try:
+            if (size := archive.getinfo(self.member).file_size) > MOST_BYTES:
+                raise ValueError(f"it unpacks to {size} bytes, the limit is {MOST_BYTES}")
             return archive.read(self.member)
-        except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
+        except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError) as error:
             raise ValueError(f"{self.path}: cannot unpack {self.member}: {error}") from error
 
 

@@ -9,7 +9,6 @@ Component and point names are those of pose-format's headers, so that `.pose` fi
 find their points. Others are read from JSON files (docs/skeletons.md).
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from jaxvq.pose.skeleton import (
     Component,
     Skeleton,
 )
+from jaxvq.storage import reading
 
 # The hand of OpenPose and of COCO-WholeBody: a wrist and five fingers of four points.
 _FINGER_LIMBS = tuple((joint - 1 if joint % 4 != 1 else 0, joint) for joint in range(1, 21))
@@ -136,8 +136,9 @@ def find(name: str | Path) -> Skeleton:
     if path.suffix.lower() != ".json":
         known = ", ".join(sorted(SKELETONS))
         raise ValueError(f"skeleton {name}: there are: {known}, or give the path of a .json file")
+    content = reading.read_json(path)
     try:
-        return Skeleton.from_json(json.loads(path.read_text("utf-8")))
+        return Skeleton.from_json(content)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxvq.pose.skeleton import Skeleton
-from jaxvq.storage import atomic
+from jaxvq.storage import atomic, reading
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +131,8 @@ def save_statistics(path: str | Path, skeleton: Skeleton, statistics: Statistics
 
 def load_statistics(path: str | Path, skeleton: Skeleton) -> Statistics:
     """Reads `pose_normalization.json`, ours or sign-vq's; ValueError naming the file."""
+    content = reading.read_json(path)
     try:
-        return statistics_from_json(json.loads(Path(path).read_text("utf-8")), skeleton)
+        return statistics_from_json(content, skeleton)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error

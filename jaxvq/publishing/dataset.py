@@ -16,7 +16,7 @@ import numpy as np
 from jaxvq import input_pipeline
 from jaxvq.datasets import building, layout
 from jaxvq.publishing import cards, croissant, dataset_card, folder, page
-from jaxvq.storage import manifests
+from jaxvq.storage import manifests, reading
 
 COPIED = (
     "features.json",
@@ -55,7 +55,7 @@ def publish(
         for name in (*COPIED, *(shard for names in info["shards"].values() for shard in names)):
             shutil.copyfile(dataset.path / name, new / name)
         layout.write(new, dataset.layout)
-        counters = json.loads((dataset.path / "counters.json").read_text())
+        counters = reading.read_json(dataset.path / "counters.json")
         counters.pop("recipe", None)  # of files that only the builder has
         write_json(new / "counters.json", counters)
         described = info["json"] | {"redistributionInfo": {"license": cards.title(license_text)}}
@@ -107,7 +107,7 @@ def check_same(dataset: input_pipeline.Dataset, output: Path) -> None:
 
 def read_info(path: Path) -> dict:
     """name ("corpus/config"), version, the terms, names of the shards, and dataset_info.json."""
-    content = json.loads((path / "dataset_info.json").read_text())
+    content = reading.read_json(path / "dataset_info.json")
     shards = {
         split["name"]: [
             f"{content['name']}-{split['name']}.array_record-{i:05d}-of-{len(lengths):05d}"

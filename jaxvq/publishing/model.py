@@ -13,7 +13,7 @@ from jaxvq.evaluators.page import meaning
 from jaxvq.pose.statistics import save_statistics
 from jaxvq.pose.writer import write_header
 from jaxvq.publishing import cards, folder
-from jaxvq.storage import manifests
+from jaxvq.storage import manifests, reading
 from jaxvq.tokens import code_tables
 
 PLACES = ("checkpoint", "data_dir")  # fields of metrics.json that name folders of a machine
@@ -104,7 +104,7 @@ def read_metrics(run: str, path: Path | None, step: int) -> dict:
             "metrics.json"
         )
     try:
-        values = json.loads(path.read_text())
+        values = reading.read_json(path)
         measured = {key: value for key, value in values.items() if key not in PLACES}
         measured_step, split = measured["step"], measured["split"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -154,6 +154,7 @@ with jaxvq, task `{config.task}`.
 ```python
 from jaxvq import inference
 from jaxvq.pose.reader import read_pose
+from jaxvq.storage import reading
 from jaxvq.pose.writer import write_pose
 
 tokenizer = inference.load("hf://USER/NAME")   # or the path of this folder

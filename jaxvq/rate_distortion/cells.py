@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jaxvq.rate_distortion import methods
 from jaxvq.rate_distortion.methods import METHODS, Floor
-from jaxvq.storage import atomic
+from jaxvq.storage import atomic, reading
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def _floor(job: Job, settings: Settings, dataset, folder: Path):
     seconds = time.monotonic() - started
     kept = folder / "sweep.json"
     if kept.exists():
-        found = [floor.Setting(**values) for values in json.loads(kept.read_text())]
+        found = [floor.Setting(**values) for values in reading.read_json(kept)]
     else:
         most = 1.1 * max(map(float, entry.rates))
         clips = (train, validation, scale)

@@ -1,6 +1,5 @@
 """The table of a comparison, from its cells: Markdown to read, JSON to go on with."""
 
-import json
 import math
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from jaxvq.rate_distortion import drawing, methods
 from jaxvq.rate_distortion.bd_rate import bd_rate
 from jaxvq.rate_distortion.cells import Settings
 from jaxvq.rate_distortion.methods import METHODS
-from jaxvq.storage import atomic
+from jaxvq.storage import atomic, reading
 
 # Heading, what it means, field of a cell, digits after the point, factor.
 COLUMNS = (
@@ -39,7 +38,7 @@ RATE, ERROR = "real_bits_per_second", "mpjpe/all"
 
 def read_cells(output: Path) -> list[dict]:
     """All finished cells of a folder, in the order of methods, rates and seeds."""
-    cells = [json.loads(path.read_text()) for path in (output / "cells").glob("*.json")]
+    cells = [reading.read_json(path) for path in (output / "cells").glob("*.json")]
     known = [cell for cell in cells if cell["method"] in METHODS]
     known = [cell for cell in known if cell["rate"] in methods.rates(cell["method"])]
     for cell in known:

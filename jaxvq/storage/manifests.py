@@ -10,9 +10,11 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from jaxvq.storage import reading
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -69,9 +71,10 @@ def check(folder: Path, kind: str | None = None) -> dict:
 def read_manifest(folder: str | Path) -> dict:
     """MANIFEST.json of a folder; ValueError if it is damaged or of a newer format."""
     try:
-        manifest = json.loads((Path(folder) / MANIFEST).read_text(encoding="utf-8"))
+        manifest = reading.read_json(Path(folder) / MANIFEST)
         newer = manifest["format"] > FORMAT
         complete = {"kind", "name", "version", "files", "fingerprint"} <= manifest.keys()
+        complete = complete and (newer or all(_is_entry(*one) for one in manifest["files"].items()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{folder}: {MANIFEST} cannot be read ({error})") from None
     if newer:
@@ -79,6 +82,13 @@ def read_manifest(folder: str | Path) -> dict:
     if not complete:
         raise ValueError(f"{folder}: {MANIFEST} was altered")
     return manifest
+
+
+def _is_entry(name: str, entry: dict) -> bool:
+    """Whether this is said of a file of the folder, not of one outside."""
+    path = PurePosixPath(name)
+    inside = path.parts and not path.is_absolute() and ".." not in path.parts
+    return bool(inside) and {"bytes", "sha256"} <= entry.keys()
 
 
 def write_manifest(folder: Path, *, kind: str, name: str, version: str, **more: Any) -> dict:

@@ -9,7 +9,6 @@ hand that is not in the picture rests, and so costs next to nothing.
 
 import hashlib
 import json
-import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ import jax
 import numpy as np
 
 from jaxvq import checkpoint, config_names
-from jaxvq.storage import atomic
+from jaxvq.storage import atomic, reading
 from jaxvq.tasks.base import TokenTask
 from jaxvq.tokens import entropy
 
@@ -273,9 +272,8 @@ def load(model: checkpoint.Model) -> CodeTables:
 def read(path: Path) -> CodeTables:
     """The tables of a file; ValueError where it is damaged or of a newer format."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = dict(stored)
-        meta = json.loads(str(arrays["meta"]))
+        arrays = reading.read_npz(path, "damaged")
+        meta = reading.parse_json(str(arrays["meta"]), "meta")
         if meta["format"] > FORMAT:
             raise ValueError("written by a newer jaxvq: please upgrade")
         parts = {
@@ -292,5 +290,5 @@ def read(path: Path) -> CodeTables:
             rest=arrays["rest"],
             **parts,
         )
-    except (OSError, KeyError, ValueError, TypeError, zlib.error, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
         raise ValueError(f"{path} cannot be read as code tables ({error})") from None

@@ -150,8 +150,8 @@ def jsons(place: Place, cases: int, rng) -> Iterator[Case]:
     from jaxvq import checkpoint, input_pipeline
     from jaxvq.datasets import records, splits
     from jaxvq.importers import sign_vq
-    from jaxvq.pose import openpose
-    from jaxvq.pose.skeleton import HOLISTIC_178, Skeleton
+    from jaxvq.pose import openpose, skeletons
+    from jaxvq.pose.skeleton import HOLISTIC_178
     from jaxvq.pose.statistics import load_statistics
     from jaxvq.storage import manifests
 
@@ -178,9 +178,6 @@ def jsons(place: Place, cases: int, rng) -> Iterator[Case]:
     def file(read, name="hostile.json"):
         return in_place(name, lambda: read(folder / name))
 
-    def skeleton(path):
-        Skeleton.from_json(json.loads(path.read_text(encoding="utf-8")))
-
     def meta(content):
         step = place.scratch / "meta" / newest.name
         (step / "meta").mkdir(parents=True, exist_ok=True)
@@ -191,7 +188,7 @@ def jsons(place: Place, cases: int, rng) -> Iterator[Case]:
         "OpenPose frame": file(lambda _: openpose.read_clip(folder, 25), "c_000_keypoints.json"),
         "statistics": file(lambda path: load_statistics(path, HOLISTIC_178)),
         "split file": file(splits._read_split_file),
-        "skeleton": file(skeleton),
+        "skeleton": file(skeletons.find),
         "manifest": file(lambda _: manifests.check(folder), manifests.MANIFEST),
         "args.json of sign-vq": file(sign_vq._read_arguments),
         "dataset's skeleton": in_place(

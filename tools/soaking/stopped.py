@@ -266,16 +266,14 @@ def writers(place: Place) -> dict[str, Callable[[Path], None]]:
 
 def full_disks(place: Place, cases: int, rng) -> Iterator[Case]:
     """Each writer of a file runs out of space, somewhere; then whole programs do."""
-    folder = place.scratch / "full"
-    folder.mkdir()
     todo = writers(place)
     whole_programs = list(programs(place).items()) if cases > len(todo) else []
     for number in range(cases - len(whole_programs)):
         name = list(todo)[number % len(todo)]
-        path = folder / ("config.json" if name == "config" else "x")
+        path = place.scratch / f"full {number}" / ("config.json" if name == "config" else "x")
 
         def check(write=todo[name], path=path):
-            path.unlink(missing_ok=True)
+            path.parent.mkdir()
             write(path)
             before = path.read_bytes()
             try:
@@ -286,7 +284,7 @@ def full_disks(place: Place, cases: int, rng) -> Iterator[Case]:
                     raise RuntimeError(f"the error does not name the file: {error}") from error
             else:
                 return WRONG
-            whole = [path] == list(folder.iterdir()) and path.read_bytes() == before
+            whole = [path] == list(path.parent.iterdir()) and path.read_bytes() == before
             return REFUSED if whole else HALF
 
         yield name, check

@@ -1,8 +1,6 @@
 """Npz files with `poses`: what a file holds, and what a skeleton makes of the input."""
 
-import io
 import logging
-import zipfile
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +10,7 @@ from jaxvq.pose import files, skeletons
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.skeletons import COCO_WHOLEBODY_133, SKELETONS
+from jaxvq.storage import reading
 
 POSES = ("poses", "pose", "pose_sequence")
 CONFIDENCES = ("confidence", "conf", "scores")
@@ -43,7 +42,7 @@ def look(clips: list[files.PoseFile]) -> Sample | None:
     found: dict[tuple[int, int], list[np.ndarray]] = {}
     for clip in clips[:: max(1, len(clips) // LOOKED_AT)][:LOOKED_AT]:
         try:
-            poses = find_poses(read_arrays(clip.read(), clip.key), clip.key)
+            poses = find_poses(reading.read_npz(clip.read(), clip.key), clip.key)
         except (ValueError, OSError):
             continue
         found.setdefault(poses.shape[1:], []).append(poses.astype(np.float64))
@@ -101,7 +100,7 @@ def load_sample(content: bytes, name: str, skeleton: Skeleton) -> Pose:
     others are missing. `fps` is optional. A point is missing where its confidence is 0 or a number
     is not finite. Raises ValueError, one line that begins with `name`.
     """
-    arrays = read_arrays(content, name)
+    arrays = reading.read_npz(content, name)
     places = skeleton.with_coordinates(skeleton.coordinates[: skeleton.space_dims])
     data, confidence = _split(find_poses(arrays, name), arrays, name, places)
     seen = np.isfinite(data).all(axis=-1) & (confidence > 0)
@@ -118,15 +117,6 @@ def load_sample(content: bytes, name: str, skeleton: Skeleton) -> Pose:
     if not 0 < fps < float("inf"):
         raise ValueError(f"{name}: fps {fps:g} must be positive")
     return Pose(places, data, confidence, fps)
-
-
-def read_arrays(content: bytes, name: str) -> dict[str, np.ndarray]:
-    """The arrays of an npz; ValueError that begins with `name`."""
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-            return {key: stored[key] for key in stored.files}
-    except (ValueError, TypeError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{name}: not an npz of plain arrays: {error}") from error
 
 
 def find_poses(arrays: dict[str, np.ndarray], name: str) -> np.ndarray:

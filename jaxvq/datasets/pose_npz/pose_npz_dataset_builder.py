@@ -16,6 +16,7 @@ from jaxvq.pose import files, preprocess, skeletons
 from jaxvq.pose.resample import resample
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.skeletons import SKELETONS
+from jaxvq.storage import reading
 
 FOLDERS = {
     "train": "train",
@@ -61,8 +62,7 @@ class Builder(building.CorpusBuilder):
     def skeleton(self) -> Skeleton:
         """The one that was asked for, with the numbers that the input has for each point."""
         if self.options is None:
-            stored = (Path(self.data_path) / "skeleton.json").read_text()
-            return Skeleton.from_json(json.loads(stored))
+            return Skeleton.from_json(reading.read_json(Path(self.data_path) / "skeleton.json"))
         wanted = self.builder_config.skeleton
         return self.find("skeleton", lambda: choose_skeleton(wanted, look(self.clips)))
 

@@ -1,0 +1,53 @@
+"""JSON and npz from anywhere: damaged and hostile files end in one line, and in bounded memory."""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+MOST_BYTES = 1 << 32  # that the arrays of a file may unpack to
+
+
+def read_json(path: str | Path) -> Any:
+    """What a JSON file holds.
+
+    Raises ValueError that names the file where it is no JSON, OSError where it cannot be read.
+    """
+    return parse_json(Path(path).read_bytes(), path)
+
+
+def parse_json(content: bytes | str, name) -> Any:
+    """What JSON says; ValueError that begins with `name` where it is damaged."""
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError(f"{name} is not JSON: it is nested too deep") from None
+    except ValueError as error:
+        raise ValueError(f"{name} is not JSON: {error}") from None
+
+
+def read_npz(source: str | Path | bytes, name=None, most: int = MOST_BYTES) -> dict[str, Any]:
+    """The arrays of an npz file, none of them unpickled.
+
+    Raises ValueError that begins with `name` (default: the path), also for more than `most` bytes,
+    and OSError where the file cannot be read.
+    """
+    file = io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")
+    with file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                size = sum(member.file_size for member in archive.infolist())
+            if size > most:
+                raise ValueError(f"it unpacks to {size} bytes, the limit is {most}")
+            with np.load(file, allow_pickle=False) as stored:
+                arrays = {key: stored[key] for key in stored.files}
+            if odd := [key for key, array in arrays.items() if not isinstance(array, np.ndarray)]:
+                raise ValueError(f"{odd[0]} is no array")
+            return arrays
+        except Exception as error:  # zipfile, zlib, numpy and its tokenizer each have their own
+            what = f"{type(error).__name__}: {error}".splitlines()[0]
+            name = source if name is None else name
+            raise ValueError(f"{name}: damaged, or not an npz of plain arrays ({what})") from None
