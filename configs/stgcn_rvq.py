@@ -28,9 +28,9 @@ VARIANTS = ("", "default", "original", "small", "large", "runlocal")
 def get_config(arg: str = "") -> ConfigDict:
     """The config of a variant, or of a YAML file; ValueError for an unknown one."""
     if arg and arg.endswith((".yaml", ".yml")):
-        from jaxvq.importers.pose_tokenizer_yaml import read
+        from jaxvq.importers import pose_tokenizer_yaml
 
-        return read(arg, get_config("original"))
+        return pose_tokenizer_yaml.get_config(arg)
     arg = common.check_variant("stgcn_rvq", arg, VARIANTS, also=", the path of a .yaml file,")
     config = common.poses()
     config.task = "pose_tokenizer"

@@ -32,7 +32,7 @@ from jaxvq.pose.resample import resample
 from jaxvq.pose.writer import pose_for_canvas
 from jaxvq.storage import manifests
 from jaxvq.tasks import make_task
-from jaxvq.tasks.base import TokenTask, pose_task
+from jaxvq.tasks.base import PoseTask, TokenTask, pose_task
 from jaxvq.tokens import code_tables
 from jaxvq.tokens.code_tables import CodeTables
 from jaxvq.tokens.tokens import Tokens
@@ -76,6 +76,10 @@ class PoseTokenizer:
         """What compact token files are coded by; ValueError that names the command if missing."""
         return code_tables.load(self.model)
 
+    def require_poses(self) -> PoseTask:
+        """The task; ValueError, one line that names it, where it does not code poses."""
+        return pose_task(self.task, self.model.config.task)
+
     # ------------------------------------------------------------------------------ poses
 
     @overload
@@ -88,7 +92,7 @@ class PoseTokenizer:
         Raises:
           ValueError: a pose without the points, or without one frame that shows both shoulders.
         """
-        pose_task(self.task, self.model.config.task)
+        self.require_poses()
         clips = [self.standardize(pose)[0] for pose in _listed(poses)]
         tokens = [
             Tokens(indices, clip.fps, len(clip.data))
@@ -106,7 +110,7 @@ class PoseTokenizer:
         Every point is seen, but for hands and faces that the tokens say are not there; only models
         with a linear code (model.transform) tell.
         """
-        pose_task(self.task, self.model.config.task)
+        self.require_poses()
         several = [tokens] if isinstance(tokens, Tokens) else list(tokens)
         poses = []
         for data, item in zip(self.decode_tokens(several), several, strict=True):
@@ -128,7 +132,7 @@ class PoseTokenizer:
         their very bits, and the missing ones are filled in, by the mean where nothing is known; a
         missing hand is put onto the wrist that was seen.
         """
-        pose_task(self.task, self.model.config.task)
+        self.require_poses()
         several, results = _listed(poses), []
         clips, placements = [], []
         for pose in several:
@@ -156,7 +160,7 @@ class PoseTokenizer:
 
     def without_absent(self, pose: Pose, indices: np.ndarray) -> Pose:
         """A pose (t, v, c), with confidence 0 where its tokens (t', s, q) say that nothing is."""
-        absent = pose_task(self.task, self.model.config.task).absent(indices)
+        absent = self.require_poses().absent(indices)
         absent = np.repeat(absent, self.task.frames_per_step, axis=0)[: len(pose.data)]
         return pose.replace(confidence=np.where(absent, np.float32(0), pose.confidence))
 

@@ -82,6 +82,31 @@ def open_for_training(data) -> ClipDataset | HandDataset:
     return replace(dataset.resampled(fps), mixed=tuple(mixed), **options)
 
 
+def open_for_model(model, data_dir: str | Path | None = None) -> ClipDataset | HandDataset:
+    """The dataset that a model (checkpoint.Model) was trained on, or that of `data_dir`, at the
+    frame rate of the model.
+
+    Raises:
+      ValueError: no dataset is there, or its frames have other points than the model.
+    """
+    trained_on = model.config.data.dir
+    if not data_dir:
+        if not trained_on:
+            raise ValueError(f"{model.path} was not trained on a dataset; give --data_dir DATA")
+        if not remote.is_remote(trained_on) and not Path(trained_on).exists():
+            raise ValueError(
+                f"the dataset that the model was trained on is not at {Path(trained_on).absolute()}"
+                "; give --data_dir DATA"
+            )
+    dataset = open_dataset(data_dir or trained_on).resampled(model.fps)
+    if dataset.skeleton != model.skeleton:
+        raise ValueError(
+            f"{dataset.path} has {dataset.skeleton.num_points} points a frame, the model another "
+            f"set of {model.skeleton.num_points}"
+        )
+    return dataset
+
+
 def with_absolute_paths(config):
     """A copy of a config whose datasets are found from any folder."""
     config = config.copy_and_resolve_references()

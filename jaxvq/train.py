@@ -10,37 +10,17 @@ reconstruction), RUN/checkpoints the weights. Over several machines, start the c
 are found).
 """
 
-import argparse
-import contextlib
-import datetime
-import importlib.util
 import itertools
 import logging
 import math
-import os
-import re
 import shlex
-import signal
 import sys
-import time
 from pathlib import Path
 
-from absl import app, flags
-from ml_collections import config_flags
-
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "The experiment: a file of configs/, with :variant.", lock_config=True
-)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; continued if it exists.")
-_DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Several hosts, found by the TPU or Slurm.")
-_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of the first of several hosts.")
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many hosts there are.")
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
-
-# A host that is silent for so long is gone, and the others end. Waiting longer costs as much as the
-# steps since the newest checkpoint, which are lost.
-LOST_HOST_SECONDS = 40
-LOST_HOST = re.compile("(UNKNOWN|INTERNAL|UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|CANCELLED): ")
+from jaxvq import command
+from jaxvq.training import command_line, multihost
+from jaxvq.training.clock import Clock
+from jaxvq.training.stopping import StopRequest
 
 log = logging.getLogger("jaxvq")
 
@@ -141,8 +121,8 @@ def train(config, workdir) -> dict[str, float]:
         others = {"tensorboard": config.tensorboard, "wandb": config.wandb}
         writer = MetricWriter(workdir, resume_step=start, config=config.to_dict(), **others)
 
-    stop = _StopRequest()
-    clock = _Clock(config.total_steps)
+    stop = StopRequest()
+    clock = Clock(config.total_steps)
     log.info("compiling the training step")
     sums, validation = None, {}
     for step, batch in enumerate(batches, start + 1):
@@ -257,170 +237,31 @@ def evaluate(eval_step, state, dataset, config, task) -> dict[str, float]:
     return metrics.summarize(sums, task.codebook_sizes, task.term_weights) if sums else {}
 
 
-class _StopRequest:
-    """SIGTERM on one host, or a preemption notice to any of several: all stop at the same step."""
-
-    def __init__(self):
-        self._signalled = False
-        import jax
-
-        # With several hosts JAX's coordination service owns SIGTERM and agrees on a common step.
-        self._several = jax.process_count() > 1
-        if not self._several:
-            try:
-                signal.signal(signal.SIGTERM, self._on_signal)
-            except ValueError:  # not in the main thread: a notebook stops us in its own way
-                pass
-
-    def _on_signal(self, *_):
-        self._signalled = True
-
-    def requested(self, step: int) -> bool:
-        if self._several:
-            from jax.experimental import multihost_utils
-
-            return multihost_utils.reached_preemption_sync_point(step)
-        return self._signalled
-
-
-class _Clock:
-    """Steps a second since the last log line, without evaluation and the step that compiles."""
-
-    def __init__(self, total: int):
-        self._total, self._rate = total, 0.0
-
-    def begin(self, step: int) -> None:
-        """Counts from the end of this step on."""
-        self._step, self._time = step, time.monotonic()
-
-    def rates(self, step: int) -> dict[str, float]:
-        """{} before there is a step to count."""
-        now = time.monotonic()
-        if step == self._step:
-            return {}
-        self._rate = (step - self._step) / max(now - self._time, 1e-9)
-        self._step, self._time = step, now
-        return {"steps_per_second": self._rate}
-
-    def line(self, step: int) -> str:
-        if not self._rate:
-            return ""
-        left = datetime.timedelta(seconds=int((self._total - step) / self._rate))
-        return f"  {self._rate:.2f} steps/s  ETA {left}"
-
-    @contextlib.contextmanager
-    def paused(self):
-        before = time.monotonic()
-        yield
-        self._time += time.monotonic() - before
-
-
 # ------------------------------------------------------------------------------ command line
 
 
-def _parse(argv):
-    """absl's parser; a mistake is one line that lists what there is, never a traceback."""
-    known = "config, config.FIELD, workdir, distributed, coordinator, num_processes, process_id"
-    try:
-        argv = _with_yaml(argv)
-        fields = _config_fields(argv)
-        rest = flags.FLAGS(argv)
-    except (AttributeError, KeyError, TypeError) as error:
-        name = re.search(r"'([^']+)'", str(error).replace("\\", ""))
-        _fail(f"the config has no field {name[1] if name else error}; it has: {fields}")
-    except flags.UnrecognizedFlagError as error:
-        _fail(f"unknown argument --{error.flagname}; there are: {known}")
-    except (flags.Error, ValueError, OSError) as error:
-        _fail(" ".join(str(error).split()))
-    if len(rest) > 1:
-        _fail(f"unknown argument {rest[1]!r}; there are: {known}")
-    return rest
+def main(argv=None) -> int:
+    """The program: see the top of this file."""
+    args = command_line.parse(__doc__, argv)
+    with multihost.joined(args):
+        if args.eval_only:
+            measure(args)
+        else:
+            train(args.config, args.workdir)
+    return 0
 
 
-def _with_yaml(argv: list[str]) -> list[str]:
-    """A YAML file given as --config becomes the argument of the config that reads such files."""
-    from configs import stgcn_rvq
+def measure(args) -> None:
+    """What --eval_only does: measures a run on its validation split, into RUN/evaluation."""
+    from jaxvq import inference, input_pipeline
+    from jaxvq.evaluators import results
 
-    def convert(word: str) -> str:
-        name, _, path = word.rpartition("=")
-        if path.endswith((".yaml", ".yml")) and name in ("", "--config", "-config"):
-            return f"{name}{'=' * bool(name)}{stgcn_rvq.__file__}:{path}"
-        return word
-
-    return [argv[0], *map(convert, argv[1:])]
-
-
-def _config_fields(argv) -> str:
-    """The dotted names of all fields of the config that `argv` names; "" without one.
-
-    Raises:
-      ValueError: no such file or variant.
-    """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--config", "-config")
-    value = parser.parse_known_args(argv[1:])[0].config
-    if not value:
-        return ""
-    path, _, variant = value.partition(":")
-    if not Path(path).is_file():
-        known = ", ".join(str(p) for p in sorted(Path("configs").glob("[!_]*.*")) if p.is_file())
-        raise ValueError(f"--config {path}: no such file" + (f"; there are: {known}" * bool(known)))
-    from flax.traverse_util import flatten_dict
-
-    spec = importlib.util.spec_from_file_location("config_file", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return ", ".join(flatten_dict(module.get_config(variant).to_dict(), sep="."))
-
-
-def _fail(message: str):
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
-
-
-def main(_):
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s %(message)s",
-        datefmt="%H:%M:%S",
-        stream=sys.stdout,
-        force=True,
-    )
-    for noisy in ("absl", "jax", "orbax", "grain"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    if _CONFIG.value is None or _WORKDIR.value is None:
-        _fail("give --config FILE and --workdir RUN (see --help)")
-    import jax
-
-    patience = {"heartbeat_timeout_seconds": LOST_HOST_SECONDS}
-    if _COORDINATOR.value:
-        hosts = (_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-        jax.distributed.initialize(*hosts, **patience)
-    elif _DISTRIBUTED.value:
-        jax.distributed.initialize(**patience)
-    try:
-        train(_CONFIG.value, _WORKDIR.value)
-    except (jax.errors.JaxRuntimeError, ValueError) as error:
-        # The status of a failed exchange; JAX raises some of these as a ValueError.
-        if jax.process_count() > 1 and LOST_HOST.match(str(error)):
-            _end_without_the_others(str(error).splitlines()[0])
-        if isinstance(error, ValueError):
-            _fail(str(error))
-        raise
-    except OSError as error:
-        _fail(str(error))
-
-
-def _end_without_the_others(reason: str):
-    """Ends at once: an orderly end would wait minutes for hosts that are gone."""
-    print(
-        f"error: another host stopped answering ({reason}); start all hosts again with the same "
-        "command, which continues at the newest checkpoint",
-        file=sys.stderr,
-        flush=True,
-    )
-    os._exit(75)  # "temporary failure", in the words of sysexits.h
+    tokenizer = inference.load(args.checkpoint)
+    dataset = input_pipeline.open_for_model(tokenizer.model, args.config.data.dir)
+    output = args.workdir / "evaluation"
+    results.write(tokenizer, dataset, "validation", output)
+    log.info("the validation split is measured: %s", output / "metrics.json")
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=_parse)
+    command.run(main, level=logging.INFO, lines=sys.stdout)

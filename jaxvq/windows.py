@@ -1,5 +1,6 @@
 """Windows of clips: the batches in which inference computes clips of any length."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -7,6 +8,8 @@ import numpy as np
 
 from jaxvq.batch import Batch, empty_batch
 from jaxvq.pose.reader import Pose
+
+log = logging.getLogger("jaxvq")
 
 FRAMES_PER_BATCH = 4096
 SHORTEST_WINDOW = 32
@@ -95,6 +98,7 @@ def _make_windows(rows: list, frames: int, overlap: bool) -> Windows:
     if overlap:
         starts[: len(rows), 0] = [window.start for window, _, _ in rows]
     position = (np.arange(frames, dtype=np.int32) + starts) * batch.segment
+    log.debug("a batch of %d rows of %d frames for %d windows of clips", count, frames, len(rows))
     return Windows(batch._replace(position=position), [window for window, _, _ in rows])
 
 

@@ -157,14 +157,19 @@ def test_pmap_is_called_in_one_file():
 
 @pytest.mark.parametrize(
     "module",
-    sorted(
-        p.stem for p in (REPOSITORY / "tools").glob("*.py") if p.stem not in ("__init__", "command")
-    ),
+    [
+        "jaxvq.train",
+        *sorted(
+            f"tools.{path.stem}"
+            for path in (REPOSITORY / "tools").glob("*.py")
+            if path.stem != "__init__"
+        ),
+    ],
 )
 def test_help_explains_and_does_not_load_jax(module):
     code = (
         "import runpy, sys; sys.argv = ['x', '--help']\n"
-        f"try: runpy.run_module('tools.{module}', run_name='__main__')\n"
+        f"try: runpy.run_module('{module}', run_name='__main__', alter_sys=True)\n"
         "except SystemExit as end: assert not end.code\n"
         "assert 'jax' not in sys.modules, 'help imports jax'\n"
         "assert 'tensorflow_datasets' not in sys.modules, 'help imports tfds'\n"
@@ -173,7 +178,9 @@ def test_help_explains_and_does_not_load_jax(module):
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr[-2000:]
-    assert len(result.stdout) > 200
+    usage, _, about = result.stdout.partition("\n\n")
+    assert usage.startswith(f"usage: python -m {module}") and len(about) > 200
+    assert "--verbose" in usage and not re.search(r"--\w+-\w", usage), "flags have underscores"
 
 
 def test_an_installation_holds_every_module_and_the_commands_work_anywhere(tmp_path):

@@ -98,8 +98,8 @@ def test_programs_and_their_arguments_exist(page):
             continue
         assert source.exists(), f"{line}: no {name(source)}"
         code = source.read_text(encoding="utf-8")
-        if source.name == "train_host.sh":
-            code = (REPOSITORY / "jaxvq/train.py").read_text(encoding="utf-8")
+        if source.name in ("train.py", "train_host.sh"):
+            code = (REPOSITORY / "jaxvq/training/command_line.py").read_text(encoding="utf-8")
         for flag in re.findall(r"(?<!\S)--([A-Za-z][\w-]*)(?=[\s=]|$)", line.split(" -- ")[0]):
             known = re.search(rf"[\"'\s|-]{flag.replace('-', '[-_]')}[\"'\s|)]", code)
             assert known, f"{line}: {name(source)} has no --{flag}"

@@ -6,16 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 from disks import full_disk
 from pose_format import Pose as PoseFormatPose
 
-from jaxvq import inference
+from jaxvq import checkpoint, inference
 from jaxvq.pose import preprocess
 from jaxvq.pose.reader import read_pose
 from jaxvq.pose.resample import resample
 from jaxvq.pose.writer import write_pose
 from jaxvq.windows import FRAMES_PER_BATCH
-from tools import codes_to_poses, evaluate, poses_to_codes, reconstruct_poses
+from tools import codes_to_poses, evaluate, fit_code_tables, poses_to_codes, reconstruct_poses
 
 
 @pytest.fixture(scope="module")
@@ -418,20 +419,38 @@ def test_a_csv_that_fails_to_close_leaves_nothing(tmp_path):
 
 
 def test_the_page_of_an_evaluation_explains_every_number_and_links_the_animations(
-    run_dir, tmp_path
+    run_dir, tmp_path, monkeypatch, caplog
 ):
-    evaluate.main(
-        [
-            "--checkpoint",
-            str(run_dir),
-            "--output_dir",
-            str(tmp_path),
-            "--visualize",
-            "--num_videos",
-            "1",
-        ]
-    )
-    text = (tmp_path / "index.html").read_text()
+    """With the flags of the original Pose Tokenizer, and where it writes without --output-dir."""
+    config = REPOSITORY / "configs" / "fsq_pose.py:runlocal"
+    monkeypatch.chdir(tmp_path)
+    words = f"--config {config} --checkpoint {run_dir} --split val --visualize --num-vis-samples 1"
+    evaluate.main(words.split())
+    output = tmp_path / "evaluation_results"
+    text = (output / "index.html").read_text()
     assert "<td>mpjpe/body</td>" in text and "<td></td>" not in text
-    assert 'href="animation_test_0.html"' in text
-    assert (tmp_path / "animation_test_0.html").is_file()
+    assert 'href="animation_validation_0.html"' in text
+    assert (output / "animation_validation_0.html").is_file()
+    (line,) = caplog.messages  # the tests' model is smaller than that config says
+    assert line.startswith(f"--config {config} differs in model.hidden_dim (")
+
+
+def test_a_dataset_that_is_not_there_is_named_with_its_absolute_path(
+    tokenizer, tmp_path, monkeypatch
+):
+    """Version 0.1 kept data.dir as it was typed, so from elsewhere it leads nowhere."""
+    model = tokenizer.model
+    config = model.config.copy_and_resolve_references()
+    config.data.dir = "DATA"
+    checkpoint.save_model(
+        tmp_path / "run",
+        config=config,
+        skeleton=model.skeleton,
+        statistics=model.statistics,
+        params=model.params,
+        state=model.state,
+    )
+    monkeypatch.chdir(tmp_path)
+    for tool in (evaluate, fit_code_tables):
+        with pytest.raises(ValueError, match=f"is not at {tmp_path}/DATA; give --data_dir DATA"):
+            tool.main(["--checkpoint", "run"])

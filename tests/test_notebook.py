@@ -41,13 +41,19 @@ def test_it_runs(notebook, run_dir, data_dir, corpus, tmp_path, monkeypatch):
     pytest.importorskip("ipykernel")
     import nbformat
 
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for path in sorted(corpus.glob("*.pose"))[:3]:  # the first one is damaged
+        (clips / path.name).write_bytes(path.read_bytes())
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY), prepend=":")
     (parameters,) = [
         cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", [])
     ]
     names = [line.split(" = ")[0] for line in parameters["source"]]
     assert names == ["MODEL", "POSES", "DATASET"]
-    parameters["source"] = f"MODEL = {str(run_dir)!r}\nPOSES = ''\nDATASET = {str(data_dir)!r}"
+    parameters["source"] = (
+        f"MODEL = {str(run_dir)!r}\nPOSES = {str(clips)!r}\nDATASET = {str(data_dir)!r}"
+    )
     cells = nbformat.from_dict(notebook)
     for cell in cells["cells"]:
         cell["source"] = "".join(cell["source"])
@@ -57,6 +63,7 @@ def test_it_runs(notebook, run_dir, data_dir, corpus, tmp_path, monkeypatch):
     outputs = [output for cell in cells["cells"] for output in cell.get("outputs", [])]
     shown = json.dumps(outputs)
     assert shown.count('"image/gif"') == 2 or shown.count("image/gif") >= 2
+    assert shown.count("left out: ") == 1
     assert "bits per frame" in shown and "<svg" in shown
     assert re.search(r"% of the points were missing, 0.0% are now", shown)
     metrics = outputs[-1]["data"]["text/plain"]

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from torch_bytes import write_checkpoint
 
-from jaxvq import checkpoint
+from jaxvq import checkpoint, command
 from jaxvq.batch import make_batch
 from jaxvq.importers import sign_vq
 from jaxvq.pose.skeleton import HOLISTIC_178
 from jaxvq.pose.statistics import Statistics, save_statistics
 from jaxvq.quantizers import fsq
 from jaxvq.tasks import make_task
-from tools import command, import_sign_vq, poses_to_codes
+from tools import import_sign_vq, poses_to_codes
 
 ARGS = dict(
     codebook_size=2048,

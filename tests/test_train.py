@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,7 +16,8 @@ import pytest
 from conftest import REPOSITORY, tiny_config
 
 from jaxvq import checkpoint
-from jaxvq.train import _Clock, train
+from jaxvq.train import main, train
+from jaxvq.training.clock import Clock
 
 
 def lines(workdir) -> list[dict]:
@@ -131,8 +133,8 @@ def test_the_lines_of_a_run(data_dir, tmp_path, caplog):
 
 def test_the_speed_is_that_of_the_steps_after_the_first(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("jaxvq.train.time.monotonic", lambda: now[0])
-    clock = _Clock(3611)
+    monkeypatch.setattr("jaxvq.training.clock.time.monotonic", lambda: now[0])
+    clock = Clock(3611)
     now[0] += 50  # compiles
     clock.begin(1)
     assert clock.rates(1) == {} and clock.line(1) == ""
@@ -270,6 +272,16 @@ def test_a_run_and_a_dataset_are_told_apart(run_dir, data_dir, tmp_path):
         checkpoint.load_model(tmp_path)
 
 
+def test_eval_only_measures_the_validation_split(run_dir, data_dir, tmp_path):
+    run = shutil.copytree(run_dir, tmp_path / "run")
+    words = ["--config=configs/fsq_pose.py:runlocal", f"--workdir={run}", "--eval-only"]
+    assert main([*words, f"--config.data.dir={data_dir}"]) == 0
+    values = json.loads((run / "evaluation" / "metrics.json").read_text())
+    assert values["split"] == "validation" and values["step"] == 12
+    assert (run / "evaluation" / "evaluation_report.md").is_file()
+    assert steps(run) == [6, 12] and lines(run) == lines(run_dir)
+
+
 def test_a_workdir_of_another_config_is_refused(run_dir, data_dir):
     with pytest.raises(ValueError, match="another config .seed: 42 there, 7 now"):
         train(tiny_config(data_dir, seed=7), run_dir)
@@ -280,7 +292,7 @@ def test_a_workdir_of_another_config_is_refused(run_dir, data_dir):
     [
         (["--config.modle.hidden_dim=3"], "no field .*modle.*it has: .*model.hidden_dim"),
         (["--config.model.hiden_dim=3"], "no field .*hiden_dim.*it has: .*model.hidden_dim"),
-        (["--workdri=x"], "unknown argument --workdri; there are: config"),
+        (["--workdri=x"], "unknown argument --workdri; see --help"),
         (["--config.batch_size=many"], "invalid literal"),
         (["--config=configs/nope.py"], "configs/nope.py"),
         (["--config=configs/fsq_pose.py:huge"], ":sign_vq, :runlocal"),

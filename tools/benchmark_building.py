@@ -24,14 +24,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from tools import command
+from jaxvq import command
 from tools.build_dataset import LARGE_CORPUS
 
 
 def parse_arguments(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command.parser(__doc__)
     add = parser.add_argument
     add("--input", required=True, help="directory or zip of .pose files")
     add("--clips", default="1000,10000", help="sizes of the corpora (default: %(default)s)")

@@ -9,7 +9,6 @@ Rates are by the clock, and by the time that the core worked for this process al
 Markdown table; --json FILE keeps the numbers.
 """
 
-import argparse
 import contextlib
 import json
 import os
@@ -17,15 +16,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from tools import command
+from jaxvq import command
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(
-        "tools.benchmark_hands",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser(__doc__)
     add = parser.add_argument
     add("--consolidated_dir", help="made by tools.create_consolidated_npz")
     add("--rows", type=int, default=1_200_000, help="random frames (default: %(default)s)")

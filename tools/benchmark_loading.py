@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tools import command
+from jaxvq import command
 
 FORMATS = ("pose", "npz_dir", "zip", "arrayrecord", "arrayrecord_compact")
 ROWS, SEQ_LEN = 8, 512  # of a packed batch
@@ -37,9 +37,7 @@ SECONDS = 0.5  # of a measurement through Grain, for each repeat
 
 
 def parse_arguments(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command.parser(__doc__)
     add = parser.add_argument
     add("--input", required=True, help="directory or zip of .pose files")
     add("--formats", default=",".join(FORMATS), help="some of them (default: %(default)s)")

@@ -7,19 +7,14 @@ also moves the hands to their wrists. Both start from bytes in memory. The table
 the clips of the medians over the repeats, as Markdown; "times as fast" is the median of the ratios.
 """
 
-import argparse
 import time
 from pathlib import Path
 
-from tools import command
+from jaxvq import command
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(
-        "tools.benchmark_preprocessing",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser(__doc__)
     parser.add_argument("--input", required=True, help="folder, .zip or file of .pose clips")
     parser.add_argument("--num_clips", type=int, default=100, help="spread over the corpus")
     parser.add_argument("--repeats", type=int, default=5)

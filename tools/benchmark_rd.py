@@ -10,22 +10,17 @@ same command goes on where it was stopped; finished cells are never computed aga
 trainings run at once, each on its share of the cores. Give a GPU one job.
 """
 
-import argparse
 import contextlib
 import fcntl
 import os
 from pathlib import Path
 
+from jaxvq import command
 from jaxvq.storage import atomic, reading
-from tools import command
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(
-        "tools.benchmark_rd",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser(__doc__)
     parser.add_argument("--data_dir", required=True, help="made by tools.build_dataset")
     parser.add_argument("--output_dir", required=True, help="folder of the comparison")
     parser.add_argument("--methods", help="some of them, joined by commas (default: all)")

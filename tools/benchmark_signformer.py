@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxvq import command
 from jaxvq.datasets import sentence_corpora
 from jaxvq.pose import openpose
 from jaxvq.signformer import export, pami0
-from tools import command
 
 FRAMES = 160  # of a sentence, about the mean of How2Sign
 JSON = "rgb_front/features/openpose_output/json"
@@ -37,9 +37,7 @@ WHOLE = {
 
 
 def parse_arguments(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command.parser(__doc__)
     add = parser.add_argument
     add("--few", type=int, default=400, help="sentences of the small export (default: %(default)s)")
     add("--many", type=int, default=4000, help="of the large one (default: %(default)s)")

@@ -5,20 +5,13 @@
 Prints device, parameters, compile time, the median step and frames a second. No data are needed.
 """
 
-import argparse
-import importlib.util
 import time
-from pathlib import Path
 
-from tools import command
+from jaxvq import command
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(
-        "tools.benchmark_step",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser(__doc__)
     parser.add_argument("--config", default="configs/stgcn_rvq.py", help="a config, with :variant")
     parser.add_argument(
         "--skeleton",
@@ -36,9 +29,9 @@ def main(argv=None) -> int:
     from jaxvq.pose import skeletons
     from jaxvq.pose.statistics import Statistics
     from jaxvq.tasks import make_task
-    from jaxvq.training import optim, parallel
+    from jaxvq.training import command_line, optim, parallel
 
-    config, skeleton = load_config(args.config), skeletons.find(args.skeleton)
+    config, skeleton = command_line.read_config(args.config), skeletons.find(args.skeleton)
     shape = (skeleton.num_points, skeleton.num_dims)
     task = make_task(config, skeleton, Statistics(np.zeros(shape), np.ones(shape)))
     optimizer, _ = optim.make_optimizer(config.optim, config.total_steps)
@@ -64,17 +57,6 @@ def main(argv=None) -> int:
     print(f"compile     {times[0] - median:.1f} s")
     print(f"step        {median * 1000:.1f} ms, {frames / median:,.0f} frames a second")
     return 0
-
-
-def load_config(name: str):
-    """The config of FILE or FILE:variant."""
-    path, _, variant = name.partition(":")
-    if not Path(path).is_file():
-        raise ValueError(f"--config {path}: no such file")
-    spec = importlib.util.spec_from_file_location("config_file", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(variant)
 
 
 def made_up_batch(rows: int, frames: int, shape: tuple[int, int]):

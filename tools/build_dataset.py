@@ -17,15 +17,13 @@ import argparse
 import json
 import os
 
-from tools import command
+from jaxvq import command
 
 LARGE_CORPUS = 563_000  # clips of sign-vq's corpus
 
 
 def parse_arguments(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command.parser(__doc__)
     add = parser.add_argument
     add("--corpus", required=True, help="a folder of jaxvq/datasets, such as sign_poses")
     add(
@@ -118,14 +116,15 @@ def main(argv=None) -> None:
         compact=args.compact,
         beam_pipeline_options=args.beam_pipeline_options,
     )
-    folder, built = building.build(
-        args.corpus,
-        args.data_dir,
-        options,
-        fps=args.fps,
-        skeleton=args.skeleton,
-        overwrite=args.overwrite,
-    )
+    with command.stage(f"building {args.corpus}"):
+        folder, built = building.build(
+            args.corpus,
+            args.data_dir,
+            options,
+            fps=args.fps,
+            skeleton=args.skeleton,
+            overwrite=args.overwrite,
+        )
     counters = json.loads(remote.read_bytes(f"{folder}/counters.json"))
     print(f"{'built' if built else 'already built'}: {folder}")
     print(describe(counters, str(folder)))

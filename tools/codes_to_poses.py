@@ -10,13 +10,12 @@ poses stand on a canvas of 500 x 500. Hands that the tokens say are not there ha
 model without a code for that (all but the linear ones) shows both hands always.
 """
 
-import argparse
 import csv
 import math
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from tools import command
+from jaxvq import command
 
 FRAMES_AT_ONCE = 16_384  # of clips decoded together; bounds the memory
 
@@ -33,9 +32,7 @@ class Line:
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(
-        "codes_to_poses", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command.parser(__doc__)
     parser.add_argument("--model", required=True, help="a run or model folder")
     parser.add_argument(
         "--codes", required=True, help="CSV, .jvq or text file, or the codes in quotes"
@@ -56,7 +53,9 @@ def main(argv=None) -> int:
     from jaxvq.pose.writer import write_pose
     from jaxvq.tokens import token_file
 
-    tokenizer = inference.load(args.model)
+    with command.stage("loading the model"):
+        tokenizer = inference.load(args.model)
+    tokenizer.require_poses()
     if compact:
         tables = tokenizer.code_tables
         count = token_file.check(args.codes, tables)
@@ -69,7 +68,8 @@ def main(argv=None) -> int:
         group.append((path, item))
         if i < count and sum(tokens.length for _, tokens in group) < FRAMES_AT_ONCE:
             continue
-        poses = tokenizer.decode([tokens for _, tokens in group])
+        with command.stage(f"decoding {len(group)} clips"):
+            poses = tokenizer.decode([tokens for _, tokens in group])
         for (path, _), pose in zip(group, poses, strict=True):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_pose(path, pose)

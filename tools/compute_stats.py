@@ -8,19 +8,14 @@ goes header.poseheader, the header of a `.pose` file with these points. Unreadab
 listed and left out.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
-from tools import command
+from jaxvq import command
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(
-        "tools.compute_stats",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser(__doc__)
     parser.add_argument("--input", required=True, help="folder, .zip or file of .pose clips")
     parser.add_argument("--output", required=True, help="the JSON file to write")
     args = parser.parse_args(argv)

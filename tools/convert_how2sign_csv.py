@@ -14,17 +14,15 @@ import argparse
 import csv
 from pathlib import Path
 
+from jaxvq import command
 from jaxvq.datasets.sentence_corpora import SPLITS, read_table
 from jaxvq.storage import atomic
-from tools import command
 
 COLUMNS = ("sentence_id", "sentence_name", "sentence")
 
 
 def parse_arguments(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command.parser(__doc__)
     add = parser.add_argument
     add("--input", required=True, nargs="+", metavar="FILE", help="official tables")
     add("--split", required=True, nargs="+", choices=SPLITS, help="of each table, in their order")

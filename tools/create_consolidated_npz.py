@@ -7,17 +7,11 @@ Writes {train,val,test}.npz (lhand_pose, rhand_pose, and where each row comes fr
 ConsolidatedHandDataModule, and {split}_metadata.json, a table of all rows.
 """
 
-import argparse
-
-from tools import command
+from jaxvq import command
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(
-        "tools.create_consolidated_npz",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser(__doc__)
     add = parser.add_argument
     add("--data_dir", default="../data", help="folder of NPZ files (default: %(default)s)")
     add(

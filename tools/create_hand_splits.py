@@ -11,21 +11,15 @@ By default frames are dealt one by one, as the hand prior generator does; a fram
 has neighbours among those for training. --split_by block keeps runs of frames together.
 """
 
-import argparse
-import logging
 from pathlib import Path
 
-from tools import command
+from jaxvq import command
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "hand_splits.py"
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(
-        "tools.create_hand_splits",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser(__doc__)
     add = parser.add_argument
     add("--data_dir", default="../data", help="folder of NPZ files (default: %(default)s)")
     add("--output_dir", default="dataset_splits", help="folder to write (default: %(default)s)")
@@ -58,11 +52,11 @@ def main(argv=None) -> int:
     )
     add("--cap", action="store_true", help="lower targets to what the data sets hold")
     args, changes = parser.parse_known_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
 
     from jaxvq.hands import npz, splits
+    from jaxvq.training import command_line
 
-    config = read_config(args.config, changes)
+    config = command_line.read_config(args.config, changes)
     recipe = splits.Recipe(
         datasets=config.datasets.to_dict(),
         targets=config.targets.to_dict(),
@@ -78,31 +72,6 @@ def main(argv=None) -> int:
     splits.save(result, args.output_dir)
     print(describe(result.metadata, args.output_dir))
     return 0
-
-
-def read_config(source: str, changes: list[str]):
-    """The config of a file with changes such as --config.targets.high=1; ValueError names a field
-    or argument that does not exist."""
-    from absl import flags
-    from ml_collections import config_flags
-
-    unknown = [word for word in changes[:1] if not word.lstrip("-").startswith("config.")]
-    if unknown:
-        raise ValueError(f"unknown argument {unknown[0]}; see --help")
-    path = source.partition(":")[0]
-    if not Path(path).is_file():
-        raise ValueError(f"--config: no such file: {path}")
-    words = ["tools.create_hand_splits", f"--config={source}", *changes]
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=words)
-    try:
-        rest = values(words)
-    except (flags.Error, AttributeError, KeyError, TypeError) as error:
-        text = " ".join(str(error).replace("\\n", " ").replace("\\'", "'").split())
-        raise ValueError(f"--config: {text.rpartition('ValueError: ')[2]}") from error
-    if len(rest) > 1:
-        raise ValueError(f"unknown argument {rest[1]}; see --help")
-    return values.config
 
 
 def describe(metadata: dict, output_dir: str) -> str:

@@ -7,7 +7,6 @@ configs/fsq_pose.py:small, evaluates it, writes the codes of the clips and decod
 step is the command a researcher would type; it is printed before it runs.
 """
 
-import argparse
 import json
 import shlex
 import shutil
@@ -16,13 +15,11 @@ import sys
 import time
 from pathlib import Path
 
-from tools import command
+from jaxvq import command
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(
-        "tools.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command.parser(__doc__)
     parser.add_argument("--output", default="runs/demo", help="folder; emptied first")
     parser.add_argument("--num_clips", type=int, default=120)
     parser.add_argument("--steps", type=int, default=200)

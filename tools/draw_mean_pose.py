@@ -6,19 +6,14 @@ The statistics come from tools.compute_stats, from a built dataset, or from sign
 of is told by skeleton.json beside them, by their names, or by --skeleton.
 """
 
-import argparse
 from pathlib import Path
 
+from jaxvq import command
 from jaxvq.storage import reading
-from tools import command
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(
-        "tools.draw_mean_pose",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser(__doc__)
     parser.add_argument("--stats", required=True, help="pose_normalization.json")
     parser.add_argument("--skeleton", metavar="NAME", help="name or .json file of the skeleton")
     parser.add_argument("--output", required=True, help="the PNG file to write")

@@ -20,17 +20,15 @@ import sys
 import time
 from pathlib import Path
 
+from jaxvq import command
 from jaxvq.datasets.sentence_corpora import CORPORA, SPLITS
 from jaxvq.storage import atomic
-from tools import command
 
 NAMED = 20  # recordings without a row that are named in the log; skipped.jsonl names all
 
 
 def parse_arguments(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command.parser(__doc__)
     add = parser.add_argument
     add("--dataset", required=True, choices=CORPORA)
     add("--input", required=True, metavar="ROOT", help="folder of the corpus; only read")

@@ -10,11 +10,10 @@ than arrays is refused. Whether angles count from the flat or from the mean hand
 data sets, and files do not tell; --flat_hand_mean converts the latter.
 """
 
-import argparse
 import logging
 from pathlib import Path
 
-from tools import command
+from jaxvq import command
 
 log = logging.getLogger("jaxvq")
 
@@ -26,11 +25,7 @@ def main(argv=None) -> int:
     from jaxvq.hands import npz, sources
 
     formats = "\n".join(f"  {n:<12} {layout.about}" for n, layout in sources.LAYOUTS.items())
-    parser = argparse.ArgumentParser(
-        "tools.import_hands",
-        description=__doc__.format(formats=formats),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser(__doc__.format(formats=formats))
     add = parser.add_argument
     add("--format", required=True, choices=sources.LAYOUTS)
     add("--input", required=True, help="a file, or a folder with subfolders")
@@ -51,7 +46,6 @@ def main(argv=None) -> int:
         help="share of the files that may be unusable (default: %(default)s)",
     )
     args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
 
     name = sources.dataset_name(args.output)
     mean = sources.load_mean(args.flat_hand_mean) if args.flat_hand_mean else None

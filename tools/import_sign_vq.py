@@ -6,17 +6,11 @@
 Works without PyTorch, and nothing that is in the checkpoint's pickle is run.
 """
 
-import argparse
-
-from tools import command
+from jaxvq import command
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(
-        "tools.import_sign_vq",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser(__doc__)
     parser.add_argument("--checkpoint", required=True, help="the Lightning checkpoint, model.ckpt")
     parser.add_argument("--args", required=True, help="args.json, written next to it")
     parser.add_argument(

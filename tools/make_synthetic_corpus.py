@@ -3,18 +3,13 @@
 python -m tools.make_synthetic_corpus --output DIR [--num_clips 120] [--seed 0]
 """
 
-import argparse
 from pathlib import Path
 
-from tools import command
+from jaxvq import command
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(
-        "tools.make_synthetic_corpus",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser(__doc__)
     parser.add_argument("--output", required=True, help="folder for the .pose files")
     parser.add_argument("--num_clips", type=int, default=120)
     parser.add_argument("--seed", type=int, default=0)

@@ -10,21 +10,18 @@ beside the model. A file that cannot be read is reported and left out. An --outp
 replaced when the new one is complete.
 """
 
-import argparse
 import contextlib
 import csv
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from jaxvq import command
 from jaxvq.storage import atomic
-from tools import command
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(
-        "poses_to_codes", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command.parser(__doc__)
     parser.add_argument("--model", required=True, help="a run or model folder")
     parser.add_argument("--data", required=True, help="folder, zip or one file of .pose")
     parser.add_argument("--output", required=True, help="the .csv or .jvq to write or replace")
@@ -37,7 +34,9 @@ def main(argv=None) -> int:
     from jaxvq.tokens import token_file
 
     files = list_poses(args.data, suffixes=(".pose",))
-    tokenizer = inference.load(args.model)
+    with command.stage("loading the model"):
+        tokenizer = inference.load(args.model)
+    tokenizer.require_poses()
     output, written, frames = Path(args.output), 0, 0
     suffix = output.suffix.lower()
     if suffix not in (".csv", token_file.SUFFIX):

@@ -14,18 +14,13 @@ login`, or HF_TOKEN); the same command continues one that broke off. The tag is 
 version is uploaded once.
 """
 
-import argparse
 from pathlib import Path
 
-from tools import command
+from jaxvq import command
 
 
 def main(argv=None) -> None:
-    parser = argparse.ArgumentParser(
-        "tools.publish_dataset",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser(__doc__)
     add = parser.add_argument
     add("--data_dir", required=True, help="where tools.build_dataset put it, or the folder itself")
     add("--corpus", required=True, help="its name, such as sign_poses, or NAME/CONFIG")

@@ -13,19 +13,14 @@ With --hub a DIR that was published before is uploaded as it is. The upload need
 continues one that broke off.
 """
 
-import argparse
 import json
 from pathlib import Path
 
-from tools import command
+from jaxvq import command
 
 
 def main(argv=None) -> None:
-    parser = argparse.ArgumentParser(
-        "tools.publish_model",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser(__doc__)
     add = parser.add_argument
     add("--checkpoint", required=True, help="a run, a model, or one checkpoint")
     add("--output", required=True, type=Path, help="the new folder")
@@ -79,7 +74,7 @@ def export_stablehlo(tokenizer, folder: Path) -> None:
 
     if not isinstance(tokenizer.task, TokenTask):
         return
-    export_model._need("flatbuffers", "stablehlo", "pip install 'jaxvq[export]'")
+    export_model.need("flatbuffers", "stablehlo", "pip install 'jaxvq[export]'")
     function = export_model.make_function(tokenizer)
     (folder / "model.stablehlo").write_bytes(export_model.export_stablehlo(tokenizer, function))
     described = {k: v for k, v in export_model.describe(tokenizer).items() if k != "checkpoint"}

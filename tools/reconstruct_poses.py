@@ -5,22 +5,17 @@
 With --only-masked the points that were seen keep their exact values and the others are new.
 """
 
-import argparse
 from pathlib import Path
 
-from tools import command
+from jaxvq import command
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(
-        "reconstruct_poses",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser(__doc__)
     parser.add_argument("--model", required=True, help="a run or model folder")
     parser.add_argument("--input", required=True, help="the .pose file to read")
     parser.add_argument("--output", required=True, help="the .pose file to write")
-    parser.add_argument("--only-masked", action="store_true", help="change missing points only")
+    parser.add_argument("--only_masked", action="store_true", help="change missing points only")
     args = parser.parse_args(argv)
     if Path(args.input).is_dir():
         raise ValueError(f"--input {args.input} is a folder; give one .pose file")
@@ -33,8 +28,11 @@ def main(argv=None) -> int:
     from jaxvq.pose.writer import write_pose
 
     pose = read_pose(args.input)
-    tokenizer = inference.load(args.model)
-    result = tokenizer.reconstruct(pose, only_masked=args.only_masked)
+    with command.stage("loading the model"):
+        tokenizer = inference.load(args.model)
+    tokenizer.require_poses()
+    with command.stage(f"reconstructing {len(pose.data)} frames"):
+        result = tokenizer.reconstruct(pose, only_masked=args.only_masked)
     Path(args.output).parent.mkdir(parents=True, exist_ok=True)
     write_pose(args.output, result)
     print(f"{args.output}: {len(result.data)} frames of {result.skeleton.num_points} points")

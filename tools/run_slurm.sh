@@ -32,7 +32,7 @@ while (($#)); do
       declare "${1#--}=$2"
       shift 2
       ;;
-    --dry_run)
+    --dry_run | --dry-run)
       dry_run=1
       shift
       ;;

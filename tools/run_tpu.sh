@@ -35,8 +35,12 @@ while (($#)); do
       declare "${1#--}=$2"
       shift 2
       ;;
-    --spot | --dry_run)
-      declare "${1#--}=1"
+    --spot)
+      spot=1
+      shift
+      ;;
+    --dry_run | --dry-run)
+      dry_run=1
       shift
       ;;
     --help | -h)

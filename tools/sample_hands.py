@@ -8,20 +8,15 @@ metrics.json: the error in degrees over the split, for each joint too. The datas
 the model was trained on; --data_dir names another one.
 """
 
-import argparse
 import dataclasses
 import json
 from pathlib import Path
 
-from tools import command
+from jaxvq import command
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(
-        "tools.sample_hands",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser(__doc__)
     add = parser.add_argument
     add("--checkpoint", required=True, help="a run, a model, or one checkpoint")
     add("--output_dir", required=True, help="folder for the results")
@@ -53,9 +48,7 @@ def main(argv=None) -> int:
         write_samples(task, model.params, args, output)
     else:
         print(f"{model.config.task} has no prior to draw from")
-    data_dir = args.data_dir or model.config.data.dir
-    dataset = input_pipeline.open_dataset(data_dir)
-    check_hands(dataset.skeleton)
+    dataset = input_pipeline.open_for_model(model, args.data_dir)
     split = "validation" if args.split == "val" else args.split
     write_reconstructions(task, model, dataset, split, args, output)
     return 0

@@ -8,7 +8,6 @@ the table of docs/reliability.md. Ends with 1 where there was a traceback, where
 data ran, where a result was wrong without a word, or a file that is not whole was taken for whole.
 """
 
-import argparse
 import shutil
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tools import command
+from jaxvq import command
 from tools.soaking import counting, damaged, hostile, steady, stopped
 from tools.soaking.counting import Case, Place, Row
 
@@ -46,9 +45,7 @@ CHECKS: dict[str, tuple[Callable[[Place, int, np.random.Generator], Iterator[Cas
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(
-        "tools.soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command.parser(__doc__)
     parser.add_argument("--output", required=True, help="folder to work in; must not exist")
     parser.add_argument("--quick", action="store_true", help="fewer cases, and no kills")
     parser.add_argument("--checks", help="comma-separated names; default: all")

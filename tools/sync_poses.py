@@ -7,20 +7,15 @@ A thin wrapper over `gsutil -m rsync`, which must be installed and logged in
 files only when --delete_extra asks for it.
 """
 
-import argparse
 import shutil
 import subprocess
 from pathlib import Path
 
-from tools import command
+from jaxvq import command
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(
-        "tools.sync_poses",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser(__doc__)
     parser.add_argument("directory", metavar="DIR", help="the folder to fill")
     parser.add_argument("--bucket", default="gs://sign-mt-poses", help="a gs:// address")
     parser.add_argument(

@@ -16,14 +16,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from jaxvq import command
 from jaxvq.storage import reading
-from tools import command
 
 
 def parse_arguments(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command.parser(__doc__)
     add = parser.add_argument
     add("--input", "--dir", required=True, help="directory or zip of .pose files")
     add("--output", "--out", required=True, metavar="X.zip", help="the zip to write")

@@ -7,7 +7,6 @@ sections are read; tags and aliases are refused.
 """
 
 import difflib
-import functools
 import logging
 import math
 from pathlib import Path
@@ -113,6 +112,13 @@ IGNORED = {
 KNOWN = {*FIELDS, *TOGETHER, *(key for keys in IGNORED for key in keys)}
 
 
+def get_config(path: str) -> ConfigDict:
+    """The original's config with the values of a YAML file; errors as `read`."""
+    from configs import stgcn_rvq
+
+    return read(path, stgcn_rvq.get_config("original"))
+
+
 def read(path: str, config: ConfigDict) -> ConfigDict:
     """`config` with the values of a YAML file; keys without effect are logged, once.
 
@@ -147,7 +153,7 @@ def read(path: str, config: ConfigDict) -> ConfigDict:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     for note in notes:
-        _say(f"{path}: {note}")
+        log.warning("%s: %s", path, note)
     return config
 
 
@@ -343,10 +349,3 @@ def _short(value) -> str:
     """On one line, and cut where it is long."""
     text = " ".join(str(value).split())
     return text if len(text) <= 100 else text[:99] + "…"
-
-
-@functools.cache
-def _say(line: str) -> None:
-    """Logs a line, once in a process: commands read their config more than once. It is a warning
-    because configs are read before the command sets up its log."""
-    log.warning(line)

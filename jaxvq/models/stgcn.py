@@ -131,7 +131,7 @@ class PoseStgcn(nn.Module):
         position is not used: convolutions know no absolute time.
         """
         visible = visible & (segment > 0)[..., None]
-        x = jnp.where(visible[..., None], pose, 0).astype(self.dtype)
+        x = jnp.where(visible[..., None], pose, 0.0).astype(self.dtype)
         x = jnp.concatenate([x, visible[..., None].astype(self.dtype)], -1)
         x, segment = (_pad_time(a, self.frames_per_step) for a in (x, segment))
         x = self.embed(x) + self.point_embedding[None, None].astype(self.dtype)
@@ -250,7 +250,7 @@ class TemporalConv(nn.Module):
         block = max(BLOCK, radius)
         tap = np.arange(block + 2 * radius)[None, :] - np.arange(block)[:, None]
         near = ((tap >= 0) & (tap < self.kernel))[..., None]
-        band = jnp.where(near, taps[np.clip(tap, 0, self.kernel - 1)], 0)
+        band = jnp.where(near, taps[np.clip(tap, 0, self.kernel - 1)], 0.0)
         seen = _with_neighbours(segment, block, radius)
         own = seen[:, :, radius : radius + block]
         same = (own[..., None] == seen[:, :, None, :]) & (seen > 0)[:, :, None, :]
@@ -273,7 +273,7 @@ def _with_neighbours(x: jax.Array, block: int, radius: int) -> jax.Array:
 
 def _merge_frames(x: jax.Array, segment: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Pairs of frames of x (b, t, v, d) side by side, (b, t / 2, v, 2 d), and their segment."""
-    x = jnp.where((segment > 0)[..., None, None], x, 0)
+    x = jnp.where((segment > 0)[..., None, None], x, 0.0)
     b, t, v, d = x.shape
     pairs = jnp.moveaxis(x.reshape(b, t // 2, 2, v, d), 2, 3).reshape(b, t // 2, v, 2 * d)
     return pairs, _first_of_pairs(segment)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
 from jaxvq.storage import atomic
@@ -81,8 +82,9 @@ def _open_wandb(project, workdir, config):
         raise ValueError(
             f"wandb={project!r} needs the package wandb: pip install 'jaxvq[wandb]'"
         ) from None
-    # One id a workdir, so that a resumed run continues its curves.
-    name = Path(workdir).resolve().name
+    # One id per workdir, so that a resumed run continues its curves.
+    key = Path(workdir).resolve().name
+    name = os.environ.get("WANDB_NAME", key)
     return wandb.init(
-        project=project, dir=str(workdir), id=name, name=name, config=config, resume="allow"
+        project=project, dir=str(workdir), id=key, name=name, config=config, resume="allow"
     )

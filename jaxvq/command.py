@@ -1,0 +1,114 @@
+"""What every program here does alike: how flags are read, what is logged, and how it ends.
+
+def main(argv=None) -> int:
+    parser = command.parser(__doc__)
+    parser.add_argument("--data_dir", required=True, help="the built dataset")
+    args = parser.parse_args(argv)
+    ...
+
+if __name__ == "__main__":
+    command.run(main)
+"""
+
+import argparse
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+# Of --config beside --checkpoint, which the original Pose Tokenizer's programs have.
+CONFIG_HELP = "accepted, and compared: the config that counts is the checkpoint's own"
+
+log = logging.getLogger("jaxvq")
+
+
+def parser(doc: str) -> argparse.ArgumentParser:
+    """A parser without flags yet: `doc` is its --help, --data-dir means --data_dir, and --verbose
+    shows what is logged at DEBUG."""
+    spec = sys.modules["__main__"].__spec__  # None for a console command, which has its own name
+    program = f"python -m {spec.name}" if spec else None
+    made = _Parser(program, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--verbose", action="store_true", help="log batches, shapes and times")
+    return made
+
+
+class _Parser(argparse.ArgumentParser):
+    def parse_known_args(self, args=None, namespace=None):
+        words = sys.argv[1:] if args is None else args
+        parsed, rest = super().parse_known_args([_with_underscores(w) for w in words], namespace)
+        if parsed.verbose:
+            log.setLevel(logging.DEBUG)
+        return parsed, rest
+
+    def error(self, message: str):
+        self.exit(2, f"error: {message}; see --help\n")
+
+
+def _with_underscores(word: str) -> str:
+    """--data-dir=my-data -> --data_dir=my-data; other words are left as they are."""
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word[2:].partition("=")
+    return f"--{name.replace('-', '_')}{equals}{value}"
+
+
+@contextlib.contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Logs at DEBUG how many seconds the block took."""
+    started = time.monotonic()
+    yield
+    log.debug("%s: %.2f s", name, time.monotonic() - started)
+
+
+def run(main: Callable[[], int | None], *, level: int = logging.WARNING, lines=None) -> None:
+    """Calls `main` and exits: 0 when done, 2 with one line on standard error for a ValueError or
+    OSError or a package that does not fit, 130 when interrupted.
+
+    level, lines: what is logged without --verbose, and where to (default: standard error).
+    """
+    handler = logging.StreamHandler(lines)
+    handler.setFormatter(_Lines("%(asctime)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(handlers=[handler])
+    log.setLevel(level)
+    try:
+        code = main()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output, such as `head`, went away
+        sys.stderr.close()
+        sys.exit(1)
+    except (ValueError, OSError) as error:
+        _fail(str(error))
+    except Exception as error:
+        package = _unfit_package(error)
+        if not package:
+            raise
+        _fail(
+            f"{package} does not fit the other packages: pip install --upgrade {package} ({error})"
+        )
+    sys.exit(code or 0)
+
+
+def _fail(message: str):
+    print("error:", " ".join(message.splitlines()), file=sys.stderr)
+    sys.exit(2)
+
+
+def _unfit_package(error: Exception) -> str:
+    """The package that an import failed at, "" for other errors and for modules of this project."""
+    if type(error).__module__.startswith("google.protobuf"):  # its own VersionError
+        return "protobuf"
+    name = (isinstance(error, ImportError) and error.name) or ""
+    if name.startswith("google.protobuf"):
+        return "protobuf"
+    package = name.partition(".")[0]
+    return "" if package in ("jaxvq", "tools", "configs") else package
+
+
+class _Lines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        if record.levelno < logging.WARNING:
+            return super().format(record)
+        return f"{record.levelname.lower()}: {record.getMessage()}"
