@@ -194,3 +194,27 @@ def test_an_installation_holds_every_module_and_the_commands_work_anywhere(tmp_p
     words = [script, "--model", "nowhere", "--data", tmp_path, "--output", "codes.csv"]
     result = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 2 and "nowhere does not exist" in result.stderr, result.stderr
+
+
+@pytest.mark.slow
+def test_the_small_tokenizer_takes_two_minutes_of_two_cores(shared, tmp_path):
+    from tools import build_dataset
+
+    data = str(tmp_path / "data")
+    corpus = str(shared / "data" / "sign_corpus.zip")
+    build_dataset.main(["--corpus", "sign_poses", "--input", corpus, "--data_dir", data])
+    command = [sys.executable, "-m", "jaxvq.train", "--config", "configs/stgcn_rvq.py:small"]
+    before = os.times()
+    subprocess.run(
+        [*command, "--config.data.dir", data, "--workdir", str(tmp_path / "run")],
+        cwd=REPOSITORY,
+        env=os.environ | {"XLA_FLAGS": "", "JAX_ENABLE_COMPILATION_CACHE": "false"},
+        check=True,
+    )
+    after = os.times()
+    spent = after.children_user + after.children_system
+    spent -= before.children_user + before.children_system
+    assert spent < 2 * 120, f"{spent:.0f} s of CPU time"
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    last = [json.loads(line) for line in lines if "validation_mpjpe" in line][-1]
+    assert last["validation_mpjpe"] < 0.045  # the mean pose: 0.093

@@ -87,10 +87,6 @@ export_opset_version: 11
 """
 
 
-def flat(config) -> dict:
-    return flatten_dict(config.to_dict(), sep=".")
-
-
 def read(tmp_path, text):
     path = tmp_path / "c.yaml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -123,7 +119,8 @@ def test_every_key_of_the_originals_configs_is_read_or_ignored_with_a_line(tmp_p
     for key in (line.partition(":")[0] for line in IGNORED.split("\n") if line):
         (line,) = [n for n in notes(caplog).split("\n") if key in n.partition(": ")[2]]
         assert " ignored: " in line and str(tmp_path / "c.yaml") in line
-    assert flat(config) == flat(get_config("original")) | {
+    original = flatten_dict(get_config("original").to_dict(), sep=".")
+    assert flatten_dict(config.to_dict(), sep=".") == original | {
         "model.num_layers": 4,
         "model.decoder_layers": 4,
         "model.dropout": 0.2,
@@ -201,7 +198,7 @@ def test_the_documents_list_the_keys():
     ],
 )  # fmt: skip
 def test_keys_mean_what_they_mean_in_the_original(text, expected, said, tmp_path, caplog):
-    config = flat(read(tmp_path, text))
+    config = flatten_dict(read(tmp_path, text).to_dict(), sep=".")
     assert {field: config[field] for field in expected} == expected
     assert said in notes(caplog)
 

@@ -12,6 +12,7 @@ import math
 from pathlib import Path
 
 import yaml
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from jaxvq.training.epochs import FIELDS as EPOCHS
@@ -126,7 +127,7 @@ def read(path: str, config: ConfigDict) -> ConfigDict:
       ValueError: one line about a file that is not plain YAML, an unknown key, or a value of
         another type than its field.
     """
-    fields = _flatten(config.to_dict())
+    fields = flatten_dict(config.to_dict(), sep=".")
     own, theirs = {}, {}
     for key, value in _load(path).items():
         name = key.rpartition(".")[2]
@@ -283,15 +284,7 @@ def _load(path: str) -> dict:
         raise ValueError(f"{path} is not YAML: {_short(error)}") from None
     if not isinstance(tree, dict):
         raise ValueError(f"{path} holds no keys")
-    return _flatten(tree)
-
-
-def _flatten(tree: dict, prefix: str = "") -> dict:
-    flat = {}
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        flat |= _flatten(value, f"{name}.") if isinstance(value, dict) else {name: value}
-    return flat
+    return flatten_dict(tree, sep=".")
 
 
 def _value(text, like, what: str):
