@@ -98,11 +98,6 @@ def hand_members(path: str | Path) -> dict[str, Member]:
                 f"{path} has no {name}; it holds {holds}. Other formats: tools.import_hands"
             )
         member = found[name]
-        if member.dtype.hasobject:
-            raise ValueError(
-                f"{member} holds pickled objects, which are never read here; save it "
-                "as a float32 array"
-            )
         if member.dtype.kind != "f":
             raise ValueError(f"{member} is {member.dtype}, expected float32")
         if len(member.shape) != 2 or member.shape[1] != HAND:
@@ -182,9 +177,7 @@ def read_texts(member: Member, rows: np.ndarray) -> np.ndarray:
     try:
         with zipfile.ZipFile(member.path) as archive:
             content = archive.read(f"{member.name}.npy")[member.header :]
-        texts = pickles.load_texts(content)
-        if len(texts) != member.shape[0]:
-            raise ValueError(f"{len(texts)} values, expected {member.shape[0]}")
+        texts = pickles.load_texts(content, member.shape[0])
     except (zipfile.BadZipFile, EOFError, ValueError) as error:
         log.warning("%s is left out: %s", member, error)
         return np.full(len(rows), "")
