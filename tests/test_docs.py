@@ -1,8 +1,9 @@
 """The documents: links lead somewhere, commands and messages exist, and the examples run."""
 
-import importlib
 import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -139,21 +140,14 @@ def test_messages_that_help_is_given_for_exist():
 # -------------------------------------------------------------------------------- the examples
 
 
-def test_the_corpus_of_the_documents_builds(tmp_path, monkeypatch):
+@pytest.mark.parametrize("module", ["mypackage.my_corpus", "my_corpus"])
+def test_the_corpus_of_the_documents_builds_from_a_folder_elsewhere(tmp_path, module):
     from jaxvq import input_pipeline
-    from jaxvq.datasets import building
 
-    place = tmp_path / "my_corpus"
-    place.mkdir()
     (block,) = python_blocks("docs/corpora.md")
-    (place / "my_corpus_dataset_builder.py").write_text(block)
-    (place / "__init__.py").write_text('"""The corpus."""\n')
-    (place / "README.md").write_text("Clips.")
-    (place / "CITATIONS.bib").write_text("@misc{me}")
-    (place / "TAGS.txt").write_text("content.data-type.time-series # Contains time-series data.\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    builder = importlib.import_module("my_corpus.my_corpus_dataset_builder").Builder
-    monkeypatch.setattr(building, "find_builder", lambda corpus: builder)
+    path = tmp_path / f"{module.replace('.', '/')}.py"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(block)
     clips = tmp_path / "clips"
     clips.mkdir()
     rng = np.random.default_rng(0)
@@ -163,34 +157,52 @@ def test_the_corpus_of_the_documents_builds(tmp_path, monkeypatch):
         points[:, 40, 2] = 0
         np.save(clips / f"{i}.npy", points)
     np.save(clips / "bad.npy", np.zeros((3, 4)))
-    folder, built = building.build(
-        "my_corpus", tmp_path / "data", building.Options(str(clips), max_skipped=0.5, workers=1)
+    words = ["--corpus", module, "--input", "clips", "--data_dir", "data", "--max_skipped", "0.5"]
+    # Two processes: they have to find the module as well.
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "tools.build_dataset",
+            *words,
+            "--workers",
+            "2",
+            "--num_shards",
+            "2",
+        ],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
     )
-    assert built
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "data" / "my_corpus").glob("coco*/*")
     counters = json.loads((folder / "counters.json").read_text())
     assert counters["skipped"] == {"malformed": 1}
-    dataset = input_pipeline.open_dataset(folder)
+    dataset = input_pipeline.open_dataset(tmp_path / "data")
     lengths = sorted(length for split in dataset.lengths.values() for length in split)
     assert lengths == [20, 21, 22]
     split = next(split for split, values in dataset.lengths.items() if len(values))
     assert dataset.source(split)[0]["mask"][:, 40].all()
-    sys.modules.pop("my_corpus", None)
 
 
-def test_the_skeleton_of_the_documents_is_one():
-    (block,) = python_blocks("docs/skeletons.md")
-    names: dict = {}
-    exec(block, names)
-    skeleton = names["UPPER_BODY_5"]
+def test_the_skeleton_of_the_documents_is_one(tmp_path):
+    from jaxvq.pose import skeletons
+
+    text = (REPOSITORY / "docs/skeletons.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```json\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    (tmp_path / "upper_body.json").write_text(block)
+    skeleton = skeletons.find(tmp_path / "upper_body.json")
     assert skeleton.num_points == 5 and skeleton.num_dims == 2
     assert skeleton.shoulders == (1, 0) and list(skeleton.parts) == ["body"]
+    assert skeleton.limbs == ((1, 4), (4, 0), (0, 2), (2, 3))
 
 
 def test_the_skeletons_listed_are_those_there_are():
     from jaxvq.pose.skeletons import SKELETONS
 
     text = (REPOSITORY / "docs/skeletons.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == set(SKELETONS)
+    assert set(re.findall(r"^\| `(\w+_\d+)` \|", text, re.MULTILINE)) == set(SKELETONS)
 
 
 def test_tokens_to_words_and_back(run_dir, corpus, tmp_path):

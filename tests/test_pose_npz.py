@@ -10,11 +10,21 @@ import pytest
 from configs.stgcn_rvq import get_config
 from jaxvq import checkpoint, inference, input_pipeline
 from jaxvq.datasets.pose_npz.pose_npz_dataset_builder import load_sample
+from jaxvq.pose import skeletons
 from jaxvq.pose.reader import read_pose
 from jaxvq.pose.skeletons import SKELETONS
+from jaxvq.pose.statistics import Statistics
 from jaxvq.pose.writer import write_pose
+from jaxvq.tasks import make_task
 from jaxvq.train import train
-from tools import build_dataset, codes_to_poses, evaluate, poses_to_codes, reconstruct_poses
+from tools import (
+    build_dataset,
+    codes_to_poses,
+    draw_mean_pose,
+    evaluate,
+    poses_to_codes,
+    reconstruct_poses,
+)
 
 SKELETON = SKELETONS["coco_wholebody_133"]
 RNG = np.random.default_rng(0)
@@ -68,6 +78,9 @@ def test_coordinates_confidence_and_mask():
         (npz(poses=np.zeros((0, 133, 2))), r"shape \(0, 133, 2\)"),
         (npz(poses=poses(), mask=np.ones(3, bool)), r"mask of shape \(3,\), expected \(20,\)"),
         (npz(poses=poses(), fps=0.0), "fps 0 must be positive"),
+        (npz(poses=-poses()), "the last of 3 numbers goes from .* a coordinate, and no confid"),
+        (npz(poses=2 * poses() + 1), "the last of 3 numbers goes from .* to 3"),
+        (npz(poses=np.zeros((4, 133, 90))), "90 numbers a point, the limit is"),
         (npz(poses=np.array([None])), "not an npz of plain arrays"),
         (b"PK nonsense", "not an npz"),
     ],
@@ -126,6 +139,133 @@ def test_folders_are_splits_and_bad_files_are_listed(built):
     assert [line["file"] for line in skipped] == ["train/broken.npz"]
     record = dataset.source("test")[0]
     assert record["data"].shape[1:] == (133, 3) and record["fps"] == 24
+
+
+def write_poses(folder, count=6, **arrays) -> str:
+    folder.mkdir(parents=True)
+    for i in range(count):
+        changes = {name: make(i) for name, make in arrays.items()}
+        np.savez(folder / f"{i}.npz", **changes)
+    return str(folder)
+
+
+def build(source, data_dir, *more):
+    arguments = ["--corpus", "pose_npz", "--input", source, "--workers", "1", *more]
+    build_dataset.main([*arguments, "--data_dir", str(data_dir)])
+    dataset = input_pipeline.open_dataset(data_dir)
+    split = next(split for split, lengths in dataset.lengths.items() if len(lengths))
+    return dataset, dataset.source(split)[0]
+
+
+def test_a_third_number_is_a_coordinate_where_it_cannot_be_a_confidence(tmp_path, caplog):
+    def solid(i):
+        return np.concatenate([poses(seed=i)[..., :2], poses(seed=i)[..., :1] - 300], -1)
+
+    dataset, record = build(write_poses(tmp_path / "in", poses=solid), tmp_path / "data")
+    assert dataset.skeleton == SKELETON.with_coordinates("XYZ")
+    assert "it is a coordinate, z, and no confidence" in caplog.text
+    assert record["data"].shape[1:] == (133, 3) and record["data"][..., 2].std() > 0.01
+    # Numbers of one file do not make confidences of the others.
+    (tmp_path / "mixed").mkdir()
+    source = write_poses(tmp_path / "mixed" / "in", 40, poses=poses_of_another_seed)
+    np.savez(tmp_path / "mixed" / "in" / "1a.npz", poses=solid(0))
+    dataset, _ = build(source, tmp_path / "mixed" / "data")
+    assert dataset.skeleton == SKELETON.with_coordinates("XYC")
+    (line,) = (json.loads(line) for line in (dataset.path / "skipped.jsonl").open())
+    assert line["file"] == "1a.npz" and "a coordinate, and no confidence" in line["message"]
+
+
+def poses_of_another_seed(i):
+    return poses(6, seed=100 + i)
+
+
+def test_two_numbers_and_four_numbers(tmp_path):
+    flat = write_poses(tmp_path / "flat", poses=lambda i: poses(seed=i)[..., :2])
+    dataset, record = build(flat, tmp_path / "a")
+    assert dataset.skeleton == SKELETON and record["data"].shape[1:] == (133, 2)
+    four = write_poses(tmp_path / "four", poses=lambda i: poses(points=75, dims=4, seed=i))
+    dataset, record = build(four, tmp_path / "b", "--skeleton", "lsfb_75")
+    assert dataset.skeleton == SKELETONS["lsfb_75"].with_coordinates("XYZC")
+    assert 0 < record["data"][..., 3].min() and record["data"][..., 3].max() <= 1
+
+
+def test_the_confidence_is_reconstructed(run, built):
+    tokenizer = inference.load(run)
+    assert tokenizer.model.skeleton.num_dims == 3
+    clip = load_sample(npz(poses=poses(30, seed=3)), "clip", SKELETON)
+    decoded = tokenizer.decode(tokenizer.encode(clip))
+    again = tokenizer.reconstruct(clip)
+    for pose in (decoded, again):
+        assert pose.skeleton == SKELETON and pose.data.shape == (30, 133, 2)
+        assert 0.2 < pose.confidence.mean() < 0.9 and pose.confidence.max() <= 1
+    filled = tokenizer.reconstruct(clip, only_masked=True)
+    np.testing.assert_array_equal(filled.confidence, clip.confidence)
+    # A change of the confidence alone is a change of the input.
+    batch = next(
+        input_pipeline.open_dataset(built[0]).eval_batches("test", batch_size=1, seq_len=8)
+    )
+    other = batch._replace(pose=batch.pose + np.array([0, 0, 9], np.float32))
+    latents = [tokenizer.task._encode(tokenizer.model.params, b) for b in (batch, other)]
+    assert np.abs(latents[0] - latents[1]).max() > 1e-3
+
+
+def test_compression_counts_every_number():
+    """The original's 133 points of 3 numbers in 64 frames against 4 codes of 10 bits a frame."""
+    skeleton = SKELETON.with_coordinates("XYC")
+    statistics = Statistics(np.zeros((133, 3)), np.ones((133, 3)))
+    model = checkpoint.Model(get_config(), skeleton, statistics, {}, {}, 0, None)
+    task = make_task(model.config, skeleton, statistics)
+    tokenizer = inference.PoseTokenizer(model=model, task=task)
+    assert 133 * 3 * 32 / tokenizer.bits_per_frame == pytest.approx(319.2)
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3, 5])
+def test_points_without_a_skeleton_train(tmp_path, caplog, dims):
+    source = write_poses(tmp_path / "in", poses=lambda i: poses(20, 30, dims, seed=i))
+    dataset, record = build(source, tmp_path / "data")
+    assert f"30 points of {dims} coordinates, and no --skeleton" in caplog.text
+    assert dataset.skeleton.num_dims == dataset.skeleton.space_dims == dims
+    assert len(dataset.skeleton.limbs) >= 29 and dataset.path.parent.name == "points"
+    assert np.abs(record["data"]).max() < 10
+    if dims > 1:
+        return
+    config = tiny_config(tmp_path / "data", total_steps=2)
+    with config.unlocked():
+        config.update(eval_every=2, checkpoint_every=2, log_every=1)
+        config.data.seq_len = 8
+    train(config, tmp_path / "run")
+    arguments = {"checkpoint": "run", "data_dir": "data", "output_dir": "out"}
+    words = [f"--{name}={tmp_path / path}" for name, path in arguments.items()]
+    evaluate.main([*words, "--split", "train", "--visualize"])
+    values = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert values["compression"] == 30 * dims * 32 / 4 and np.isfinite(values["mpjpe/all"])
+
+
+def test_a_skeleton_of_a_file_builds_trains_and_is_drawn(tmp_path):
+    path = tmp_path / "Mine v2.json"
+    points = [f"p{i}" for i in range(10)]
+    said = {"name": "ME", "format": "XYC", "points": points, "part": "body"}
+    said |= {"limbs": [[a, b] for a, b in zip(points, points[1:], strict=False)]}
+    said |= {"joints": {"left_shoulder": "p3", "right_shoulder": "p7"}}
+    path.write_text(json.dumps({"components": [said]}))
+    source = write_poses(tmp_path / "in", poses=lambda i: poses(20, 10, seed=i))
+    dataset, record = build(source, tmp_path / "data", "--skeleton", str(path))
+    assert dataset.path.parent.name.startswith("mine_v2_")
+    assert dataset.skeleton == skeletons.find(path).with_coordinates("XYC")
+    distance = np.linalg.norm(np.diff(record["data"][:, [3, 7], :2].astype(float), axis=1), axis=-1)
+    assert distance.mean() == pytest.approx(1, abs=0.01)
+    picture, stats = tmp_path / "mean.png", dataset.path / "pose_normalization.json"
+    draw_mean_pose.main(["--stats", str(stats), "--output", str(picture)])
+    assert picture.stat().st_size > 1000
+    task = make_task(get_config("runlocal"), dataset.skeleton, dataset.statistics)
+    np.testing.assert_array_equal(task.bones, [[i, i + 1] for i in range(9)])
+    # Another content of the file is another dataset.
+    said["limbs"].pop()
+    path.write_text(json.dumps({"components": [said]}))
+    other, _ = build(source, tmp_path / "other", "--skeleton", str(path))
+    assert other.path.parent.name != dataset.path.parent.name
+    with pytest.raises(ValueError, match="10 points of 3 numbers, expected 75 points of 3, or 4"):
+        build(source, tmp_path / "wrong", "--skeleton", "lsfb_75")
 
 
 def test_other_skeletons_by_name(built, tmp_path):

@@ -13,7 +13,8 @@ from PIL import Image
 from jaxvq.pose.preprocess import preprocess
 from jaxvq.pose.reader import read_pose
 from jaxvq.pose.skeleton import HOLISTIC_178
-from jaxvq.pose.statistics import load_statistics
+from jaxvq.pose.skeletons import SKELETONS
+from jaxvq.pose.statistics import Statistics, load_statistics, save_statistics
 from jaxvq.pose.synthetic import write_corpus
 from tools import benchmark_preprocessing, compute_stats, draw_mean_pose, sync_poses
 
@@ -45,6 +46,32 @@ def test_statistics_and_mean_pose_of_a_corpus(corpus, tmp_path, capsys):
     assert draw_mean_pose.main(["--stats", str(output), "--output", str(picture)]) == 0
     pixels = np.asarray(Image.open(picture))
     assert pixels.shape == (512, 512, 3) and 0.005 < (pixels < 255).any(axis=-1).mean() < 0.5
+
+
+@pytest.mark.parametrize("name", SKELETONS)
+def test_the_mean_pose_of_every_skeleton_is_drawn(name, tmp_path):
+    skeleton = SKELETONS[name]
+    places = np.random.default_rng(0).normal(size=(skeleton.num_points, skeleton.num_dims))
+    stats = tmp_path / "stats.json"
+    save_statistics(stats, skeleton, Statistics(places, np.ones_like(places)))
+    picture = tmp_path / "mean.png"
+    for more in ([], ["--skeleton", name]):
+        assert not draw_mean_pose.main(["--stats", str(stats), "--output", str(picture), *more])
+        pixels = np.asarray(Image.open(picture))
+        assert 0.005 < (pixels < 255).any(axis=-1).mean() < 0.5
+
+
+def test_the_mean_pose_of_unknown_points_is_one_line(tmp_path):
+    stats = tmp_path / "stats.json"
+    stats.write_text('{"ME": {"a": {"mean": [0, 0], "std": [1, 1]}}}')
+    arguments = ["--stats", str(stats), "--output", str(tmp_path / "x.png")]
+    with pytest.raises(ValueError, match="no named skeleton has these points; give --skeleton"):
+        draw_mean_pose.main(arguments)
+    with pytest.raises(ValueError, match="not statistics of these points"):
+        draw_mean_pose.main([*arguments, "--skeleton", "lsfb_75"])
+    stats.write_text("no JSON")
+    with pytest.raises(ValueError, match="stats.json: not statistics"):
+        draw_mean_pose.main(arguments)
 
 
 def test_statistics_of_nothing_readable(tmp_path):

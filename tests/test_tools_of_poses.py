@@ -51,7 +51,7 @@ def test_models_of_hands_are_refused(run, tool, flags, corpus, tmp_path, monkeyp
         ValueError, match=f"a model of task {task} .* tools.sample_hands works"
     ) as error:
         tool.main([str(names.get(word, word)) for word in flags])
-    assert "\n" not in str(e.value) and not list(tmp_path.iterdir())
+    assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
 
 
 def test_models_of_hands_with_tokens_are_exported(run, tmp_path):

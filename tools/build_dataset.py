@@ -5,6 +5,7 @@
     python -m tools.build_dataset --corpus lsfb_cont --input ROOT --data_dir DATA
     python -m tools.build_dataset --corpus pami0 --input PREFIX --data_dir DATA
     python -m tools.build_dataset --corpus pose_npz --input DIR --skeleton NAME --data_dir DATA
+    python -m tools.build_dataset --corpus mypackage.my_corpus --input DIR --data_dir DATA
     python -m tools.build_dataset --corpus hand_prior --input NPZ_DIR --splits_dir SPLITS \\
         --data_dir DATA
 
@@ -25,7 +26,12 @@ LARGE_CORPUS = 563_000  # clips of sign-vq's corpus
 def parse_arguments(argv=None) -> argparse.Namespace:
     parser = command.parser(__doc__)
     add = parser.add_argument
-    add("--corpus", required=True, help="a folder of jaxvq/datasets, such as sign_poses")
+    add(
+        "--corpus",
+        required=True,
+        help="a folder of jaxvq/datasets, such as sign_poses, or a module with a class Builder, "
+        "such as mypackage.my_corpus",
+    )
     add(
         "--input",
         required=True,

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
+from etils import epath
 from tensorflow_datasets.core import dataset_builder
 
 from jaxvq.datasets import beam_build, compact, layout, recipes, schema, shards, splits
@@ -51,6 +52,11 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
     skeleton: Skeleton
     homepage: str
     single_frames = False
+
+    def __init_subclass__(cls, **kwargs):
+        if "name" not in cls.__dict__:  # TFDS takes that of the package, or fails without one
+            cls.name = cls.__module__.rpartition(".")[2].removesuffix("_dataset_builder")
+        super().__init_subclass__(**kwargs)
 
     def __init__(
         self, *, options: Options | None = None, listed: "CorpusBuilder | None" = None, **kwargs
@@ -198,12 +204,29 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
 
 
 def find_builder(corpus: str) -> type[CorpusBuilder]:
-    """The Builder of jaxvq/datasets/<corpus>; ValueError that lists what there is."""
+    """The Builder of jaxvq/datasets/<corpus>, or of any module, such as "mypackage.my_corpus".
+
+    Raises ValueError that lists what there is, or says why the module cannot be used.
+    """
     files = Path(__file__).parent.glob("*/*_dataset_builder.py")
     corpora = sorted(file.parent.name for file in files)
-    if corpus not in corpora:
-        raise ValueError(f"no corpus {corpus!r}; there are: {', '.join(corpora)}")
-    return importlib.import_module(f"jaxvq.datasets.{corpus}.{corpus}_dataset_builder").Builder
+    if corpus in corpora:
+        corpus = f"jaxvq.datasets.{corpus}.{corpus}_dataset_builder"
+    try:
+        module = importlib.import_module(corpus)
+    except ModuleNotFoundError as error:
+        if error.name and f"{corpus}.".startswith(f"{error.name}."):
+            known = ", ".join(corpora)
+            raise ValueError(
+                f"no corpus {corpus!r}; there are: {known}, or name a module"
+            ) from None
+        raise ValueError(f"{corpus} cannot be imported: {error}") from error
+    builder = getattr(module, "Builder", None)
+    if not (isinstance(builder, type) and issubclass(builder, CorpusBuilder)):
+        raise ValueError(f"{module.__file__} has no class Builder(building.CorpusBuilder)")
+    # Where TFDS looks for README.md, CITATIONS.bib and TAGS.txt; by itself it expects a package.
+    builder.pkg_dir_path = epath.Path(module.__file__).parent
+    return builder
 
 
 def build(

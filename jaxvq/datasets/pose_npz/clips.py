@@ -25,16 +25,18 @@ log = logging.getLogger("jaxvq")
 @dataclass(frozen=True)
 class Sample:
     """What some files of the input hold. mean: float64 (v, d), the mean pose of what is seen.
-    low, high: the smallest and the largest of the last of d numbers."""
+    lows, highs: of each file the smallest and the largest of the last of d numbers."""
 
     mean: np.ndarray
-    low: float
-    high: float
+    lows: np.ndarray
+    highs: np.ndarray
 
     @property
-    def may_be_confidence(self) -> bool:
-        """Whether nothing proves that the last number is a coordinate."""
-        return CONFIDENCE_RANGE[0] <= self.low and self.high <= CONFIDENCE_RANGE[1]
+    def has_confidence(self) -> bool:
+        """Whether the last number may be a confidence, in most of the files."""
+        return (
+            np.mean((self.lows >= CONFIDENCE_RANGE[0]) & (self.highs <= CONFIDENCE_RANGE[1])) > 0.5
+        )
 
 
 def look(clips: list[files.PoseFile]) -> Sample | None:
@@ -45,15 +47,17 @@ def look(clips: list[files.PoseFile]) -> Sample | None:
             poses = find_poses(reading.read_npz(clip.read(), clip.key), clip.key)
         except (ValueError, OSError):
             continue
-        found.setdefault(poses.shape[1:], []).append(poses.astype(np.float64))
+        seen = np.isfinite(poses).all(axis=-1) & (poses != 0).any(axis=-1)
+        if seen.any():
+            found.setdefault(poses.shape[1:], []).append(np.where(seen[..., None], poses, np.nan))
     if not found:
         return None
-    poses = np.concatenate(max(found.values(), key=len))
-    seen = np.isfinite(poses).all(axis=-1) & (poses != 0).any(axis=-1)
-    poses[~seen] = 0
-    mean = poses.sum(axis=0) / np.maximum(seen.sum(axis=0), 1)[:, None]
-    last = poses[..., -1][seen]
-    return Sample(mean, last.min(initial=0), last.max(initial=0))
+    files_found = max(found.values(), key=len)
+    frames = np.concatenate(files_found).astype(np.float64)
+    seen = ~np.isnan(frames[..., :1])
+    mean = np.where(seen, frames, 0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+    last = [poses[..., -1] for poses in files_found]
+    return Sample(mean, *(np.array(list(map(f, last))) for f in (np.nanmin, np.nanmax)))
 
 
 def choose_skeleton(wanted: str | None, sample: Sample | None) -> Skeleton:
@@ -78,14 +82,14 @@ def choose_skeleton(wanted: str | None, sample: Sample | None) -> Skeleton:
     places, d = skeleton.coordinates[: skeleton.space_dims], sample.mean.shape[1]
     if d <= len(places):
         return skeleton.with_coordinates(places[:d])
-    if d == len(places) + 1 and sample.may_be_confidence:
+    if d == len(places) + 1 and sample.has_confidence:
         return skeleton.with_coordinates(f"{places}C")
     if d == 3 and places == "XY":
         log.warning(
             "the third number of a point goes from %.3g to %.3g: it is a coordinate, z, and no "
             "confidence",
-            sample.low,
-            sample.high,
+            sample.lows.min(),
+            sample.highs.max(),
         )
         return skeleton.with_coordinates("XYZ")
     return skeleton
