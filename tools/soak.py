@@ -38,7 +38,7 @@ CHECKS: dict[str, tuple[Callable[[Place, int, np.random.Generator], Iterator[Cas
     "kill -9, then again": (stopped.kills, 50, 0),
     "a full disk": (stopped.full_disks, 69, 16),
     "two on one output": (stopped.twice, 5, 0),
-    "passes over a corpus": (steady.passes, 20, 6),
+    "memory of passes": (steady.passes, 20, 0),
     "two threads": (steady.threads, 20, 2),
     "alone and together": (steady.alone, 40, 4),
 }

@@ -19,7 +19,7 @@ def read_json(path: str | Path) -> Any:
     return parse_json(Path(path).read_bytes(), path)
 
 
-def parse_json(content: bytes | str, name) -> Any:
+def parse_json(content: bytes | str, name: object) -> Any:
     """What JSON says; ValueError that begins with `name` where it is damaged."""
     try:
         return json.loads(content)
@@ -29,7 +29,9 @@ def parse_json(content: bytes | str, name) -> Any:
         raise ValueError(f"{name} is not JSON: {error}") from None
 
 
-def read_npz(source: str | Path | bytes, name=None, most: int = MOST_BYTES) -> dict[str, Any]:
+def read_npz(
+    source: str | Path | bytes, name: object = None, most: int = MOST_BYTES
+) -> dict[str, Any]:
     """The arrays of an npz file, none of them unpickled.
 
     Raises ValueError that begins with `name` (default: the path), also for more than `most` bytes,

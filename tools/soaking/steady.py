@@ -10,12 +10,12 @@ from tools.soaking.counting import RIGHT, WRONG, Case, Place, memory
 ALLOWED = 32  # MiB that the second half of the passes may take beyond the first
 
 
-def _clips(place: Place):
+def _clips(place: Place, tokenizer=None):
     from jaxvq import inference
     from jaxvq.pose import files
     from jaxvq.pose.reader import read_pose
 
-    tokenizer = inference.load(place.run)
+    tokenizer = tokenizer or inference.load(place.run)
     clips = []
     for file in files.list_poses(place.corpus):
         try:
@@ -26,18 +26,19 @@ def _clips(place: Place):
 
 
 def passes(place: Place, cases: int, rng) -> Iterator[Case]:
-    """Passes over the corpus in one process: the model loaded, the clips encoded and decoded."""
+    """Passes over the corpus in one process: clips read, encoded and decoded."""
+    tokenizer, _ = _clips(place)
     sizes = []
 
     def check():
-        tokenizer, clips = _clips(place)
+        _, clips = _clips(place, tokenizer)
         tokenizer.reconstruct_clips(clips)
         tokenizer.encode_clips(clips)
         sizes.append(memory("VmRSS"))
         return RIGHT if sizes[-1] <= max(sizes[: cases // 2]) + ALLOWED else WRONG
 
     for number in range(cases):
-        yield f"pass {number + 1}", check
+        yield f"pass {number + 1}, {memory('VmRSS'):.0f} MiB", check
 
 
 def threads(place: Place, cases: int, rng) -> Iterator[Case]:
