@@ -1,4 +1,4 @@
-"""An FSQ transformer autoencoder on `sign_poses`: a pose becomes one small set of integers a frame.
+"""An FSQ transformer autoencoder on `sign_poses`: a pose becomes a few integers per frame.
 
     python -m tools.build_dataset --corpus sign_poses --input DIR_OR_ZIP --data_dir DATA
     python -m jaxvq.train --config configs/fsq_pose.py --config.data.dir DATA --workdir RUN

@@ -1,4 +1,4 @@
-"""Models of pairs of hands, 90 numbers a frame, on `hand_prior`.
+"""Models of pairs of hands, 90 numbers per frame, on `hand_prior`.
 
     python -m tools.create_hand_splits --data_dir NPZ_DIR --output_dir dataset_splits
     python -m tools.build_dataset --corpus hand_prior --input NPZ_DIR --splits_dir dataset_splits \\
@@ -7,7 +7,7 @@
 
 Variants, after a colon:
   :vae       the prior: a variational autoencoder, to sample hands from (also without a variant)
-  :fsq       a tokenizer: four tokens of a thousand codes a frame (40 bits)
+  :fsq       a tokenizer: four tokens of a thousand codes per frame (40 bits)
   :runlocal  :vae within seconds on a laptop's CPU;  :fsq_runlocal  likewise
 """
 

@@ -66,7 +66,7 @@ def open_for_training(data) -> ClipDataset | HandDataset:
             raise ValueError(f"{dataset.path} holds single frames: nothing to mix or to filter")
         return dataset
     if not 0 <= fps < float("inf"):
-        raise ValueError(f"data.fps={fps}: expected frames a second, or 0 for each clip's own")
+        raise ValueError(f"data.fps={fps}: expected frames per second, or 0 for each clip's own")
     options = {"filter": chosen, "skip_damaged": data.get("skip_damaged", False)}
     mixed = []
     for item in mixture:
@@ -74,7 +74,7 @@ def open_for_training(data) -> ClipDataset | HandDataset:
             raise ValueError(f"data.mixture: {item!r} is not (DIR, WEIGHT) with a weight above 0")
         other = open_dataset(item[0])
         if other.skeleton != dataset.skeleton:
-            raise ValueError(f"{other.path} has other points a frame than {dataset.path}")
+            raise ValueError(f"{other.path} has other points per frame than {dataset.path}")
         mixed.append((replace(other.resampled(fps), **options), float(item[1])))
     if mixed:
         parts = [dataset.fingerprint, *(other.fingerprint for other, _ in mixed)]
@@ -101,7 +101,7 @@ def open_for_model(model, data_dir: str | Path | None = None) -> ClipDataset | H
     dataset = open_dataset(data_dir or trained_on).resampled(model.fps)
     if dataset.skeleton != model.skeleton:
         raise ValueError(
-            f"{dataset.path} has {dataset.skeleton.num_points} points a frame, the model another "
+            f"{dataset.path} has {dataset.skeleton.num_points} points per frame, the model another "
             f"set of {model.skeleton.num_points}"
         )
     return dataset

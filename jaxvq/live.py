@@ -73,9 +73,9 @@ class LiveEncoder:
         """
         if self._ended:
             raise ValueError("this recording was finished: make another LiveEncoder")
-        rate = self._tokenizer.model.fps
-        if rate and pose.fps != rate:
-            raise ValueError(f"frames at {pose.fps:g} a second: this model takes {rate:g} a second")
+        fps = self._tokenizer.model.fps
+        if fps and pose.fps != fps:
+            raise ValueError(f"frames at {pose.fps:g} fps: this model takes {fps:g} fps")
         self._take(pose)
         tokens = []
         while len(self._pose) - self._past >= self._block + self._ahead:
@@ -105,7 +105,7 @@ class LiveEncoder:
             if not usable.size:
                 self._waiting.append(pose)
                 return
-            # Of one frame, so that tokens do not hang on how many came with it.
+            # Of one frame, so that tokens do not depend on how many came with it.
             frame = slice(usable[0], usable[0] + 1)
             first = pose.replace(data=pose.data[frame], confidence=pose.confidence[frame])
             placement = preprocess.find_placement(first)

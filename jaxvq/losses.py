@@ -80,7 +80,7 @@ def differences(values: jax.Array, visible: jax.Array, segment: jax.Array):
 
 def hand_weights(skeleton, hand_weight: float) -> np.ndarray:
     """Loss weight of each point, float32 (v,): hand_weight for the hands and the body's two wrists
-    (a hand's place hangs on the wrist), 1 for the others.
+    (a hand's place depends on the wrist), 1 for the others.
 
     sign-vq gives these points 10 and scales the others down to 178 / (134 + 44 · 10) = 0.31, so
     its "10" is hand_weight = 32.2 here.

@@ -53,7 +53,7 @@ def test_any_symbols_come_back(seed):
 
 
 def test_contexts_save_what_is_predictable():
-    """A walk of ±1 costs log2(5) - 3/5 · log2(3) = 1.37 bits a step at most, 3 without contexts."""
+    """A walk of ±1 costs log2(5) - 3/5 · log2(3) = 1.37 bits per step, and 3 without contexts."""
     sequences = walks(3, 60, 100, 3, 8)
     tables = entropy.fit_tables(sequences, (8,) * 3)
     fresh = walks(4, 20, 100, 3, 8)

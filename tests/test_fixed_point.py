@@ -108,5 +108,5 @@ def test_other_bytes_are_refused():
     for wrong in (b"\x04", packed[:-2], packed + b"\0\0", b"\x01" + packed[1:]):
         with pytest.raises(ValueError, match="packed clip"):
             unpack(wrong, 12)
-    with pytest.raises(ValueError, match="of 15 numbers a frame"):
+    with pytest.raises(ValueError, match="of 15 numbers per frame"):
         unpack(packed, 15)

@@ -93,9 +93,9 @@ def test_real_signavatars_is_the_same_in_both_kinds_of_files(shared):
         (
             "talkshow_conan.npy",
             "motionx322",
-            "265 numbers a frame, motionx322 has 322; 265 is talk",
+            "265 numbers per frame, motionx322 has 322; 265 is talk",
         ),
-        ("amass_sample_601x156.npz", "smplx165", "156 numbers a frame.*156 is smplh156"),
+        ("amass_sample_601x156.npz", "smplx165", "156 numbers per frame.*156 is smplh156"),
     ],
 )
 def test_real_files_of_another_kind(shared, name, layout, message):

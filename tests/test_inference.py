@@ -401,7 +401,7 @@ def test_a_compact_file_is_reported_with_its_size(run_dir, corpus, tmp_path, cap
         code_tables.path_for(inference.load(model).model).unlink()  # the run is for all tests
     size, frames = output.stat().st_size, len(read_pose(clip).data)
     bits = 8 * size / frames
-    expected = f"{output}: 1 clips, {frames} frames, {size} bytes, {bits:.2f} bits a frame\n"
+    expected = f"{output}: 1 clips, {frames} frames, {size} bytes, {bits:.2f} bits per frame\n"
     assert capsys.readouterr().out == expected
 
 

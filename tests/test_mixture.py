@@ -165,7 +165,7 @@ def test_damaged_records_are_left_out_only_when_asked(folders, tmp_path, caplog)
         ({"mixture": (("/nowhere", 1.0),)}, "no such directory: /nowhere"),
         ({"min_hands": 2.0}, "data.min_hands=2.0: expected a share"),
         ({"min_frames": 9, "max_frames": 8}, "data.max_frames=8 is below data.min_frames=9"),
-        ({"fps": -1.0}, "data.fps=-1.0: expected frames a second"),
+        ({"fps": -1.0}, "data.fps=-1.0: expected frames per second"),
     ],
 )
 def test_wrong_choices(folders, fields, message):

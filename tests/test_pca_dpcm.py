@@ -102,7 +102,7 @@ def test_hull_keeps_what_no_line_beats():
     kept = [(setting.bits_per_frame, setting.error) for setting in floor.hull(settings)]
     assert kept == [(1, 10.0), (2, 4), (5, 1)]
     assert floor.choose(settings, 4.5).error == 3.9
-    with pytest.raises(ValueError, match="no floor of 0.5 bits a frame: the least is 1"):
+    with pytest.raises(ValueError, match="no floor of 0.5 bits per frame: the least is 1"):
         floor.choose(settings, 0.5)
 
 

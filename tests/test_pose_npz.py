@@ -80,7 +80,7 @@ def test_coordinates_confidence_and_mask():
         (npz(poses=poses(), fps=0.0), "fps 0 must be positive"),
         (npz(poses=-poses()), "the last of 3 numbers goes from .* a coordinate, and no confid"),
         (npz(poses=2 * poses() + 1), "the last of 3 numbers goes from .* to 3"),
-        (npz(poses=np.zeros((4, 133, 90))), "90 numbers a point, the limit is"),
+        (npz(poses=np.zeros((4, 133, 90))), "90 numbers per point, the limit is"),
         (npz(poses=np.array([None])), "not an npz of plain arrays"),
         (b"PK nonsense", "not an npz"),
     ],
@@ -210,7 +210,7 @@ def test_the_confidence_is_reconstructed(run, built):
 
 
 def test_compression_counts_every_number():
-    """The original's 133 points of 3 numbers in 64 frames against 4 codes of 10 bits a frame."""
+    """The original's 133 points of 3 numbers in 64 frames against 4 codes of 10 bits per frame."""
     skeleton = SKELETON.with_coordinates("XYC")
     statistics = Statistics(np.zeros((133, 3)), np.ones((133, 3)))
     model = checkpoint.Model(get_config(), skeleton, statistics, {}, {}, 0, None)
@@ -364,7 +364,7 @@ def test_evaluation_counts_layers_and_draws(run, tmp_path):
     values = json.loads((tmp_path / "metrics.json").read_text())
     assert values["mpjpe_layers/2"] == pytest.approx(values["mpjpe/all"], rel=1e-4)
     assert values["mpjpe_layers/1"] != values["mpjpe_layers/2"]
-    # 133 x 3 numbers of 32 bits a frame against two codes of 4 bits every two frames.
+    # 133 x 3 numbers of 32 bits per frame against two codes of 4 bits every two frames.
     assert values["compression"] == 133 * 3 * 32 / 4
     assert 0 < values["confidence_error"] < 1
     assert values["rmse"] == pytest.approx(values["mse"] ** 0.5)

@@ -226,7 +226,7 @@ def test_programs(run_dir, corpus, tmp_path, capsys):
     with pytest.raises(ValueError, match="python -m tools.fit_code_tables --checkpoint"):
         poses_to_codes.main([*inputs, "--output", str(compact)])
     fit_code_tables.main(["--checkpoint", str(model)])
-    assert "bits a frame" in capsys.readouterr().out
+    assert "bits per frame" in capsys.readouterr().out
     poses_to_codes.main([*inputs, "--output", str(compact)])
     poses_to_codes.main([*inputs, "--output", str(table)])
     tokenizer = inference.load(model)

@@ -59,7 +59,7 @@ def main(argv=None) -> None:
 
 def print_table(num_originals: int, theirs: tuple, calls: tuple, args, builds: list) -> None:
     """theirs, calls: (s, CPU s) a clip; builds: (s, CPU s, MB) of the corpora of args.clips."""
-    head = "way, clips, clips/s, hours, times as fast, peak MB, CPU ms a clip, times by CPU"
+    head = "way, clips, clips/s, hours, times as fast, peak MB, CPU ms per clip, times by CPU"
     print("| " + head.replace(", ", " | ") + " |")
     print("|---" + "|---:" * head.count(",") + "|")
 

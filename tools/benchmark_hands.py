@@ -82,7 +82,7 @@ def write_random_hands(path: Path, rows: int) -> None:
 
 
 def measure(directory: Path, batch_size: int, batches: int) -> dict[str, float]:
-    """Of ConsolidatedHandDataModule: seconds to the first batch, batches a second, memory."""
+    """Of ConsolidatedHandDataModule: seconds to the first batch, batches per second, memory."""
     import grain  # noqa: F401  importing is not part of loading
 
     from jaxvq.hands.data_modules import ConsolidatedHandDataModule

@@ -5,7 +5,7 @@
 The first clips of the corpus are written in every format to a temporary directory. All formats give
 the same, a normalised clip and its mask, in the numbers they store: float16, but float32 for pose,
 which normalises on the way, and int16 for arrayrecord_compact, which tools.build_dataset --compact
-makes. Cold start: from nothing open to the first clip. it/s: clips a second in one process, in
+makes. Cold start: from nothing open to the first clip. it/s: clips per second in one process, in
 order and shuffled; as float32: shuffled, and widened for a model; first epoch: shuffled, while
 arrayrecord verifies checksums, which it does once; num_workers=…: shuffled, through Grain (0:
 threads). The formats take turns, and numbers are medians or over a while. The files are in the

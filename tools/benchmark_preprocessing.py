@@ -60,7 +60,7 @@ def benchmark(source: str, num_clips: int, repeats: int) -> str:
     ratio = np.median(times[0] / times[1])
     return (
         f"{len(clips)} clips, {np.median(frames):.0f} frames each (median)\n\n"
-        "| pipeline | ms a clip | clips a second | times as fast |\n"
+        "| pipeline | ms per clip | clips per second | times as fast |\n"
         "|---|---:|---:|---:|\n"
         f"| pose-format | {theirs:.3f} | {1000 / theirs:.0f} | 1.0 |\n"
         f"| jaxvq.pose | {ours:.3f} | {1000 / ours:.0f} | {ratio:.1f} |\n"

@@ -102,7 +102,7 @@ def measure_parsing(root: Path) -> float:
 
 
 def measure_steps(root: Path, dataset: str, level: int) -> tuple[dict[str, float], float]:
-    """Microseconds of CPU time a frame of each step, and bytes a frame."""
+    """Microseconds of CPU time a frame of each step, and bytes per frame."""
     corpus = sentence_corpora.CORPORA[dataset]
     seconds, frames, size = {"read": 0.0, "lay out": 0.0, "pickle and gzip": 0.0}, 0, 0
     for sentence in sentence_corpora.list_corpus(corpus, root)["train"][:20]:
@@ -140,7 +140,7 @@ def main(argv=None) -> None:
         write_how2sign(root, 20, FRAMES)
         write_lsfb(root, 20, FRAMES)
         print(f"OpenPose JSON: {measure_parsing(root):,.0f} frames/s on one core\n")
-        print("| µs a frame | gzip level | read | lay out | pickle and gzip | bytes a frame |")
+        print("| µs a frame | gzip level | read | lay out | pickle and gzip | bytes per frame |")
         print("|---|---|---|---|---|---|")
         rates = {}
         for dataset in sentence_corpora.CORPORA:

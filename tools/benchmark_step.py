@@ -2,7 +2,7 @@
 
     python -m tools.benchmark_step --config configs/stgcn_rvq.py:default [--skeleton NAME]
 
-Prints device, parameters, compile time, the median step and frames a second. No data are needed.
+Prints device, parameters, compile time, the median step and frames per second. No data are needed.
 """
 
 import time
@@ -55,7 +55,7 @@ def main(argv=None) -> int:
     print(f"devices     {jax.device_count()} x {jax.devices()[0].device_kind}")
     print(f"parameters  {parameters / 1e6:.2f} M")
     print(f"compile     {times[0] - median:.1f} s")
-    print(f"step        {median * 1000:.1f} ms, {frames / median:,.0f} frames a second")
+    print(f"step        {median * 1000:.1f} ms, {frames / median:,.0f} frames per second")
     return 0
 
 

@@ -144,7 +144,7 @@ def main(argv=None) -> None:
 
 
 def describe(counters: dict, folder: str) -> str:
-    """Clips and frames a split, and the skipped ones by reason."""
+    """Clips and frames per split, and the skipped ones by reason."""
     lines = [
         f"  {split + ':':<12}{count['clips']:>9,} clips {count['frames']:>13,} frames"
         for split, count in counters["splits"].items()

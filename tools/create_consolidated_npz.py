@@ -25,7 +25,7 @@ def main(argv=None) -> int:
     add(
         "--no_metadata",
         action="store_true",
-        help="leave out {split}_metadata.json, about 90 bytes a frame",
+        help="leave out {split}_metadata.json, about 90 bytes per frame",
     )
     args = parser.parse_args(argv)
 

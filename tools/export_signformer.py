@@ -38,7 +38,7 @@ def parse_arguments(argv=None) -> argparse.Namespace:
         "--features",
         type=int,
         default=1024,
-        help="numbers a frame, padded by zeros (default: %(default)s)",
+        help="numbers per frame, padded by zeros (default: %(default)s)",
     )
     add(
         "--chunk_size",

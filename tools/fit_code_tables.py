@@ -39,7 +39,7 @@ def main(argv=None) -> int:
     code_tables.save(path, tables)
     bits = sum(map(tables.cost, sequences)) / max(frames, 1)
     print(
-        f"{path}: {bits:.2f} bits a frame on {len(sequences)} training clips, "
+        f"{path}: {bits:.2f} bits per frame on {len(sequences)} training clips, "
         f"{tokenizer.bits_per_frame:.2f} without tables"
     )
     return 0

@@ -58,7 +58,7 @@ def main(argv=None) -> int:
 
 def _size(path: Path, frames: int) -> str:
     size = path.stat().st_size
-    return f", {frames} frames, {size} bytes, {8 * size / max(frames, 1):.2f} bits a frame"
+    return f", {frames} frames, {size} bytes, {8 * size / max(frames, 1):.2f} bits per frame"
 
 
 class _CsvWriter:

@@ -72,8 +72,8 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
         if fps is None:
             return default
         if not 0 < fps < float("inf"):
-            raise ValueError(f"--fps {fps:g}: frames a second must be positive")
-        description = f"All clips resampled to {fps:g} frames a second."
+            raise ValueError(f"--fps {fps:g}: frames per second must be positive")
+        description = f"All clips resampled to {fps:g} frames per second."
         name = f"{default.name}_fps_{fps:g}"
         return dataclasses.replace(default, name=name, description=description, fps=fps)
 

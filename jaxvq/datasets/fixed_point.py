@@ -73,7 +73,7 @@ def unpack(packed: np.ndarray, numbers: int) -> np.ndarray:
     words = -(-frames // SPAN) * numbers + count  # bases and listed numbers
     expected = 4 * size if mark == FLOAT32 else 2 * words + size + count
     if mark not in (FIXED, FLOAT32) or len(packed) != (HEAD.size + expected) | 1:
-        raise ValueError(f"not a packed clip of {numbers} numbers a frame; build it again")
+        raise ValueError(f"not a packed clip of {numbers} numbers per frame; build it again")
     if mark == FLOAT32:
         return packed[HEAD.size : HEAD.size + 4 * size].copy().view("<f4").reshape(frames, numbers)
     at = HEAD.size + 2 * words

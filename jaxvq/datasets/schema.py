@@ -30,7 +30,7 @@ def features(skeleton: Skeleton, dtype=np.float16) -> "tfds.features.FeaturesDic
 
     data: float16, or another dtype (t, v, c), in shoulder widths, hands relative to their wrist, 0
     where missing.
-    mask: bool (t, v), True = missing. id: the clip's key, unique. fps: frames a second.
+    mask: bool (t, v), True = missing. id: the clip's key, unique. fps: frames per second.
     """
     import tensorflow_datasets as tfds
 

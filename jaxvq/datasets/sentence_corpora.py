@@ -18,7 +18,7 @@ from jaxvq.pose.skeletons import LSFB_75, OPENPOSE_67
 
 SPLITS = ("train", "val", "test")
 _SPLIT_NAMES = {"dev": "val", "validation": "val"}
-# How2Sign's studio recorded 30 frames a second (Duarte et al., 2021); its JSON files do not say.
+# How2Sign's studio recorded 30 frames per second (Duarte et al., 2021); its JSON files do not say.
 HOW2SIGN_FPS = 30.0
 
 

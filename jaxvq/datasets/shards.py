@@ -313,7 +313,7 @@ class Build:
             raise TooManySkipped(self.skipped, self.total, self.max_skipped)
 
     def counters(self) -> dict:
-        """Clips and frames a split, how many were skipped for which reason, and how fast it was."""
+        """Clips and frames per split, how many were skipped for which reason, and the speed."""
         reasons = collections.Counter(clip.reason for clip in self.skipped)
         return {
             "splits": {

@@ -54,7 +54,7 @@ def write_point_errors(
 def write_code_usage(
     path, counts: np.ndarray, sizes: tuple[int, ...], codebooks: Sequence[str] = ()
 ) -> None:
-    """How often each code was used, the most frequent first, a line a codebook, as SVG.
+    """How often each code was used, the most frequent first, a line per codebook, as SVG.
 
     counts: int (books, k); both axes are logarithmic, so an even use is a flat line. codebooks:
     their names, see reconstruction.codebook_names.

@@ -1,4 +1,4 @@
-"""Hand poses as vectors: 45 numbers a hand, the axis-angle rotations of 15 joints in radians.
+"""Hand poses as vectors: 45 numbers per hand, the axis-angle rotations of 15 joints in radians.
 
 A frame is 90 float32: left hand, then right hand, in the joint order of MANO, SMPL-H and SMPL-X
 (index, middle, little, ring, thumb; three joints each, from the palm outwards).

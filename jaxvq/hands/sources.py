@@ -86,7 +86,7 @@ def read_hands(path: str | Path, layout: str) -> Hands:
         wanted = " or ".join(map(str, known.left))
         what = _WITHOUT_HANDS.get(width) or _WIDTHS.get(width)
         hint = f"; {width} is {what}" if what else ""
-        raise ValueError(f"{path} has {width} numbers a frame, {layout} has {wanted}{hint}")
+        raise ValueError(f"{path} has {width} numbers per frame, {layout} has {wanted}{hint}")
     start = known.left[width]
     left, right = (
         np.ascontiguousarray(matrix[:, at : at + HAND], np.float32) for at in (start, start + HAND)

@@ -21,7 +21,7 @@ def fill(pose: jax.Array, visible: jax.Array) -> jax.Array:
     """Gives missing points of a patch a place: in a line between the frames of the patch that show
     them, that of the nearest such frame before the first and after the last, 0 where there is none.
 
-    A patch is filled from its own frames only, so that what a token says hangs on nothing else.
+    A patch is filled from its own frames only, so that a token depends on nothing else.
 
     Args:
       pose: (…, p, v, c). visible: bool (…, p, v).

@@ -152,7 +152,7 @@ def write_gif(path: str | Path, frames: np.ndarray, fps: float) -> None:
     Raises ValueError without frames or for a frame rate that is not positive.
     """
     if not len(frames) or not fps > 0:
-        raise ValueError(f"cannot write a GIF of {len(frames)} frames at {fps} frames a second")
+        raise ValueError(f"cannot write a GIF of {len(frames)} frames at {fps} frames per second")
     palette = _palette(frames)
     images = [_indexed(frame, palette) for frame in frames]
     for image in images[1::2]:

@@ -26,7 +26,7 @@ class Pose:
 
     data: float32 (t, v, c), in the file's units (usually pixels), 0 where missing.
     confidence: float32 (t, v), 0 where missing.
-    fps: frames a second. canvas: width, height, depth as the header tells them (unreliable).
+    fps: frames per second. canvas: width, height, depth as the header tells them (unreliable).
     """
 
     skeleton: Skeleton
@@ -76,7 +76,7 @@ def _parse(buffer: bytes, wanted: Skeleton | None) -> Pose:
     read_body = _read_frames if version == 0 else _read_block
     data, confidence, fps = read_body(buffer, offset, skeleton, version)
     if not (math.isfinite(fps) and fps > 0):
-        raise ValueError(f"frames a second must be positive, the file says {fps:g}")
+        raise ValueError(f"frames per second must be positive, the file says {fps:g}")
     _check_confidence(confidence)
     if wanted is not None:
         data, confidence = pick_points(data, confidence, skeleton, wanted)

@@ -13,7 +13,7 @@ def resample(pose: Pose, fps: float) -> Pose:
     nearer frame decides whether it is seen, and where. Raises ValueError unless fps > 0.
     """
     if not 0 < fps < float("inf"):
-        raise ValueError(f"frames a second must be positive, not {fps}")
+        raise ValueError(f"frames per second must be positive, not {fps}")
     old = len(pose.data)
     if fps == pose.fps or old == 0:
         return pose.replace(fps=float(fps))

@@ -88,7 +88,7 @@ def synthetic_pose(
     Raises ValueError for less than one frame, or a frame rate that is not positive.
     """
     if num_frames < 1 or not fps > 0:
-        raise ValueError(f"cannot make {num_frames} frames at {fps} frames a second")
+        raise ValueError(f"cannot make {num_frames} frames at {fps} frames per second")
     times = np.arange(num_frames) / fps  # in seconds
     sway = 0.02 * _slow_waves(rng, times, 3)
     right, left = _sign_sentence(rng, times)

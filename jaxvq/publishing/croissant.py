@@ -32,7 +32,7 @@ CLIPS = {
     "number": ("sc:Integer", "of the record in its split, from 0"),
     "id": ("sc:Text", "unique name of the clip"),
     "frames": ("sc:Integer", "length"),
-    "fps": ("sc:Float", "frames a second"),
+    "fps": ("sc:Float", "frames per second"),
     "missing": ("sc:Float", "share of points that are missing"),
     "no_left_hand": ("sc:Float", "share of frames without any point of the left hand"),
     "no_right_hand": ("sc:Float", "share of frames without any point of the right hand"),

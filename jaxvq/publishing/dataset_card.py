@@ -32,7 +32,7 @@ def card(info: dict, content: dict, counters: dict, skeleton, license_text: str)
 
 {info["json"]["description"]}
 
-[Pictures and counts](index.html) · [licence](LICENSE.txt) · [one row a clip](clips.csv)
+[Pictures and counts](index.html) · [licence](LICENSE.txt) · [one row per clip](clips.csv)
 
 ## Read it
 

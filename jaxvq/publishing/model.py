@@ -129,7 +129,7 @@ def card(tokenizer, measured: dict, name: str, version: str, license_text: str) 
     points = ", ".join(f"{len(c.points)} {c.name}" for c in skeleton.components)
     codes = (
         f"{len(sizes)} code(s) per {tokenizer.task.frames_per_step} frame(s), from codebooks of "
-        f"{', '.join(map(str, sizes))}: {tokenizer.bits_per_frame:.1f} bits a frame"
+        f"{', '.join(map(str, sizes))}: {tokenizer.bits_per_frame:.1f} bits per frame"
         if sizes
         else "none: a prior without a codebook"
     )

@@ -24,7 +24,7 @@ TICKS = (1, 2, 5)
 def write_curves(path: Path, curves: dict[str, dict[str, list[tuple[float, float]]]]) -> None:
     """A PNG of four panels, both axes logarithmic.
 
-    curves: error of PANELS -> method -> (bits a second, error) of each rate.
+    curves: error of PANELS -> method -> (bits per second, error) of each rate.
     """
     names = list(dict.fromkeys(name for panel in curves.values() for name in panel))
     colors = {name: COLORS[i % len(COLORS)] for i, name in enumerate(names)}
@@ -58,7 +58,7 @@ def _panel(draw, font, corner, title, curves, colors) -> None:
         return left + x * (right - left), bottom - y * (bottom - top)
 
     draw.text(((left + right) / 2, corner[1] + 16), f"mpjpe, {title}", "black", font, "mm")
-    draw.text(((left + right) / 2, bottom + 34), "bits a second, written", "black", font, "mm")
+    draw.text(((left + right) / 2, bottom + 34), "bits per second, written", "black", font, "mm")
     for tick in _ticks(*axes[0]):
         x, _ = place(tick, 10 ** axes[1][0])
         draw.line((x, top, x, bottom), (225, 225, 225))

@@ -100,7 +100,7 @@ def choose(settings: Sequence[Setting], bits_per_frame: float) -> Setting:
     within = [setting for setting in settings if setting.bits_per_frame <= bits_per_frame]
     if not within:
         least = min(setting.bits_per_frame for setting in settings)
-        raise ValueError(f"no floor of {bits_per_frame} bits a frame: the least is {least:.3g}")
+        raise ValueError(f"no floor of {bits_per_frame} bits per frame: the least is {least:.3g}")
     return min(within, key=lambda setting: setting.error)
 
 

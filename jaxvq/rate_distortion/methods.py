@@ -65,7 +65,7 @@ METHODS: dict[str, Floor | Trained] = {
     "rvq": Trained("stgcn_rvq", SMALL_STGCN, layers=4),
     "fsq": Trained("fsq_pose:frames", SMALL | {"optim.learning_rate": 2e-3}, rates=CODEBOOKS),
     "rfsq": Trained("stgcn_rvq", SMALL_STGCN | {"quantizer.type": "rfsq"}, layers=4),
-    # Four streams of one codebook each, 40 bits a step, and a step is so many frames.
+    # Four streams of one codebook each, 40 bits per step, and a step is so many frames.
     "parts": Trained(
         "fsq_pose:frames",
         SMALL | {"model.parts": "body face hands", "optim.learning_rate": 1e-3},

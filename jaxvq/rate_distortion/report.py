@@ -13,11 +13,11 @@ from jaxvq.storage import atomic, reading
 
 # Heading, what it means, field of a cell, digits after the point, factor.
 COLUMNS = (
-    ("nominal", "log2 of the codebooks, bits a frame", "bits_per_frame", 2, 1),
-    ("nominal/s", "the same, bits a second", "nominal_bits_per_second", 0, 1),
-    ("entropy", "order-0, bits a frame; too low for few tokens", "entropy_per_frame", 2, 1),
+    ("nominal", "log2 of the codebooks, bits per frame", "bits_per_frame", 2, 1),
+    ("nominal/s", "the same, bits per second", "nominal_bits_per_second", 0, 1),
+    ("entropy", "order-0, bits per frame; too low for few tokens", "entropy_per_frame", 2, 1),
     ("real", "bits a frame of the test split as a .jvq file", "real_bits_per_frame", 2, 1),
-    ("real/s", "the same, bits a second", "real_bits_per_second", 0, 1),
+    ("real/s", "the same, bits per second", "real_bits_per_second", 0, 1),
     ("all", "mpjpe: mean distance of a point, shoulder widths", "mpjpe/all", 4, 1),
     ("body", "mpjpe of the body", "mpjpe/body", 4, 1),
     ("face", "mpjpe of the face", "mpjpe/face", 4, 1),
@@ -72,7 +72,7 @@ def summarize(cells: list[dict]) -> list[dict]:
 
 
 def curves(rows: list[dict], error: str = ERROR) -> dict[str, list[tuple[float, float]]]:
-    """Method -> (bits a second, error) of each rate, means over seeds."""
+    """Method -> (bits per second, error) of each rate, means over seeds."""
     found: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
         point = (row[RATE]["mean"], row[error]["mean"])

@@ -186,7 +186,7 @@ def _read_head(file: BinaryIO, rates: list[float], rate: float) -> tuple[float, 
         if place == 0:
             rates += _FPS.unpack(_read(file, _FPS.size))
             if not 0 < rates[-1] < math.inf:
-                raise ValueError(f"{file.name}: {rates[-1]} frames a second; write it again")
+                raise ValueError(f"{file.name}: {rates[-1]} frames per second; write it again")
         rate = rates[place - 1]
     return rate, length
 

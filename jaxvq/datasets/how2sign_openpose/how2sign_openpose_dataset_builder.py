@@ -8,7 +8,7 @@ from jaxvq.pose.skeletons import OPENPOSE_67
 
 
 class Builder(sentences.SentenceBuilder):
-    """67 OpenPose points a frame (25 body, 2 x 21 hands), normalised by the shoulders."""
+    """67 OpenPose points per frame (25 body, 2 x 21 hands), normalised by the shoulders."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First release."}

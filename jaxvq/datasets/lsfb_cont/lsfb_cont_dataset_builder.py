@@ -8,7 +8,7 @@ from jaxvq.pose.skeletons import LSFB_75
 
 
 class Builder(sentences.SentenceBuilder):
-    """75 MediaPipe points a frame (33 body, 2 x 21 hands), normalised by the shoulders."""
+    """75 MediaPipe points per frame (33 body, 2 x 21 hands), normalised by the shoulders."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First release."}

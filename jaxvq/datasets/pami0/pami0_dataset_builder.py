@@ -39,7 +39,7 @@ class SampleClip:
 
 
 class Builder(building.CorpusBuilder):
-    """1024 features a frame as 512 points of two numbers, as they are: nothing is normalised."""
+    """1024 features per frame as 512 points of two numbers, as they are: nothing is normalised."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First release."}

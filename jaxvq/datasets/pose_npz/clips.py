@@ -132,7 +132,7 @@ def find_poses(arrays: dict[str, np.ndarray], name: str) -> np.ndarray:
         shape = f"{poses.dtype} of shape {poses.shape}"
         raise ValueError(f"{name}: poses {shape}, expected numbers (frames, points, numbers)")
     if poses.shape[2] > len(LETTERS):
-        raise ValueError(f"{name}: {poses.shape[2]} numbers a point, the limit is {len(LETTERS)}")
+        raise ValueError(f"{name}: {poses.shape[2]} numbers per point, the limit is {len(LETTERS)}")
     return poses
 
 

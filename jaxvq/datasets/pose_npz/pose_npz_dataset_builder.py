@@ -40,7 +40,7 @@ class Builder(building.CorpusBuilder):
         building.ClipConfig(name="points", description="133 are COCO-WholeBody's, or no names."),
         *(
             building.ClipConfig(
-                name=name, description=f"{skeleton.num_points} points a frame.", skeleton=name
+                name=name, description=f"{skeleton.num_points} points per frame.", skeleton=name
             )
             for name, skeleton in SKELETONS.items()
         ),
@@ -55,7 +55,7 @@ class Builder(building.CorpusBuilder):
         described = skeletons.find(skeleton)
         digest = hashlib.md5(json.dumps(described.to_json()).encode()).hexdigest()[:8]
         name = f"{re.sub('[^a-z0-9]+', '_', Path(skeleton).stem.lower())}_{digest}"
-        description = f"{described.num_points} points a frame."
+        description = f"{described.num_points} points per frame."
         return building.ClipConfig(name=name, description=description, skeleton=skeleton)
 
     @property
