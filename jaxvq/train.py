@@ -257,6 +257,7 @@ def measure(args) -> None:
     from jaxvq.evaluators import results
 
     tokenizer = inference.load(args.checkpoint)
+    tokenizer.require_poses()
     dataset = input_pipeline.open_for_model(tokenizer.model, args.config.data.dir)
     output = args.workdir / "evaluation"
     results.write(tokenizer, dataset, "validation", output)

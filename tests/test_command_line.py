@@ -40,6 +40,7 @@ def test_fields_are_flags_of_their_types():
     assert config.batch_size == 4 and config.optim.learning_rate == 1e-3
     assert config.quantizer.type == "fsq" and config.quantizer.levels == (8, 5)
     assert config.tensorboard is True and config.is_locked
+    assert parse("--config.data.path", "X.zip").config.data.dir == "X.zip"
 
 
 def test_names_that_fields_had_before_are_read_with_one_warning(caplog):

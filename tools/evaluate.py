@@ -43,6 +43,7 @@ def main(argv=None) -> int:
 
     with command.stage("loading the model"):
         tokenizer = inference.load(args.checkpoint)
+    tokenizer.require_poses()
     if args.config:
         command_line.compare(args.config, tokenizer.model)
     dataset = input_pipeline.open_for_model(tokenizer.model, args.data_dir)

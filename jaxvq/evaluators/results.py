@@ -21,9 +21,8 @@ def write(
     pages that play them, and index.html.
 
     Raises:
-      ValueError: no such split, or one without clips, or a model that codes no poses.
+      ValueError: no such split, or one without clips.
     """
-    tokenizer.require_poses()
     source = dataset.source(split)
     if not len(source):
         raise ValueError(f"the split {split} of {dataset.path} holds no clips")

@@ -226,7 +226,8 @@ def _with_current_names(changes: Sequence[str], fields: list[str]) -> list[str]:
         field = name.removeprefix("--config.")
         now = config_names.current_name(field)
         if field != name and field not in fields and now in fields and now != field:
-            old.append(f"{field} (now {now})")
+            if field not in config_names.ALIASES:
+                old.append(f"{field} (now {now})")
             word = f"--config.{now}{equals}{value}"
         words.append(word)
     if old:
