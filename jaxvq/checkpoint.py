@@ -14,14 +14,11 @@ position in the data needs no file of its own: it is the step.
 
 import json
 import math
-import sys
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from flax.traverse_util import flatten_dict
@@ -32,7 +29,7 @@ from jaxvq import config_names
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Statistics, statistics_from_json, statistics_to_json
 from jaxvq.storage import atomic, reading
-from jaxvq.training import parallel
+from jaxvq.training import parallel, saved
 
 CHECKPOINTS = "checkpoints"
 FORMAT = 1
@@ -119,13 +116,13 @@ class Checkpointer:
         if state.ema_params:
             train["params"] = state.params
         model = {"params": state.inference_params(), "state": state.state}
-        sums = {"checksum": checksum(model), "train_checksum": checksum(train)}
+        sums = {"checksum": saved.checksum(model), "train_checksum": saved.checksum(train)}
         self._manager.save(
             step,
             args=ocp.args.Composite(
                 model=ocp.args.StandardSave(model),
                 train=ocp.args.StandardSave(train),
-                meta=ocp.args.JsonSave({**meta, **sums, "step": step}),
+                meta=ocp.args.JsonSave(saved.sealed({**meta, **sums, "step": step})),
             ),
             metrics={self._best_metric: metrics[self._best_metric]} if metrics else None,
         )
@@ -141,11 +138,11 @@ class Checkpointer:
             target["params"] = state.params
         model_target = {"params": state.params, "state": state.state}
         directory = Path(self._manager.directory) / str(step)
-        check_shapes(directory / "model", model_target)
-        check_shapes(directory / "train", target)
+        saved.check_shapes(directory / "model", model_target)
+        saved.check_shapes(directory / "train", target)
         meta = load_meta(directory)
-        model = _restore(directory / "model", model_target, meta.get("checksum"))
-        train = _restore(directory / "train", target, meta.get("train_checksum"))
+        model = saved.restore(directory / "model", model_target, meta.get("checksum"))
+        train = saved.restore(directory / "train", target, meta.get("train_checksum"))
         return parallel.TrainState(
             step=np.int32(step),
             params=train.get("params", model["params"]),
@@ -169,11 +166,14 @@ def save_model(directory, *, config, skeleton, statistics, params, state, step: 
         raise ValueError(f"{directory} holds a model already; give another --output")
     directory.mkdir(parents=True, exist_ok=True)
     model, meta = {"params": params, "state": state}, make_meta(config, skeleton, statistics)
-    meta |= {"checksum": checksum(model), "step": step}
+    meta |= {"checksum": saved.checksum(model), "step": step}
     with ocp.CheckpointManager(
         (directory / CHECKPOINTS).resolve(), item_names=("model", "meta")
     ) as manager:
-        args = {"model": ocp.args.StandardSave(model), "meta": ocp.args.JsonSave(meta)}
+        args = {
+            "model": ocp.args.StandardSave(model),
+            "meta": ocp.args.JsonSave(saved.sealed(meta)),
+        }
         manager.save(step, args=ocp.args.Composite(**args))
     write_config(directory, config)
 
@@ -188,7 +188,7 @@ def load_model(path, step: int | None = None) -> Model:
     meta = load_meta(step_directory)
     skeleton = Skeleton.from_json(meta["skeleton"])
     item = step_directory / "model"
-    model = _restore(item, _saved_tree(item), meta.get("checksum"))
+    model = saved.restore(item, saved.tree(item), meta.get("checksum"))
     return Model(
         config=_config_of(meta),
         skeleton=skeleton,
@@ -199,44 +199,6 @@ def load_model(path, step: int | None = None) -> Model:
         path=step_directory,
         fps=float(meta.get("fps", meta["config"].get("data", {}).get("fps", 0.0))),
     )
-
-
-def _restore(item: Path, tree, expected: int | None):
-    """A saved item, whose shapes and dtypes `tree` gives; expected: its checksum.
-
-    Version 0.1 kept no checksum. Raises ValueError where the item is damaged.
-    """
-    report, sys.unraisablehook = sys.unraisablehook, _report_but_closed_loops
-    try:
-        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
-            found = reader.restore(item, args=ocp.args.StandardRestore(_as_numpy(tree)))
-    except Exception as error:  # Orbax and TensorStore have many; the hook stays for the others
-        raise _damaged(item, error) from None
-    sys.unraisablehook = report
-    if expected is not None and checksum(found) != expected:
-        raise _damaged(item, "its numbers are not those that were saved")
-    return found
-
-
-def _report_but_closed_loops(unraisable) -> None:
-    """After one error, TensorStore's threads bring the other parts to a loop that is closed."""
-    if "Event loop is closed" not in str(unraisable.exc_value):
-        sys.__unraisablehook__(unraisable)
-
-
-def _damaged(item: Path, why) -> ValueError:
-    line = (str(why).strip().splitlines() or [""])[0][:300]
-    return ValueError(f"{item}: damaged checkpoint ({line}); take another step, or a copy of it")
-
-
-def checksum(tree) -> int:
-    """CRC-32 of the names, types, shapes and numbers of all leaves."""
-    total = 0
-    for name, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        array = np.ascontiguousarray(leaf)
-        about = f"{[_key(part) for part in name]} {array.dtype} {array.shape}".encode()
-        total = zlib.crc32(array.reshape(-1).view(np.uint8), zlib.crc32(about, total))
-    return total
 
 
 def load_config(path, step: int | None = None) -> ConfigDict:
@@ -250,15 +212,19 @@ def _config_of(meta: dict) -> ConfigDict:
 
 def load_meta(step_directory: Path) -> dict:
     """The JSON of one checkpoint; ValueError where it is damaged or of a newer format."""
+    item = step_directory / "meta"
     try:
         with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-            meta = reader.restore(step_directory / "meta")
-        if not meta.keys() >= {"config", "skeleton", "statistics", "step"}:
-            raise ValueError("fields are missing")
+            meta = dict(reader.restore(item))
+        newer = meta.get("format", 0) > FORMAT
     except Exception as error:  # Orbax has many
-        raise _damaged(step_directory / "meta", error) from None
-    if meta.get("format", 0) > FORMAT:
+        raise saved.damaged(item, error) from None
+    if newer:
         raise ValueError(f"{step_directory} was written by a newer jaxvq: please upgrade")
+    if not meta.keys() >= {"config", "skeleton", "statistics", "step"}:
+        raise saved.damaged(item, "fields are missing")
+    if "seal" in meta and meta != saved.sealed(meta):
+        raise saved.damaged(item, "it is not what was saved")
     return meta
 
 
@@ -288,49 +254,6 @@ def latest_step(path) -> int:
     root = Path(path) / CHECKPOINTS
     steps = (int(p.name) for p in root.iterdir() if p.name.isdigit()) if root.is_dir() else ()
     return max(steps, default=0)
-
-
-def check_shapes(item: Path, expected) -> None:
-    """Compares a saved tree with the expected one; a difference is a ValueError that names it."""
-    saved = _shapes(_saved_tree(item))
-    wanted = _shapes(expected)
-    problems = [
-        f"{k}: the run expects {wanted[k]}, the checkpoint lacks it"
-        for k in wanted
-        if k not in saved
-    ]
-    problems += [f"{k}: only in the checkpoint, {saved[k]}" for k in saved if k not in wanted]
-    problems += [
-        f"{k}: the run expects {wanted[k]}, the checkpoint holds {saved[k]}"
-        for k in wanted
-        if k in saved and saved[k] != wanted[k]
-    ]
-    if problems:
-        more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
-        raise ValueError(f"{item} is of another model: " + "; ".join(problems[:5]) + more)
-
-
-def _saved_tree(item: Path):
-    """The tree of a saved item, with shapes and dtypes for leaves."""
-    try:
-        metadata = ocp.StandardCheckpointHandler().metadata(item)
-        return getattr(metadata, "tree", metadata)
-    except Exception as error:  # Orbax has many
-        raise _damaged(item, error) from None
-
-
-def _shapes(tree) -> dict[str, tuple]:
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    names = (("/".join(_key(k) for k in path), leaf) for path, leaf in leaves)
-    return {name: tuple(leaf.shape) for name, leaf in names if hasattr(leaf, "shape")}
-
-
-def _key(entry) -> str:
-    return str(next(getattr(entry, a) for a in ("key", "name", "idx") if hasattr(entry, a)))
-
-
-def _as_numpy(tree):
-    return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), tree)
 
 
 # ------------------------------------------------------------------------------------- configs

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from jaxvq import checkpoint
+from jaxvq.datasets import records
 from jaxvq.storage import manifests, reading
+from jaxvq.training import saved
 
 
 @pytest.mark.parametrize("content", [b"", b"[" * 99_999, b'{"a": 1', b'"\xff"', b"1" * 5000])
@@ -49,7 +51,7 @@ def test_what_is_no_npz_of_plain_arrays_is_refused():
         archive.writestr("a.npy", b"no array")
     good = npz(a=np.arange(100))
     for content in (b"", b"PK", good[:-5], other.getvalue(), npz(a=np.array([{}], object))):
-        with pytest.raises(ValueError, match="^clip: damaged, or not an npz") as error:
+        with pytest.raises(ValueError, match="^clip: not an npz") as error:
             reading.read_npz(content, "clip")
         assert "\n" not in str(error.value)
 
@@ -67,15 +69,32 @@ def test_a_checkpoint_with_other_numbers_is_refused(run_dir, tmp_path):
     shutil.copytree(newest, copy)
     (path,) = (copy / "meta").glob("metadata")
     meta = json.loads(path.read_text())
-    assert meta["checksum"] == checkpoint.checksum(
+    assert meta["checksum"] == saved.checksum(
         {"params": checkpoint.load_model(tmp_path).params, "state": {}}
     )
+    path.write_text(json.dumps(meta | {"step": 7}))
+    with pytest.raises(ValueError, match="damaged checkpoint .it is not what was saved"):
+        checkpoint.load_model(tmp_path)
+    del meta["seal"]  # as before there were any
     path.write_text(json.dumps(meta | {"checksum": meta["checksum"] ^ 1}))
     with pytest.raises(ValueError, match="damaged checkpoint .its numbers are not those that"):
         checkpoint.load_model(tmp_path)
-    del meta["checksum"]  # as before there were any
+    del meta["checksum"]
     path.write_text(json.dumps(meta))
     checkpoint.load_model(tmp_path)
+
+
+def test_a_dataset_with_another_digit_is_refused(data_dir, tmp_path):
+    from jaxvq import input_pipeline
+
+    shutil.copytree(records.find_dataset(data_dir), tmp_path / "data")
+    path = tmp_path / "data" / "pose_normalization.json"
+    text = path.read_text()
+    path.write_text(text.replace("1", "2", 1))
+    with pytest.raises(ValueError, match="pose_normalization.json was altered since the build"):
+        input_pipeline.open_dataset(tmp_path)
+    path.write_text(text)
+    input_pipeline.open_dataset(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "a/../../secret", ""])

@@ -2,6 +2,7 @@
 
 import json
 import re
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from jaxvq.storage import reading
 
 FILE = "layout.json"
 FORMAT = 1
+CHECKED = ("skeleton.json", "pose_normalization.json", "lengths.npz")
 FIXED_POINT = "fixed_point"  # data and mask are packed, see `fixed_point`
 
 
@@ -35,8 +37,14 @@ class Layout:
 
 
 def write(folder: Path, layout: Layout) -> None:
-    """Writes the side file."""
-    (folder / FILE).write_text(json.dumps({"format": FORMAT, **asdict(layout)}) + "\n")
+    """Writes the side file, with the CRC-32 of those beside it, which are there already."""
+    sums = {name: _checksum(folder / name) for name in CHECKED if (folder / name).exists()}
+    content = {"format": FORMAT, **asdict(layout), "checksums": sums}
+    (folder / FILE).write_text(json.dumps(content) + "\n")
+
+
+def _checksum(path: Path) -> int:
+    return zlib.crc32(path.read_bytes())
 
 
 def read(folder: Path) -> Layout:
@@ -47,6 +55,9 @@ def read(folder: Path) -> Layout:
     if content.pop("format", None) != FORMAT:
         raise ValueError(f"{folder} was built by a newer jaxvq: please upgrade")
     try:
+        for name, expected in content.pop("checksums", {}).items():
+            if _checksum(folder / name) != expected:
+                raise ValueError(f"{name} was altered since the build")
         return Layout(**content)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{folder / FILE} is damaged ({error}); build the dataset again") from None

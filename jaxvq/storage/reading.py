@@ -52,4 +52,4 @@ def read_npz(
         except Exception as error:  # zipfile, zlib, numpy and its tokenizer each have their own
             what = f"{type(error).__name__}: {error}".splitlines()[0]
             name = source if name is None else name
-            raise ValueError(f"{name}: damaged, or not an npz of plain arrays ({what})") from None
+            raise ValueError(f"{name}: not an npz of plain arrays, or damaged ({what})") from None

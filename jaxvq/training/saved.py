@@ -1,0 +1,100 @@
+"""What Orbax saved: its shapes, and whether it is what was saved.
+
+Orbax and TensorStore notice some damage, and tell of it in many ways; checksums notice the rest.
+"""
+
+import json
+import sys
+import zlib
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+
+def restore(item: Path, like, expected: int | None):
+    """A saved item, whose shapes and dtypes `like` gives; expected: its checksum.
+
+    Version 0.1 kept no checksum. Raises ValueError where the item is damaged.
+    """
+    report, sys.unraisablehook = sys.unraisablehook, _report_but_closed_loops
+    try:
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
+            found = reader.restore(item, args=ocp.args.StandardRestore(_as_numpy(like)))
+    except Exception as error:  # Orbax and TensorStore have many; the hook stays for the others
+        raise damaged(item, error) from None
+    sys.unraisablehook = report
+    if expected is not None and checksum(found) != expected:
+        raise damaged(item, "its numbers are not those that were saved")
+    return found
+
+
+def _report_but_closed_loops(unraisable) -> None:
+    """After one error, TensorStore's threads bring the other parts to a loop that is closed."""
+    if "Event loop is closed" not in str(unraisable.exc_value):
+        sys.__unraisablehook__(unraisable)
+
+
+def sealed(meta: dict) -> dict:
+    """The fields, and the CRC-32 of their JSON."""
+    fields = {name: value for name, value in meta.items() if name != "seal"}
+    return fields | {"seal": zlib.crc32(json.dumps(fields, sort_keys=True).encode())}
+
+
+def damaged(item: Path, why) -> ValueError:
+    line = (str(why).strip().splitlines() or [""])[0][:300]
+    return ValueError(f"{item}: damaged checkpoint ({line}); take another step, or a copy of it")
+
+
+def checksum(tree) -> int:
+    """CRC-32 of the names, types, shapes and numbers of all leaves."""
+    total = 0
+    for name, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.ascontiguousarray(leaf)
+        about = f"{[_key(part) for part in name]} {array.dtype} {array.shape}".encode()
+        total = zlib.crc32(array.reshape(-1).view(np.uint8), zlib.crc32(about, total))
+    return total
+
+
+def check_shapes(item: Path, expected) -> None:
+    """Compares a saved tree with the expected one; a difference is a ValueError that names it."""
+    saved = _shapes(tree(item))
+    wanted = _shapes(expected)
+    problems = [
+        f"{k}: the run expects {wanted[k]}, the checkpoint lacks it"
+        for k in wanted
+        if k not in saved
+    ]
+    problems += [f"{k}: only in the checkpoint, {saved[k]}" for k in saved if k not in wanted]
+    problems += [
+        f"{k}: the run expects {wanted[k]}, the checkpoint holds {saved[k]}"
+        for k in wanted
+        if k in saved and saved[k] != wanted[k]
+    ]
+    if problems:
+        more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
+        raise ValueError(f"{item} is of another model: " + "; ".join(problems[:5]) + more)
+
+
+def tree(item: Path):
+    """The tree of a saved item, with shapes and dtypes for leaves."""
+    try:
+        metadata = ocp.StandardCheckpointHandler().metadata(item)
+        return getattr(metadata, "tree", metadata)
+    except Exception as error:  # Orbax has many
+        raise damaged(item, error) from None
+
+
+def _shapes(tree) -> dict[str, tuple]:
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    names = (("/".join(_key(k) for k in path), leaf) for path, leaf in leaves)
+    return {name: tuple(leaf.shape) for name, leaf in names if hasattr(leaf, "shape")}
+
+
+def _key(entry) -> str:
+    return str(next(getattr(entry, a) for a in ("key", "name", "idx") if hasattr(entry, a)))
+
+
+def _as_numpy(tree):
+    return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), tree)
