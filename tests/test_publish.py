@@ -12,6 +12,7 @@ import pytest
 from conftest import REPOSITORY
 
 from jaxvq import inference, input_pipeline
+from jaxvq.datasets import layout
 from jaxvq.pose.reader import read_pose
 from jaxvq.publishing import cards, dataset, page
 from jaxvq.storage import manifests
@@ -136,7 +137,8 @@ def test_a_model_runs_without_our_code(model, run_dir, corpus):
     pose = inference.preprocess.preprocess(read_pose(sorted(corpus.glob("*.pose"))[2]))[0]
     program = export.deserialize(bytearray((model / "model.stablehlo").read_bytes()))
     frames = slice(0, 40)
-    _, indices, _ = program.call(pose.data[None, frames], ~pose.mask[None, frames])
+    points = np.where(pose.mask[frames, :, None], np.float32(np.nan), pose.data[frames])
+    indices = program.call(poses=points[None], mask=np.ones((1, 40), bool))["indices"]
     data = tokenizer.model.statistics.standardize(pose.data[frames], pose.mask[frames])
     clip = pose.replace(data=data, confidence=pose.confidence[frames])
     np.testing.assert_array_equal(indices[:, 0].T, tokenizer.encode_clips([clip])[0][:, 0])
@@ -378,12 +380,13 @@ def test_no_licence_and_folders_in_the_way(data_dir, terms, poses, tmp_path):
 
 
 def test_a_dataset_that_is_not_what_was_built(data_dir, terms, poses, tmp_path):
-    place = input_pipeline.open_dataset(data_dir).path
-    changed = copy(place, tmp_path / "sign_poses/holistic_178/1.0.0")
+    built = input_pipeline.open_dataset(data_dir)
+    changed = copy(built.path, tmp_path / "sign_poses/holistic_178/1.0.0")
     with np.load(changed / "lengths.npz") as stored:
         lengths = dict(stored)
     lengths["train"][3] += 1
     np.savez(changed / "lengths.npz", **lengths)
+    layout.write(changed, built.layout)  # with the checksum of the other lengths
     with pytest.raises(ValueError, match="record 3 of train changed since the build"):
         publish_dataset.main(words(tmp_path, terms, tmp_path / "out"))
     shard = next(changed.glob("*-train.*"))
