@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxvq.datasets import packing
-from jaxvq.hands import SPLITS, consolidated, npz, splits
+from jaxvq.hands import SPLITS, consolidated, npz, pickles, splits
 from jaxvq.hands.data_modules import (
     ConsolidatedHandDataModule,
     HandPriorDataModule,
@@ -257,7 +257,7 @@ def test_the_order_is_that_of_packing_single_frames():
 
 def test_impossible_loaders():
     for options in ({"batch_size": 0}, {"batch_size": 8, "host_index": 2, "host_count": 2}):
-        with pytest.raises(ValueError, match="batch_size=0|host_index=2 of 2 hosts"):
+        with pytest.raises(ValueError, match="batch_size=0|host_index=2: expected 0 to 1"):
             loader(50, **options)
 
 
@@ -281,7 +281,7 @@ GOOD = np.zeros((4, 45), np.float32)
             {"lhand_pose": GOOD[:, :24], "rhand_pose": GOOD},
             r"shape \(4, 24\), expected \(frames, 45",
         ),
-        ({"lhand_pose": GOOD.astype(object), "rhand_pose": GOOD}, "pickled objects"),
+        ({"lhand_pose": GOOD.astype(object), "rhand_pose": GOOD}, "is object, expected float32"),
         ({"lhand_pose": GOOD.astype(int), "rhand_pose": GOOD}, "is int64, expected float32"),
         (
             {"lhand_pose": np.asfortranarray(np.ones((4, 45))), "rhand_pose": GOOD},
@@ -357,6 +357,21 @@ def test_image_ids_survive_beside_data_sets_without(tmp_path, caplog):
             assert type(image_id) is str and image_id == expected[name][frame]
             seen += bool(image_id)
     assert seen == 4 * 40 - 1
+
+
+def test_texts_of_a_pickled_array():
+    """More than a pickle's usual number of instructions, as the ids of a large data set have."""
+    texts = np.array([str(i) for i in range(300)], object)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pickles, "MAX_INSTRUCTIONS", 100)
+        assert pickles.load_texts(pickle.dumps(texts, 4), 300) == texts.tolist()
+        with pytest.raises(ValueError, match="too large"):
+            pickles.load_texts(pickle.dumps(texts, 4), 3)
+    with pytest.raises(ValueError, match="300 values, expected 3"):
+        pickles.load_texts(pickle.dumps(texts, 4), 3)
+    texts[7] = ("a", "b")
+    with pytest.raises(ValueError, match="expected an array of texts"):
+        pickles.load_texts(pickle.dumps(texts, 4), 300)
 
 
 def test_no_npz_file_at_all(tmp_path):

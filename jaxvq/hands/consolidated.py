@@ -179,7 +179,7 @@ class Rows:
     def origin(self, indices: np.ndarray) -> dict:
         """Where rows come from: `dataset_name`, a list of str, `frame_idx` int64 (len(indices),)
         and, where known, `image_id`, a list of str; {} for files of other programs."""
-        if not self._origin:
+        if "dataset_idx" not in self._members:
             return {}
         names, dataset, frames = self._origin
         origin = {"dataset_name": names[dataset[indices]].tolist(), "frame_idx": frames[indices]}
@@ -191,11 +191,8 @@ class Rows:
 
     @cached_property
     def _origin(self) -> list[np.ndarray]:
-        names = ("dataset_names", "dataset_idx", "frame_idx")
-        if not set(names) <= self._members.keys():
-            return []
         with np.load(self.path, allow_pickle=False) as file:
-            return [file[name] for name in names]
+            return [file[name] for name in ("dataset_names", "dataset_idx", "frame_idx")]
 
 
 def _unpacked(member: npz.Member) -> np.memmap:

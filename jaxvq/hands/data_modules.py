@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxvq.datasets.loading import in_threads
+from jaxvq.datasets.loading import host_rows, in_threads
 from jaxvq.datasets.packing import FramePlan
 from jaxvq.hands import HAND, SPLITS, consolidated, splits
 from jaxvq.hands.consolidated import Rows
@@ -53,8 +53,7 @@ class Loader:
     def __post_init__(self):
         if self.batch_size < 1:
             raise ValueError(f"batch_size={self.batch_size}: expected 1 or more")
-        if not 0 <= self.host_index < self.host_count:
-            raise ValueError(f"host_index={self.host_index} of {self.host_count} hosts")
+        host_rows(self.host_count, self.host_count, self.host_index)  # checks the latter
         self.plan = FramePlan(self.num_rows, self.seed)
 
     def __len__(self) -> int:
@@ -242,8 +241,7 @@ class HandVAEDataModule(_HandDataModule):
         path = self.cache_dir / "train.npz"
         if not path.is_file():
             raise ValueError(
-                f"{path} is missing: its mean and standard deviation standardise the other splits "
-                "too"
+                f"{path} is missing: its mean and std standardise the other splits too"
             )
         train = Rows(path)
         self._statistics = train.statistics_of(wrap_to_pi) if self.wrap_angles else train.statistics

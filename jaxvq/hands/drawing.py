@@ -12,7 +12,6 @@ from PIL import Image, ImageDraw
 from jaxvq.hands import HAND
 from jaxvq.hands.skeleton import COLORS, FINGERS
 
-NUM_POINTS = 21  # the wrist, then three joints and the tip of each finger
 # Of a left hand at rest: the knuckle, the direction of the finger, and the lengths of its bones.
 _REST = {
     "index": ((0.96, 0.0, 0.24), (1.0, 0.0, 0.06), (0.46, 0.28, 0.23)),
@@ -33,7 +32,10 @@ def _offsets() -> np.ndarray:
 
 
 def hand_points(hand: np.ndarray, *, right: bool) -> np.ndarray:
-    """Where the joints are: axis-angle (…, 45) of one hand to points (…, 21, 3), the wrist at 0."""
+    """Where the joints are: axis-angle (…, 45) of one hand to points (…, 21, 3), the wrist at 0.
+
+    After the wrist, three joints and the tip of each finger.
+    """
     import jax
 
     from jaxvq.hands import rotations

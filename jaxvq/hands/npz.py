@@ -6,6 +6,7 @@ takes no more memory than a small one. Arrays of objects are pickles: only `read
 and runs nothing.
 """
 
+import io
 import logging
 import tokenize
 import zipfile
@@ -98,11 +99,6 @@ def hand_members(path: str | Path) -> dict[str, Member]:
                 f"{path} has no {name}; it holds {holds}. Other formats: tools.import_hands"
             )
         member = found[name]
-        if member.dtype.hasobject:
-            raise ValueError(
-                f"{member} holds pickled objects, which are never read here; save it "
-                "as a float32 array"
-            )
         if member.dtype.kind != "f":
             raise ValueError(f"{member} is {member.dtype}, expected float32")
         if len(member.shape) != 2 or member.shape[1] != HAND:
@@ -180,11 +176,9 @@ def read_texts(member: Member, rows: np.ndarray) -> np.ndarray:
     if not member.dtype.hasobject:
         return read_rows(member, rows).astype(np.str_)
     try:
-        with zipfile.ZipFile(member.path) as archive:
-            content = archive.read(f"{member.name}.npy")[member.header :]
-        texts = pickles.load_texts(content)
-        if len(texts) != member.shape[0]:
-            raise ValueError(f"{len(texts)} values, expected {member.shape[0]}")
+        with zipfile.ZipFile(member.path) as archive, archive.open(f"{member.name}.npy") as file:
+            file.read(member.header)
+            texts = pickles.load_texts(io.BufferedReader(file, 1 << 16), member.shape[0])
     except (zipfile.BadZipFile, EOFError, ValueError) as error:
         log.warning("%s is left out: %s", member, error)
         return np.full(len(rows), "")

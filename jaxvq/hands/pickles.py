@@ -8,10 +8,11 @@ import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
-from jaxvq.importers.safe_pickle import Allowed, expect, load_pickle
+from jaxvq.importers.safe_pickle import MAX_INSTRUCTIONS, Allowed, expect, load_pickle
 from jaxvq.importers.torch_file import (
     TORCH_GLOBALS,
     Storage,
@@ -50,15 +51,19 @@ def load_arrays(path: str | Path) -> dict:
     }
 
 
-def load_texts(content: bytes) -> list[str]:
-    """A pickled array of objects as numpy writes it, each as text; "" for None.
+def load_texts(source: bytes | BinaryIO, count: int) -> list[str]:
+    """The `count` texts or numbers of a pickled array of objects, as text; "" for None.
 
     Raises:
-      ValueError: damaged, or it asks for more than text and numbers: nothing is run.
+      ValueError: damaged, too few or many, or it asks for more than these: nothing is run.
     """
-    values = load_pickle(content, _TEXT_GLOBALS, set_state=_set_state)
+    # numpy.str_ takes 15 instructions, and str two.
+    most = MAX_INSTRUCTIONS + 15 * count
+    values = load_pickle(source, _TEXT_GLOBALS, set_state=_set_state, most_instructions=most)
     if not isinstance(values, list) or not all(isinstance(v, _TEXT_VALUES) for v in values):
         raise ValueError("expected an array of texts")
+    if len(values) != count:
+        raise ValueError(f"{len(values)} values, expected {count}")
     return ["" if value is None else str(value) for value in values]
 
 

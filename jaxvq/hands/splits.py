@@ -1,9 +1,9 @@
 """Which frames of which data set are drawn, and into which split they go.
 
-Data sets have one of three priorities, and every priority its own number of frames; inside of one,
-each data set gives frames in proportion to its length. The frames drawn are a matter of the
-seed and the frame counts alone: Python's own generator is used as the hand prior generator uses it,
-so that its published split files come out again, number by number, with `totals="floor"`.
+Each data set has one of three priorities. A priority has a number of frames to draw, to which its
+data sets contribute in proportion to their lengths. The draw depends on the seed and the lengths
+alone. It calls Python's generator as the hand prior generator does, so `totals="floor"` reproduces
+the published split files number by number.
 """
 
 import bisect
@@ -296,15 +296,9 @@ def save(result: Plan, directory: str | Path) -> None:
 
 
 def load(directory: str | Path, split: str) -> Samples:
-    """The frames of a split, as saved here or by the hand prior generator.
-
-    Raises:
-      ValueError: no such file, or not {data set: [frame, …]}.
-    """
+    """The frames of a split, as saved here or by the hand prior generator; ValueError else."""
     path = Path(directory) / f"{split}_samples.json"
-    if not path.is_file():
-        raise ValueError(f"{path} does not exist; make it with tools.create_hand_splits")
-    samples = reading.read_json(path)
+    samples = _read_json(path)
     if not isinstance(samples, dict) or not all(
         isinstance(chosen, list) and all(type(i) is int for i in chosen)
         for chosen in samples.values()
@@ -315,7 +309,10 @@ def load(directory: str | Path, split: str) -> Samples:
 
 def load_metadata(directory: str | Path) -> dict:
     """dataset_metadata.json; ValueError where there is none."""
-    path = Path(directory) / "dataset_metadata.json"
+    return _read_json(Path(directory) / "dataset_metadata.json")
+
+
+def _read_json(path: Path):
     if not path.is_file():
         raise ValueError(f"{path} does not exist; make it with tools.create_hand_splits")
     return reading.read_json(path)

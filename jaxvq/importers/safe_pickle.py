@@ -55,6 +55,7 @@ def load_pickle(
     set_state: Callable[[Any, Any], Any] | None = None,
     take_bytes: Callable[[bytes], Any] | None = None,
     most_bytes: int = 1 << 32,
+    most_instructions: int = MAX_INSTRUCTIONS,
 ) -> Any:
     """Loads one pickle of any protocol.
 
@@ -69,6 +70,7 @@ def load_pickle(
         Without it the state of a dict is dropped (PyTorch keeps version numbers there).
       take_bytes: what stands for each bytes object from then on, such as its place on disk.
       most_bytes: of one value, and of all values but those that `take_bytes` took.
+      most_instructions: of the pickle, each of which may make an object.
 
     Raises:
       ValueError: the pickle asks for something that is not allowed (Refused), or is damaged.
@@ -82,7 +84,7 @@ def load_pickle(
             if take_bytes and isinstance(argument, bytes):
                 argument = take_bytes(argument)
             held += sys.getsizeof(argument)
-            if number == MAX_INSTRUCTIONS or held > most_bytes:
+            if number == most_instructions or held > most_bytes:
                 raise ValueError(f"it is too large: {number} instructions, {held} bytes of values")
             machine.run(opcode.name, argument)
         (result,) = machine.pop(len(machine.stack))
