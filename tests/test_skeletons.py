@@ -150,7 +150,7 @@ def test_unknown_names_list_the_choices(tmp_path):
     with pytest.raises(ValueError, match="skeleton mine: there are: coco_wholebody_133, .* .json"):
         skeletons.find("mine")
     (tmp_path / "text.json").write_text("no JSON")
-    with pytest.raises(ValueError, match="text.json: Expecting value"):
+    with pytest.raises(ValueError, match="text.json is not JSON: Expecting value"):
         skeletons.find(tmp_path / "text.json")
 
 
