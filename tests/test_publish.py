@@ -136,7 +136,8 @@ def test_a_model_runs_without_our_code(model, run_dir, corpus):
     pose = inference.preprocess.preprocess(read_pose(sorted(corpus.glob("*.pose"))[2]))[0]
     program = export.deserialize(bytearray((model / "model.stablehlo").read_bytes()))
     frames = slice(0, 40)
-    _, indices, _ = program.call(pose.data[None, frames], ~pose.mask[None, frames])
+    poses = np.where(pose.mask[..., None], np.float32(np.nan), pose.data)[None, frames]
+    indices = program.call(poses=poses, mask=np.ones((1, 40), bool))["indices"]
     data = tokenizer.model.statistics.standardize(pose.data[frames], pose.mask[frames])
     clip = pose.replace(data=data, confidence=pose.confidence[frames])
     np.testing.assert_array_equal(indices[:, 0].T, tokenizer.encode_clips([clip])[0][:, 0])
