@@ -432,7 +432,8 @@ def test_the_page_of_an_evaluation_explains_every_number_and_links_the_animation
     assert 'href="animation_validation_0.html"' in text
     assert (output / "animation_validation_0.html").is_file()
     (line,) = caplog.messages  # the tests' model is smaller than that config says
-    assert line.startswith(f"--config {config} differs in model.hidden_dim (")
+    assert line.startswith(f"--config {config} differs in model.")
+    assert "model.hidden_dim (64 there, 16 in the checkpoint)" in line
 
 
 def test_a_dataset_that_is_not_there_is_named_with_its_absolute_path(
