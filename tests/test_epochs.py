@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 
 from configs.fsq_pose import get_config
 from jaxvq import input_pipeline
@@ -13,6 +14,7 @@ from jaxvq.input_pipeline import ClipDataset
 from jaxvq.pose.skeleton import HOLISTIC_178
 from jaxvq.pose.statistics import Statistics
 from jaxvq.training import epochs
+from jaxvq.training.command_line import read_config
 
 
 def dataset(*lengths: int, kind=ClipDataset, **fields):
@@ -56,6 +58,16 @@ def test_hands_are_counted_by_frames():
     hands = config(num_epochs=3)
     hands.data.seq_len, hands.batch_size = 1, 100
     assert epochs.resolve(hands, dataset(1024, 1024, 2, kind=HandDataset)).total_steps == 62
+
+
+def test_steps_given_as_a_flag_replace_the_epochs_of_the_config():
+    source = str(REPOSITORY / "configs" / "stgcn_rvq.yaml")
+    made = read_config(source, ["--config.total_steps=20", "--config.eval_every", "5"])
+    assert (made.total_steps, made.num_epochs, made.eval_every, made.eval_epochs) == (20, 0, 5, 0)
+    assert (made.warmup_epochs, made.checkpoint_epochs) == (10, 10)
+    both = read_config(source, ["--config.total_steps=20", "--config.num_epochs=3"])
+    assert (both.total_steps, both.num_epochs) == (20, 3)
+    assert read_config(source).num_epochs == 100
 
 
 def test_without_epochs_nothing_changes_and_nothing_is_read():

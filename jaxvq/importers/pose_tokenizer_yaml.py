@@ -121,7 +121,7 @@ def get_config(path: str) -> ConfigDict:
 
 
 def read(path: str, config: ConfigDict) -> ConfigDict:
-    """`config` with the values of a YAML file; keys without effect are logged, once.
+    """`config` with the values of a YAML file; logs keys that have no effect, and why.
 
     Raises:
       ValueError: one line about a file that is not plain YAML, an unknown key, or a value of

@@ -149,6 +149,8 @@ def read_config(source: str, changes: Sequence[str] = ()):
     from absl import flags
     from ml_collections import config_flags
 
+    from jaxvq.training import epochs
+
     config = _load(source)
     fields = [name for name, _ in _fields(config)]
     words = ["", *_with_current_names(changes, fields)]
@@ -167,6 +169,8 @@ def read_config(source: str, changes: Sequence[str] = ()):
         raise ValueError(" ".join(str(error).split())) from None
     if len(rest) > 1:
         raise ValueError(f"unknown argument {rest[1]!r}; see --help")
+    names = (word.partition("=")[0] for word in words)
+    epochs.give_way(config, {name.removeprefix("--config.") for name in names})
     return config
 
 

@@ -16,6 +16,13 @@ FIELDS = {
 log = logging.getLogger("jaxvq")
 
 
+def give_way(config, given: set[str]) -> None:
+    """Turns off epochs where the steps that they set are among `given`, the fields of flags."""
+    for epochs, steps in FIELDS.items():
+        if steps in given and epochs not in given and epochs in config:
+            config[epochs] = 0.0
+
+
 def resolve(config, dataset):
     """The config with the steps that its epochs take on a dataset; the same one without epochs.
 
