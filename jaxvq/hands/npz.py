@@ -6,6 +6,7 @@ takes no more memory than a small one. Arrays of objects are pickles: only `read
 and runs nothing.
 """
 
+import io
 import logging
 import tokenize
 import zipfile
@@ -175,9 +176,9 @@ def read_texts(member: Member, rows: np.ndarray) -> np.ndarray:
     if not member.dtype.hasobject:
         return read_rows(member, rows).astype(np.str_)
     try:
-        with zipfile.ZipFile(member.path) as archive:
-            content = archive.read(f"{member.name}.npy")[member.header :]
-        texts = pickles.load_texts(content, member.shape[0])
+        with zipfile.ZipFile(member.path) as archive, archive.open(f"{member.name}.npy") as file:
+            file.read(member.header)
+            texts = pickles.load_texts(io.BufferedReader(file, 1 << 16), member.shape[0])
     except (zipfile.BadZipFile, EOFError, ValueError) as error:
         log.warning("%s is left out: %s", member, error)
         return np.full(len(rows), "")

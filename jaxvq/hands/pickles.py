@@ -8,6 +8,7 @@ import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -50,7 +51,7 @@ def load_arrays(path: str | Path) -> dict:
     }
 
 
-def load_texts(content: bytes, count: int) -> list[str]:
+def load_texts(source: bytes | BinaryIO, count: int) -> list[str]:
     """The `count` texts or numbers of a pickled array of objects, as text; "" for None.
 
     Raises:
@@ -58,7 +59,7 @@ def load_texts(content: bytes, count: int) -> list[str]:
     """
     # numpy.str_ takes 15 instructions, and str two.
     most = MAX_INSTRUCTIONS + 15 * count
-    values = load_pickle(content, _TEXT_GLOBALS, set_state=_set_state, most_instructions=most)
+    values = load_pickle(source, _TEXT_GLOBALS, set_state=_set_state, most_instructions=most)
     if not isinstance(values, list) or not all(isinstance(v, _TEXT_VALUES) for v in values):
         raise ValueError("expected an array of texts")
     if len(values) != count:
