@@ -63,7 +63,7 @@ def _bombs() -> Iterator[tuple[str, bytes]]:
     yield "4 million terabytes", b"\x80\x04\x8e" + (1 << 62).to_bytes(8, "little") + b"."
     yield "bytearray of a terabyte", b"\x80\x05\x96" + (1 << 40).to_bytes(8, "little") + b"."
     yield "number of 2 GB", b"\x80\x04\x8b\xff\xff\xff\x7f."
-    yield "million lists", b"\x80\x04(" + b"]" * 1_000_000
+    yield "many lists", b"\x80\x04(" + b"]" * 300_000
     yield "list in list in …", b"\x80\x04" + b"](" * 100_000 + b"e" * 100_000 + b"."
     yield "extension registry", b"\x80\x04\x82\x01."
     yield "number of many digits", b"I" + b"9" * 1_000_000 + b"\n."
