@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from disks import full_disk
 
 from jaxvq.storage import atomic
+from tools.soaking.stopped import full_disk
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

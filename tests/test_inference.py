@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import REPOSITORY
-from disks import full_disk
 from pose_format import Pose as PoseFormatPose
 
 from jaxvq import checkpoint, inference
@@ -17,6 +16,7 @@ from jaxvq.pose.resample import resample
 from jaxvq.pose.writer import write_pose
 from jaxvq.windows import FRAMES_PER_BATCH
 from tools import codes_to_poses, evaluate, fit_code_tables, poses_to_codes, reconstruct_poses
+from tools.soaking.stopped import full_disk
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from disks import full_disk
 
 from jaxvq import inference
 from jaxvq.inference import Tokens
@@ -14,6 +13,7 @@ from jaxvq.quantizers import fsq
 from jaxvq.storage import manifests
 from jaxvq.tokens import code_tables, token_file
 from tools import codes_to_poses, fit_code_tables, poses_to_codes, publish_model
+from tools.soaking.stopped import full_disk
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxvq import command
-from tools.soaking import counting, damaged, hostile, steady, stopped
+from tools.soaking import counting, damaged, elsewhere, hostile, steady, stopped
 from tools.soaking.counting import Case, Place, Row
 
 # Name -> (check, cases, cases with --quick).
@@ -32,9 +32,9 @@ CHECKS: dict[str, tuple[Callable[[Place, int, np.random.Generator], Iterator[Cas
     "hostile pickles": (hostile.pickles, 200, 60),
     "hostile JSON": (hostile.jsons, 225, 225),
     "hostile YAML": (hostile.yamls, 25, 25),
-    "hostile archives": (hostile.archives, 156, 156),
-    "paths that lead out": (hostile.traversal, 36, 36),
-    "markup in names": (hostile.markup, 3, 3),
+    "hostile archives": (elsewhere.archives, 156, 156),
+    "paths that lead out": (elsewhere.traversal, 36, 36),
+    "markup in names": (elsewhere.markup, 3, 3),
     "kill -9, then again": (stopped.kills, 50, 0),
     "a full disk": (stopped.full_disks, 69, 16),
     "two on one output": (stopped.twice, 5, 0),
