@@ -110,7 +110,7 @@ def open_for_model(model, data_dir: str | Path | None = None) -> ClipDataset | H
 def with_absolute_paths(config):
     """A copy of a config whose datasets are found from any folder."""
     config = config.copy_and_resolve_references()
-    config.data.dir = _absolute(config.data.dir)
+    config.data.dir = _absolute(config.data.dir or config.data.get("path", ""))
     if "mixture" in config.data:
         config.data.mixture = tuple((_absolute(path), w) for path, w in config.data.mixture)
     return config

@@ -187,7 +187,7 @@ def _check(config, devices: int) -> None:
             f"batch_size={config.batch_size} does not divide over {devices} devices, "
             f"each computing its rows in accumulate={config.accumulate} parts"
         )
-    if not config.data.dir:
+    if not (config.data.dir or config.data.get("path")):
         raise ValueError("no dataset: give --config.data.dir DATA, made by tools.build_dataset")
 
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import tiny_config
 from ml_collections import ConfigDict
 
-from jaxvq import config_names, inference, input_pipeline
+from jaxvq import checkpoint, config_names, inference, input_pipeline
 from jaxvq.datasets import building
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import HOLISTIC_178
@@ -55,8 +55,11 @@ def frames(dataset) -> int:
 
 
 def test_a_zip_trains_and_is_converted_once(archive, tmp_path, builds):
-    config = tiny_config(archive, total_steps=2, eval_every=2, checkpoint_every=2)
+    config = tiny_config("", total_steps=2, eval_every=2, checkpoint_every=2)
+    with config.unlocked():
+        config.data.path = str(archive)
     train(config, tmp_path / "run")
+    assert checkpoint.load_model(tmp_path / "run").config.data.dir == str(archive)
     assert builds == ["sign_poses"]
     first = input_pipeline.open_dataset(archive)
     again = input_pipeline.open_for_training(ConfigDict({"dir": "", "path": str(archive)}))

@@ -198,6 +198,7 @@ def test_a_dataset_without_the_tables_says_so(folders, tmp_path):
     with np.load(tmp_path / "old/lengths.npz") as stored:
         lengths = {name: stored[name] for name in stored if "_" not in name}
     np.savez(tmp_path / "old/lengths.npz", **lengths)
+    (tmp_path / "old/layout.json").unlink()
     with pytest.raises(ValueError, match="old was built without a table of fps; build it again"):
         input_pipeline.open_for_training(ConfigDict({"dir": str(tmp_path / "old"), "fps": 25.0}))
 
