@@ -6,14 +6,15 @@ import zipfile
 
 import numpy as np
 import pytest
-from conftest import tiny_config
+from conftest import REPOSITORY, tiny_config
 from ml_collections import ConfigDict
 
-from jaxvq import checkpoint, config_names, inference, input_pipeline
+from jaxvq import checkpoint, inference, input_pipeline
 from jaxvq.datasets import building
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import HOLISTIC_178
 from jaxvq.train import train
+from jaxvq.training import command_line
 from tests import clips
 from tools import zip_dataset
 
@@ -64,7 +65,9 @@ def test_a_zip_trains_and_is_converted_once(archive, tmp_path, builds):
     first = input_pipeline.open_dataset(archive)
     again = input_pipeline.open_for_training(ConfigDict({"dir": "", "path": str(archive)}))
     assert builds == ["sign_poses"] and again.path == first.path and frames(first) == 119
-    assert config_names.current_name("data.path") == "data.dir"
+    words = [f"--config.data.path={archive}"]
+    config = command_line.read_config(f"{REPOSITORY}/configs/fsq_pose.py:runlocal", words)
+    assert config.data.dir == str(archive)
     # In shoulder widths: the zip says what it was standardised with.
     record = first.source("train")[0]
     right, left = (record["data"][:, i].astype(np.float32) for i in HOLISTIC_178.shoulders)
