@@ -222,7 +222,7 @@ def export_onnx(tokenizer, function, path: Path, opset: int, *, dynamic: bool) -
         onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     except Exception as error:  # both raise what they like
         reason = str(error).strip().splitlines()[0]
-        other = "--no_dynamic_axes may help, " if dynamic else ""
+        other = "--no_dynamic_axes or another --opset_version may help, " if dynamic else ""
         raise ValueError(
             f"this model cannot become ONNX of opset {opset} ({reason}): {other}--format stablehlo "
             "works for all"
