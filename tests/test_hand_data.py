@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -385,6 +386,27 @@ def test_no_npz_file_at_all(tmp_path):
     whole.write_bytes(data)
     with pytest.raises(ValueError, match="b.npz: rhand_pose is damaged"):
         npz.read_rows(member, np.arange(900))
+
+
+@pytest.mark.parametrize("name", ["lhand_pose", "image_ids"])
+def test_damaged_compressed_arrays_are_one_line(tmp_path, name, caplog):
+    path = tmp_path / "a.npz"
+    hand = np.random.default_rng(0).normal(size=(900, 45))
+    ids = np.array([f"{i * 7919:x}.jpg" for i in range(900)], object)
+    np.savez_compressed(path, lhand_pose=hand, rhand_pose=hand, image_ids=ids)
+    member = npz.hand_members(path)[name]
+    with zipfile.ZipFile(path) as archive:
+        info = archive.getinfo(f"{name}.npy")
+    data = bytearray(path.read_bytes())
+    at = info.header_offset + info.compress_size // 2
+    data[at : at + 100] = bytes(100)
+    path.write_bytes(data)
+    if name == "image_ids":
+        assert set(npz.read_texts(member, np.arange(900))) == {""}
+        assert "a.npz: image_ids is left out: " in caplog.text
+    else:
+        with pytest.raises(ValueError, match="a.npz: lhand_pose is damaged"):
+            npz.read_rows(member, np.arange(900))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import io
 import logging
 import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,7 +180,7 @@ def read_texts(member: Member, rows: np.ndarray) -> np.ndarray:
         with zipfile.ZipFile(member.path) as archive, archive.open(f"{member.name}.npy") as file:
             file.read(member.header)
             texts = pickles.load_texts(io.BufferedReader(file, 1 << 16), member.shape[0])
-    except (zipfile.BadZipFile, EOFError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
         log.warning("%s is left out: %s", member, error)
         return np.full(len(rows), "")
     return np.array([texts[row] for row in rows.tolist()], dtype=np.str_)
@@ -198,7 +199,7 @@ def pieces(member: Member) -> Iterator[tuple[int, np.ndarray]]:
                 if len(data) < count * width:
                     raise ValueError("it ends too early")
                 yield start, np.frombuffer(data, member.dtype).reshape(count, *member.shape[1:])
-    except (zipfile.BadZipFile, EOFError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
         raise ValueError(f"{member} is damaged: {error}") from error
 
 
