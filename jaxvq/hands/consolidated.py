@@ -54,7 +54,7 @@ def consolidate(
         _write_split(path, sources[split], frames, progress)
         if metadata:
             _write_metadata(path.with_name(f"{split}_metadata.json"), samples)
-    return {split: splits.count_samples(samples) for split, samples in drawn.items()}
+    return {split: sum(map(len, samples.values())) for split, samples in drawn.items()}
 
 
 def _source(data_dir: Path, name: str, split: str) -> dict[str, npz.Member]:

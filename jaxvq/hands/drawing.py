@@ -71,18 +71,16 @@ def _draw(points: np.ndarray, size: int, right: bool) -> np.ndarray:
     # Right, up and towards the eye of a viewer who looks at the palm of the left hand.
     across, along, depth = -points[..., 2], points[..., 0] * side, -points[..., 1]
     yaw, pitch = np.radians(-35), np.radians(20)
-    across, depth = (
-        across * np.cos(yaw) - depth * np.sin(yaw),
-        across * np.sin(yaw) + depth * np.cos(yaw),
-    )
-    along, depth = (
-        along * np.cos(pitch) + depth * np.sin(pitch),
-        depth * np.cos(pitch) - along * np.sin(pitch),
-    )
+    across, depth = _turned(across, depth, yaw)
+    depth, along = _turned(depth, along, pitch)
     fine = size * _OVERSAMPLING
     # 2.6 units high, the wrist near the lower edge.
     places = np.stack([0.5 + across * side / 2.6, 0.88 - along / 2.6], -1) * fine
     return np.stack([_draw_hand(p, d, fine) for p, d in zip(places, depth, strict=True)])
+
+
+def _turned(a: np.ndarray, b: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
+    return a * np.cos(angle) - b * np.sin(angle), a * np.sin(angle) + b * np.cos(angle)
 
 
 def _draw_hand(places: np.ndarray, depth: np.ndarray, size: int) -> np.ndarray:

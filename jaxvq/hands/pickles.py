@@ -6,7 +6,6 @@ pickles arrays of objects. `safe_pickle` reads all of them, and refuses what is 
 
 import re
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,7 +24,6 @@ _PLAIN_DTYPE = re.compile(r"[fiub][1248]")
 _TEXT_VALUES = (str, int, float, np.generic, type(None))
 
 
-@dataclass(frozen=True)
 class _EmptyArray:
     """An array that has not been given its shape and numbers yet."""
 

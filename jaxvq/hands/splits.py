@@ -110,11 +110,8 @@ def _warn(frames: Mapping[str, int], listed: Mapping[str, str]) -> None:
         log.warning("%d listed data sets are missing: %s", len(missing), ", ".join(missing))
     unknown = sorted(set(frames) - set(listed))
     if unknown:
-        log.warning(
-            "%d data sets are in no priority list and not used: %s",
-            len(unknown),
-            ", ".join(unknown),
-        )
+        names = ", ".join(unknown)
+        log.warning("%d data sets are in no priority list and not used: %s", len(unknown), names)
 
 
 def _target(priority: str, present: Mapping[str, int], recipe: Recipe) -> int:
@@ -127,12 +124,7 @@ def _target(priority: str, present: Mapping[str, int], recipe: Recipe) -> int:
             f"sets hold {available}; give --config.targets.{priority}={available} or "
             "fewer, or --cap to take what there is"
         )
-    if present:
-        log.warning("the %s priority wants %d frames, there are %d", priority, target, available)
-    elif target:
-        log.warning(
-            "no data set of the %s priority is there: its %d frames are missing", priority, target
-        )
+    log.warning("the %s priority wants %d frames, there are %d", priority, target, available)
     return available
 
 
@@ -257,7 +249,7 @@ def _by_dataset(pairs: list[tuple[str, int]], generator) -> Samples:
 
 
 def _metadata(samples, present, targets, recipe: Recipe, seed: int) -> dict:
-    sizes = {split: count_samples(samples[split]) for split in SPLITS}
+    sizes = {split: sum(map(len, samples[split].values())) for split in SPLITS}
     available = {p: sum(present[p].values()) for p in PRIORITIES}
     return {
         "dataset_creation_info": {
@@ -280,10 +272,6 @@ def _metadata(samples, present, targets, recipe: Recipe, seed: int) -> dict:
             for p in PRIORITIES
         },
     }
-
-
-def count_samples(samples: Samples) -> int:
-    return sum(map(len, samples.values()))
 
 
 def save(result: Plan, directory: str | Path) -> None:
