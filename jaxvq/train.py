@@ -10,6 +10,7 @@ reconstruction), RUN/checkpoints the weights. Over several machines, start the c
 are found).
 """
 
+import contextlib
 import itertools
 import logging
 import math
@@ -18,6 +19,7 @@ import sys
 from pathlib import Path
 
 from jaxvq import command
+from jaxvq.storage import atomic
 from jaxvq.training import command_line, multihost
 from jaxvq.training.clock import Clock
 from jaxvq.training.stopping import StopRequest
@@ -36,6 +38,11 @@ def train(config, workdir) -> dict[str, float]:
     Raises:
       ValueError: one line about a config, dataset or checkpoint that does not fit.
     """
+    with contextlib.ExitStack() as closing:
+        return _train(config, Path(workdir), closing)
+
+
+def _train(config, workdir: Path, closing: contextlib.ExitStack) -> dict[str, float]:
     import jax
     import numpy as np
 
@@ -44,7 +51,6 @@ def train(config, workdir) -> dict[str, float]:
     from jaxvq.training import augment, epochs, optim, parallel
     from jaxvq.training.metric_writer import MetricWriter
 
-    workdir = Path(workdir)
     hosts, host = jax.process_count(), jax.process_index()
     _check(config, jax.device_count())
     dataset = input_pipeline.open_for_training(config.data)
@@ -71,6 +77,7 @@ def train(config, workdir) -> dict[str, float]:
     )
     workdir.mkdir(parents=True, exist_ok=True)
     if host == 0:
+        closing.enter_context(atomic.locked(workdir, "training"))
         checkpoint.write_config(workdir, given)
     checkpointer = checkpoint.Checkpointer(
         workdir / checkpoint.CHECKPOINTS,

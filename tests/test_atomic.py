@@ -1,6 +1,7 @@
 """What is being written is never seen half, and what fails leaves what was there before."""
 
 import ast
+import errno
 import os
 import signal
 import stat
@@ -103,6 +104,24 @@ def test_a_folder_takes_the_place_of_nothing_that_is_filled(tmp_path):
         (temporary / "two").touch()
     assert [path.name for path in folder.iterdir()] == ["one"]
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_folder_is_for_one_process(tmp_path):
+    with atomic.locked(tmp_path, "build"):
+        with pytest.raises(ValueError, match=f"^{tmp_path}: another build is writing here"):
+            with atomic.locked(tmp_path, "build"):
+                raise AssertionError("not reached")
+    with atomic.locked(tmp_path, "build"):
+        assert not list(tmp_path.iterdir())
+
+
+def test_a_file_system_without_locks_has_none(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(atomic.fcntl, "flock", refuse)
+    with atomic.locked(tmp_path, "build"):
+        pass
 
 
 def test_kill_9_leaves_a_temporary_that_disturbs_nobody(tmp_path):

@@ -146,15 +146,6 @@ def test_other_settings_and_unknown_names_are_refused(tmp_path, data_dir):
         benchmark_rd.check_settings(tmp_path / "settings.json", Settings("D", 6))
 
 
-def test_a_folder_is_for_one_process(tmp_path):
-    with benchmark_rd.alone(tmp_path / ".lock"):
-        with pytest.raises(ValueError, match="is in use by another tools.benchmark_rd"):
-            with benchmark_rd.alone(tmp_path / ".lock"):
-                pass
-    with benchmark_rd.alone(tmp_path / ".lock"):
-        pass
-
-
 def test_cores_are_shared_out(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 5}, raising=False)
     assert benchmark_rd.split_cores(1) == [[0, 1, 2, 5]]

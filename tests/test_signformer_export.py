@@ -17,6 +17,7 @@ import yaml
 from jaxvq.datasets.sentence_corpora import CORPORA, read_table
 from jaxvq.pose.reader import Pose
 from jaxvq.signformer import export, pami0
+from jaxvq.storage import atomic
 from tests.signformer_corpus import (
     JSON,
     person,
@@ -358,7 +359,7 @@ def test_killed_and_started_again(corpus, tmp_path):
 def test_one_export_at_a_time(corpus, tmp_path):
     root, _ = corpus
     arguments = ("LSFB-CONT", root, tmp_path, "--workers", 1)
-    with export.locked(tmp_path):
+    with atomic.locked(tmp_path, "export"):
         second = start(*arguments)
         _, message = second.communicate()
         assert second.returncode != 0 and "another export is writing here" in message

@@ -10,8 +10,6 @@ same command goes on where it was stopped; finished cells are never computed aga
 trainings run at once, each on its share of the cores. Give a GPU one job.
 """
 
-import contextlib
-import fcntl
 import os
 from pathlib import Path
 
@@ -50,7 +48,7 @@ def main(argv=None) -> int:
     settings = cells.Settings(str(path), args.steps)
     check_settings(output / "settings.json", settings)
 
-    with alone(output / ".lock"):
+    with atomic.locked(output, "comparison"):
         jobs = cells.missing(output, chosen, args.seeds, only)
         failed = run_all(jobs, settings, output, args.jobs)
     print(report.write(output, settings))
@@ -58,17 +56,6 @@ def main(argv=None) -> int:
     for job, error in failed:
         print(f"failed: {job.name}: {error}")
     return 1 if failed else 0
-
-
-@contextlib.contextmanager
-def alone(path: Path):
-    """Keeps a second process out of the same folder; ValueError there. A killed one lets go."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"{path.parent} is in use by another tools.benchmark_rd") from None
-        yield
 
 
 def check_settings(path: Path, settings) -> None:

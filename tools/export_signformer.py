@@ -118,7 +118,8 @@ def main(argv=None) -> int:
     folder = Path(args.output_dir)
     base = export.base_name(corpus, args.features, args.augmented is not None)
     reports = {}
-    with export.locked(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic.locked(folder, "export"):
         export.remove_parts(folder, [f"{base}.{split}" for split in args.splits])
         for split in args.splits:
             reports[split] = export_split(encoder, sentences[split], folder, base, split, args)

@@ -10,11 +10,9 @@ as they come: nothing is shuffled on disk, memory stays bounded, and the order i
 
 import contextlib
 import dataclasses
-import fcntl
 import functools
 import importlib
 import json
-import os
 import shutil
 import tempfile
 import zipfile
@@ -29,7 +27,7 @@ from tensorflow_datasets.core import dataset_builder
 from jaxvq.datasets import beam_build, compact, layout, recipes, schema, shards, splits
 from jaxvq.datasets.recipes import Options
 from jaxvq.pose.skeleton import Skeleton
-from jaxvq.storage import reading, remote
+from jaxvq.storage import atomic, reading, remote
 
 
 @dataclasses.dataclass(eq=False)
@@ -305,7 +303,7 @@ def run(plan: Plan, overwrite: bool = False, skipped_list: Path | None = None) -
     folder = plan.folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     skipped_list = skipped_list or folder.parent / "skipped.jsonl"
-    with _locked(folder.parent):
+    with atomic.locked(folder.parent, "build"):
         _clean(folder)
         if folder.exists() and not overwrite:
             _check_same(folder, plan.recipe)
@@ -314,20 +312,6 @@ def run(plan: Plan, overwrite: bool = False, skipped_list: Path | None = None) -
             downloads = folder.parent / "incomplete.downloads"  # TFDS makes this folder always
             plan.make_builder().download_and_prepare(download_dir=downloads)
     return True
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Only one build at a time; the lock goes with its process, however that ends."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ValueError(f"{folder}: another build is writing here; wait for it") from error
-        yield
-    finally:
-        os.close(handle)
 
 
 def _replaced(folder: Path) -> Path:

@@ -6,7 +6,6 @@ and the number of workers does not change the parts.
 """
 
 import contextlib
-import fcntl
 import itertools
 import json
 import re
@@ -88,23 +87,6 @@ class Encoder:
 def base_name(corpus: Corpus, features: int, augmented: bool) -> str:
     """What the names of all files begin with; Signformer looks up the language by it."""
     return f"{corpus.folder}-{'aug-' if augmented else ''}{features}.pami0"
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keeps other exports out of the folder; the lock ends with its process, however that ends.
-
-    Raises ValueError if another export is running, OSError if the folder cannot be written to.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".export.lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(
-                f"{folder}: another export is writing here; run one at a time"
-            ) from error
-        yield
 
 
 def remove_parts(folder: Path, bases: list[str]) -> None:

@@ -10,6 +10,7 @@ process that is killed leaves its temporary behind.
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import secrets
@@ -55,6 +56,25 @@ def writing_folder(path: str | Path) -> Iterator[Path]:
             os.rename(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked(folder: str | Path, what: str) -> Iterator[None]:
+    """Keeps out other processes that lock this folder; the lock ends with its process.
+
+    what: what is done there, in one word, for the error. A file system without locks has none.
+    Raises ValueError where another process is at it.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(f"{folder}: another {what} is writing here; wait for it") from None
+        yield
+    finally:
+        os.close(handle)
 
 
 def write_text(path: str | Path, text: str) -> None:
