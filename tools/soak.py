@@ -35,7 +35,7 @@ CHECKS: dict[str, tuple[Callable[[Place, int, np.random.Generator], Iterator[Cas
     "hostile archives": (elsewhere.archives, 156, 156),
     "paths that lead out": (elsewhere.traversal, 36, 36),
     "markup in names": (elsewhere.markup, 3, 3),
-    "kill -9, then again": (stopped.kills, 50, 0),
+    "kill -9 and again": (stopped.kills, 50, 0),
     "a full disk": (stopped.full_disks, 69, 16),
     "two on one output": (stopped.twice, 5, 0),
     "memory of passes": (steady.passes, 20, 0),
