@@ -160,8 +160,7 @@ class PoseTokenizer:
 
     def without_absent(self, pose: Pose, indices: np.ndarray) -> Pose:
         """A pose (t, v, c), with confidence 0 where its tokens (t', s, q) say that nothing is."""
-        absent = self.require_poses().absent(indices)
-        absent = np.repeat(absent, self.task.frames_per_step, axis=0)[: len(pose.data)]
+        absent = self.require_poses().absent(indices)[: len(pose.data)]
         return pose.replace(confidence=np.where(absent, np.float32(0), pose.confidence))
 
     def _keep_seen(self, normalised: Pose, pose: Pose) -> Pose:

@@ -123,7 +123,7 @@ class PoseTask(TokenTask, Protocol):
         """Frames on either side of a step that decide its tokens; 0 as for `context`."""
 
     def absent(self, indices: np.ndarray) -> np.ndarray:
-        """bool (t', v): points that tokens (t', s, q) say are not there."""
+        """bool (t' · frames_per_step, v): points that tokens (t', s, q) say are not there."""
 
 
 def token_task(task: Task, name: str) -> TokenTask:
