@@ -44,7 +44,7 @@ FRAMES_PER_STREAM = 16_384
 def load(path: str | Path, step: int | None = None) -> "PoseTokenizer":
     """The model of a run, a model folder or one of its checkpoints; the newest without `step`.
 
-    path: a folder, also one that tools.publish_model made, or hf://USER/NAME. Sums of what was
+    path: a folder, also one that jaxvq publish model made, or hf://USER/NAME. Sums of what was
     published are compared.
 
     Raises:

@@ -1,6 +1,6 @@
 """Trains the model that a config describes on the dataset that it names.
 
-    python -m jaxvq.train --config configs/fsq_pose.py --config.data.dir DATA --workdir RUN
+    jaxvq train fsq_pose:small --data DATA --workdir RUN
 
 Any field of the config is a flag: --config.batch_size=32 --config.model.hidden_dim=128. The same
 command continues a run that was stopped; SIGTERM saves a checkpoint and ends with code 0.
@@ -53,6 +53,7 @@ def _train(config, workdir: Path, closing: contextlib.ExitStack) -> dict[str, fl
 
     hosts, host = jax.process_count(), jax.process_index()
     _check(config, jax.device_count())
+    config = input_pipeline.with_absolute_paths(config)
     dataset = input_pipeline.open_for_training(config.data)
     checkpoint.check_same_config(workdir, config)
     given, config = config, epochs.resolve(config, dataset)
@@ -96,7 +97,7 @@ def _train(config, workdir: Path, closing: contextlib.ExitStack) -> dict[str, fl
     terms = (f"{weight:g} {name}" for name, weight in task.term_weights.items())
     log.info("loss = %s", " + ".join(terms))
     meta = checkpoint.make_meta(
-        input_pipeline.with_absolute_paths(config),
+        config,
         dataset.skeleton,
         dataset.statistics,
         fps=dataset.fps,
@@ -195,7 +196,7 @@ def _check(config, devices: int) -> None:
             f"each computing its rows in accumulate={config.accumulate} parts"
         )
     if not (config.data.dir or config.data.get("path")):
-        raise ValueError("no dataset: give --config.data.dir DATA, made by tools.build_dataset")
+        raise ValueError("no dataset: give --data DATA, made by jaxvq build")
 
 
 def _check_loss(loss: float, step: int) -> None:
@@ -216,10 +217,7 @@ def _log_step(step: int, total: int, values: dict, speed: str) -> None:
 def _next(task, workdir) -> str:
     """What to do with a finished run."""
     run = shlex.quote(str(workdir))
-    return (
-        f"measure it: python -m tools.{task.measured_with} --checkpoint {run} "
-        f"--output_dir {run}/test"
-    )
+    return f"measure it: jaxvq {task.measured_with} {run} --output {run}/test"
 
 
 def evaluate(eval_step, state, dataset, config, task) -> dict[str, float]:
@@ -271,5 +269,10 @@ def measure(args) -> None:
     log.info("the validation split is measured: %s", output / "metrics.json")
 
 
-if __name__ == "__main__":
+def script() -> None:
+    """The console command."""
     command.run(main, level=logging.INFO, lines=sys.stdout)
+
+
+if __name__ == "__main__":
+    script()

@@ -453,5 +453,5 @@ def test_a_dataset_that_is_not_there_is_named_with_its_absolute_path(
     )
     monkeypatch.chdir(tmp_path)
     for tool in (evaluate, fit_code_tables):
-        with pytest.raises(ValueError, match=f"is not at {tmp_path}/DATA; give --data_dir DATA"):
+        with pytest.raises(ValueError, match=f"is not at {tmp_path}/DATA; give --data DATA"):
             tool.main(["--checkpoint", "run"])

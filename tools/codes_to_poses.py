@@ -1,9 +1,9 @@
 """Turns tokens back into `.pose` files.
 
-    codes_to_poses --model RUN --codes codes.csv --output DIR           a file a row, named as there
-    codes_to_poses --model RUN --codes codes.jvq --output DIR           the same of a compact file
-    codes_to_poses --model RUN --codes codes.txt --output DIR           a file a line: 0.pose, …
-    codes_to_poses --model RUN --codes "731 63 540" --output X.pose     the codes themselves
+    jaxvq decode --model RUN --codes codes.csv --output DIR           a file a row, named as there
+    jaxvq decode --model RUN --codes codes.jvq --output DIR           the same of a compact file
+    jaxvq decode --model RUN --codes codes.txt --output DIR           a file a line: 0.pose, …
+    jaxvq decode --model RUN --codes "731 63 540" --output X.pose     the codes themselves
 
 A file of poses_to_codes gives each clip its frame rate and length; elsewhere --fps counts. The
 poses stand on a canvas of 500 x 500. Hands that the tokens say are not there have confidence 0; a
@@ -33,11 +33,13 @@ class Line:
 
 def main(argv=None) -> int:
     parser = command.parser(__doc__)
-    parser.add_argument("--model", required=True, help="a run or model folder")
+    parser.add_argument("--model", "--checkpoint", required=True, help=command.MODEL_HELP)
+    parser.add_first("--codes", "--input", help="CSV, .jvq or text file, or the codes in quotes")
     parser.add_argument(
-        "--codes", required=True, help="CSV, .jvq or text file, or the codes in quotes"
+        "--output",
+        default="decoded",
+        help="a folder, or a .pose file for one clip (default: %(default)s)",
     )
-    parser.add_argument("--output", required=True, help="a folder, or a .pose file for one clip")
     parser.add_argument("--fps", type=float, default=25.0, help="where no CSV says it (default 25)")
     args = parser.parse_args(argv)
     if not 0 < args.fps < math.inf:
