@@ -18,6 +18,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from jaxvq.storage import programs
+
 MODEL_HELP = "a run, a model folder, one checkpoint, or hf://USER/NAME"
 # Of --config beside --model, which the original Pose Tokenizer's programs have.
 CONFIG_HELP = "accepted, and compared: the config that counts is the checkpoint's own"
@@ -93,6 +95,7 @@ def run(main: Callable[[], int | None], *, level: int = logging.WARNING, lines=N
     handler.setFormatter(_Lines("%(asctime)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(handlers=[handler])
     log.setLevel(level)
+    programs.keep()
     try:
         code = main()
     except KeyboardInterrupt:

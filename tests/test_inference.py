@@ -32,7 +32,7 @@ def poses(corpus):
 def test_decode_of_encode_is_the_forward_pass(tokenizer, poses):
     clips = [tokenizer.standardize(pose)[0] for pose in poses]
     whole = tokenizer.reconstruct_clips(clips)
-    decoded = tokenizer.decode_tokens(tokenizer.encode(poses))
+    decoded = list(tokenizer.decode_tokens(tokenizer.encode(poses)))
     for a, b, clip in zip(whole, decoded, clips, strict=True):
         assert a.shape == b.shape == clip.data.shape
         np.testing.assert_allclose(a, b, atol=1e-4)

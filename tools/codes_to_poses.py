@@ -12,12 +12,11 @@ model without a code for that (all but the linear ones) shows both hands always.
 
 import csv
 import math
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from jaxvq import command
-
-FRAMES_AT_ONCE = 16_384  # of clips decoded together; bounds the memory
 
 
 @dataclass(frozen=True)
@@ -65,17 +64,17 @@ def main(argv=None) -> int:
     else:
         tokens = [_tokens(line, tokenizer) for line in lines]
         count, clips = len(paths), zip(paths, tokens, strict=True)
-    group = []
-    for i, (path, item) in enumerate(tqdm(clips, unit="clip", total=count), 1):
-        group.append((path, item))
-        if i < count and sum(tokens.length for _, tokens in group) < FRAMES_AT_ONCE:
-            continue
-        with command.stage(f"decoding {len(group)} clips"):
-            poses = tokenizer.decode([tokens for _, tokens in group])
-        for (path, _), pose in zip(group, poses, strict=True):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_pose(path, pose)
-        group = []
+    paths: deque[Path] = deque()
+
+    def remembered():
+        for path, item in clips:
+            paths.append(path)
+            yield item
+
+    for pose in tqdm(tokenizer.decode_stream(remembered()), unit="clip", total=count):
+        path = paths.popleft()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_pose(path, pose)
     print(f"{args.output}: {count} pose{'s' * (count != 1)}")
     return 0
 
