@@ -330,8 +330,18 @@ class PoseTokenizer:
                 lengths[read] = missing[read] = len(clip.data)
                 yield clip
 
-        for windows in self.windows(counted()):
-            values = np.asarray(compute(*self.variables, windows))
+        def computed() -> Iterator[tuple[Windows, jax.Array]]:
+            before = None  # one batch is computed while the next one is read
+            for windows in self.windows(counted()):
+                begun = windows, compute(*self.variables, windows)
+                if before:
+                    yield before
+                before = begun
+            if before:
+                yield before
+
+        for windows, array in computed():
+            values = np.asarray(array)
             for window in windows.rows:
                 if window.clip not in results:
                     steps = -(-lengths.pop(window.clip) // frames_per_step)

@@ -21,7 +21,7 @@ from pathlib import Path
 from jaxvq import command
 from jaxvq.storage import atomic
 from jaxvq.training import command_line, multihost
-from jaxvq.training.clock import Clock
+from jaxvq.training.clock import Clock, patience
 from jaxvq.training.stopping import StopRequest
 
 log = logging.getLogger("jaxvq")
@@ -70,12 +70,13 @@ def _train(config, workdir: Path, closing: contextlib.ExitStack) -> dict[str, fl
 
     # ---- what is trained: fresh, or where the workdir left off
     levels = before.quantizer.levels if before and "quantizer" in before else None
-    config, example = tasks.prepare(config, dataset, levels)
-    task = tasks.make_task(config, dataset.skeleton, dataset.statistics)
-    optimizer, schedule = optim.make_optimizer(config.optim, config.total_steps)
-    state = parallel.init_train_state(
-        task, optimizer, jax.random.key(config.seed), example, ema=config.optim.ema_decay > 0
-    )
+    with patience("fitting to the data"):
+        config, example = tasks.prepare(config, dataset, levels)
+        task = tasks.make_task(config, dataset.skeleton, dataset.statistics)
+        optimizer, schedule = optim.make_optimizer(config.optim, config.total_steps)
+        state = parallel.init_train_state(
+            task, optimizer, jax.random.key(config.seed), example, ema=config.optim.ema_decay > 0
+        )
     workdir.mkdir(parents=True, exist_ok=True)
     if host == 0:
         closing.enter_context(atomic.locked(workdir, "training"))
@@ -134,12 +135,13 @@ def _train(config, workdir: Path, closing: contextlib.ExitStack) -> dict[str, fl
     log.info("compiling the training step")
     sums, validation = None, {}
     for step, batch in enumerate(batches, start + 1):
-        state, step_sums = train_step(state, parallel.shard(batch))
-        # One step may be in flight while the host adds up the one before; more would pile up.
-        jax.block_until_ready(sums)
+        compiles = step == start + 1
+        with patience("compiling") if compiles else contextlib.nullcontext():
+            state, step_sums = train_step(state, parallel.shard(batch))
+            # One step may be in flight while the host adds up the one before; more would pile up.
+            jax.block_until_ready(step_sums if compiles else sums)
         sums = step_sums if sums is None else jax.tree.map(np.add, sums, step_sums)
-        if step == start + 1:
-            jax.block_until_ready(sums)
+        if compiles:
             log.debug("batches: pose %s, on %d hosts", batch.pose.shape, hosts)
             clock.begin(step)
 
@@ -158,7 +160,7 @@ def _train(config, workdir: Path, closing: contextlib.ExitStack) -> dict[str, fl
 
         evaluated = step % config.eval_every == 0 or last
         if evaluated:
-            with clock.paused():
+            with clock.paused(), patience("validation"):
                 validation = evaluate(eval_step, state, dataset, config, task)
                 if validation:
                     line = "  ".join(f"{key} {value:.4g}" for key, value in validation.items())

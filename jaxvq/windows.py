@@ -49,7 +49,7 @@ def cut_into_windows(
     """Batches over all windows of standardised clips; `clips` may be a generator.
 
     Few shapes come, as each is compiled: t is a power of two (at most `window`), and b · t about
-    FRAMES_PER_BATCH; where fewer rows are left, b is a power of four, or as large as before.
+    FRAMES_PER_BATCH; at the end of few clips b is a power of four, of many as before.
 
     Args:
       window: frames computed together, a multiple of frames_per_step.
@@ -57,7 +57,7 @@ def cut_into_windows(
     """
     pending: dict[int, list] = {}
     begun: dict[int, int] = {}  # frames of a window -> frames read before its first row
-    made: set[int] = set()  # the frames of the full batches that came
+    made: set[int] = set()  # the frames of batches that came with as many rows as they can have
     read = 0
 
     def take(frames: int) -> Windows:
@@ -65,6 +65,7 @@ def cut_into_windows(
 
     for number, clip in enumerate(clips):
         if late := [frames for frames in pending if read - begun[frames] > FRAMES_HELD]:
+            made |= {late[0]}
             yield take(late[0])
         read += len(clip.data)
         for part in _cut(number, len(clip.data), window, context):
@@ -77,8 +78,8 @@ def cut_into_windows(
             at = slice(part.start, part.end)
             rows.append((part, clip.data[at], clip.mask[at]))
             if len(rows) == _rows_per_batch(frames):
+                made |= {frames}
                 yield take(frames)
-                made.add(frames)
     for frames in sorted(pending):
         yield take(frames)
 
