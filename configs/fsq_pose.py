@@ -1,7 +1,7 @@
 """An FSQ transformer autoencoder on `sign_poses`: a pose becomes a few integers per frame.
 
-    python -m tools.build_dataset --corpus sign_poses --input DIR_OR_ZIP --data_dir DATA
-    python -m jaxvq.train --config configs/fsq_pose.py --config.data.dir DATA --workdir RUN
+    jaxvq build --corpus sign_poses --input DIR_OR_ZIP --data DATA
+    jaxvq train fsq_pose --data DATA --workdir RUN
 
 Variants, after a colon:
   (none)      four streams (body, face, both hands with one network), each a linear code of patches
@@ -33,7 +33,7 @@ batches of 8 x 256, hidden_dim 128, 2 layers:
 
 from ml_collections import ConfigDict
 
-from configs import common
+from jaxvq.configs import common
 
 VARIANTS = ("", "small", "live", "frames", "sign_vq", "runlocal")
 

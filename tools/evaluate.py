@@ -1,10 +1,10 @@
 """Measures a model on a split of a dataset, and with --visualize draws what it does.
 
-    python -m tools.evaluate --checkpoint RUN --split test --output_dir OUT [--visualize]
+    jaxvq evaluate --model RUN --split test --output OUT [--visualize]
 
 OUT gets metrics.json, evaluation_results.json (also the error of each point and the use of each
 code) and evaluation_report.md; with --visualize videos, pictures, pages that play the clips, and
-index.html, which shows all of it. The dataset is the one that the run was trained on; --data_dir
+index.html, which shows all of it. The dataset is the one that the run was trained on; --data
 names another one.
 """
 
@@ -18,11 +18,16 @@ SPLITS = ("train", "validation", "test")
 def main(argv=None) -> int:
     parser = command.parser(__doc__)
     add = parser.add_argument
-    add("--checkpoint", required=True, help="a run, a model, or one checkpoint")
+    parser.add_first("--model", "--checkpoint", help=command.MODEL_HELP)
     add("--config", metavar="FILE", help=command.CONFIG_HELP)
     add("--split", default="test", choices=(*SPLITS, "val"), help="(default: %(default)s)")
-    add("--output_dir", default="evaluation_results", help="folder (default: %(default)s)")
-    add("--data_dir", help="another dataset than the one trained on")
+    add(
+        "--output",
+        "--output_dir",
+        default="evaluation_results",
+        help="folder (default: %(default)s)",
+    )
+    add("--data", "--data_dir", help="another dataset than the one trained on")
     add("--visualize", action="store_true", help="also videos, pictures and index.html")
     add(
         "--num_videos",
@@ -42,12 +47,12 @@ def main(argv=None) -> int:
     from jaxvq.training import command_line
 
     with command.stage("loading the model"):
-        tokenizer = inference.load(args.checkpoint)
+        tokenizer = inference.load(args.model)
     tokenizer.require_poses()
     if args.config:
         command_line.compare(args.config, tokenizer.model)
-    dataset = input_pipeline.open_for_model(tokenizer.model, args.data_dir)
-    output = Path(args.output_dir)
+    dataset = input_pipeline.open_for_model(tokenizer.model, args.data)
+    output = Path(args.output)
     draw = args.num_videos if args.visualize else 0
     values = results.write(tokenizer, dataset, split, output, draw=draw)
     for key, value in values.items():

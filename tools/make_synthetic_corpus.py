@@ -1,6 +1,6 @@
 """Writes synthetic signing clips as `.pose` files, to try everything without a download.
 
-python -m tools.make_synthetic_corpus --output DIR [--num_clips 120] [--seed 0]
+jaxvq make clips --output DIR [--num_clips 120] [--seed 0]
 """
 
 from pathlib import Path

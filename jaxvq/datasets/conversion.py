@@ -26,7 +26,7 @@ log = logging.getLogger("jaxvq")
 def find_dataset(path: Path) -> Path:
     """Where the dataset at or below `path` lies; clips that lie there instead are built first.
 
-    path: a folder of tools.build_dataset, or a zip or folder of `.pose` files, of sign-vq's npz, or
+    path: a folder of jaxvq build, or a zip or folder of `.pose` files, of sign-vq's npz, or
     of npz with `poses`. What is made of them stays in the cache ($JAXVQ_CACHE) until they change,
     and appears there when it is complete; a second process waits for the first. Raises ValueError
     where there is no dataset and there are no clips, or too many clips cannot be used.

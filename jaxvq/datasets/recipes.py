@@ -15,9 +15,9 @@ from jaxvq.storage import remote
 
 @dataclass(frozen=True)
 class Options:
-    """What a build is told besides the builder's config; see `tools.build_dataset --help`.
+    """What a build is told besides the builder's config; see `jaxvq build --help`.
 
-    exact: keep float32, which tools.zip_dataset rounds itself.
+    exact: keep float32, which jaxvq export zip rounds itself.
     """
 
     input: str
@@ -83,7 +83,7 @@ def _digest(path: str | Path | None) -> str | None:
 
 
 def _digest_of_samples(folder: str) -> str:
-    """Of the frames that tools.create_hand_splits drew, whose order counts too."""
+    """Of the frames that jaxvq make hand-splits drew, whose order counts too."""
     digest = hashlib.md5()
     for path in sorted(Path(folder).glob("*_samples.json")):
         digest.update(f"{path.name} {_digest(path)}\n".encode())

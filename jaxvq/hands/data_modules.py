@@ -265,7 +265,7 @@ class HandVAEDataModule(_HandDataModule):
 
 
 class ConsolidatedHandDataModule(HandVAEDataModule):
-    """As HandVAEDataModule, from the files of tools.create_consolidated_npz (or the hand prior
+    """As HandVAEDataModule, from the files of jaxvq make hand-npz (or the hand prior
     generator's own, which lack dataset_name and frame_idx)."""
 
     def __init__(

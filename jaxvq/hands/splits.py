@@ -302,5 +302,5 @@ def load_metadata(directory: str | Path) -> dict:
 
 def _read_json(path: Path):
     if not path.is_file():
-        raise ValueError(f"{path} does not exist; make it with tools.create_hand_splits")
+        raise ValueError(f"{path} does not exist; make it with jaxvq make hand-splits")
     return reading.read_json(path)

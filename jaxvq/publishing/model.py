@@ -31,7 +31,7 @@ def publish(
 ) -> dict:
     """Writes a model to `output`, checks that it loads, and returns its manifest.
 
-    run: a run or model folder. metrics: metrics.json of tools.evaluate; default: the last
+    run: a run or model folder. metrics: metrics.json of jaxvq evaluate; default: the last
     validation of the run. export: writes what programs without this code run into a folder.
     Raises ValueError for a bad input, and then leaves nothing behind.
     """
@@ -100,7 +100,7 @@ def read_metrics(run: str, path: Path | None, step: int) -> dict:
                 short = {key.removeprefix("validation_"): v for key, v in values.items()}
                 return {"split": "validation", **short}
         raise ValueError(
-            f"{run} holds no measurement of step {step}; run tools.evaluate and give --metrics "
+            f"{run} holds no measurement of step {step}; run jaxvq evaluate and give --metrics "
             "metrics.json"
         )
     try:
@@ -108,7 +108,7 @@ def read_metrics(run: str, path: Path | None, step: int) -> dict:
         measured = {key: value for key, value in values.items() if key not in PLACES}
         measured_step, split = measured["step"], measured["split"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no metrics.json of tools.evaluate ({error!r})") from None
+        raise ValueError(f"{path} is no metrics.json of jaxvq evaluate ({error!r})") from None
     if measured_step != step:
         raise ValueError(
             f"{path} measured step {measured_step}, but the model is that of step {step}"

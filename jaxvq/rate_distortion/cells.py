@@ -172,7 +172,7 @@ def _log_to(path: Path) -> None:
 def _measure(tokenizers: list, clips: dict, scale, path: Path) -> dict:
     """Values on test of the tokenizer that is best on validation, and of the file that it writes.
 
-    The error on validation of clips as wholes; that on test is as tools.evaluate has it.
+    The error on validation of clips as wholes; that on test is as jaxvq evaluate has it.
     """
     from jaxvq import inference
     from jaxvq.evaluators import reconstruction

@@ -1,4 +1,4 @@
-"""The methods that tools.benchmark_rd compares: one table, a config and what to change in it.
+"""The methods that jaxvq benchmark rd compares: one table, a config and what to change in it.
 
 All learned ones have about a million parameters and see the same frames of training: as many steps
 of the same batches. A rate is a name and what it changes.
@@ -142,6 +142,6 @@ def command(method: str, rate: str, *, steps: int, seed: int, data_dir: str, wor
         f'--config.{key}="{value}"' if isinstance(value, str | tuple) else f"--config.{key}={value}"
         for key, value in changes(method, rate, steps=steps, seed=seed).items()
     ]
-    start = f"python -m jaxvq.train --config configs/{name}.py{colon}{variant}"
+    start = f"jaxvq train --config configs/{name}.py{colon}{variant}"
     places = f"--config.data.dir {shlex.quote(data_dir)} --workdir {shlex.quote(str(workdir))}"
     return " ".join([start, *fields, places])

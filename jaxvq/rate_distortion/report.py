@@ -137,14 +137,14 @@ def write(output: Path, settings: Settings) -> str:
 def markdown(rows: list[dict], saved: dict, settings: Settings) -> str:
     """The table, the savings, and what the columns mean."""
     frames = methods.BATCH["batch_size"] * methods.BATCH["data.seq_len"]
-    command = f"python -m tools.benchmark_rd --data_dir {settings.data_dir} --steps"
+    command = f"jaxvq benchmark rd --data {settings.data_dir} --steps"
     lines = [
         "# Rate and distortion",
         "",
         f"Test split of {settings.data_dir}; {settings.steps} steps of {frames} frames; mean ± std "
         "over seeds. The trainings one by one: commands.sh. All of it:",
         "",
-        f"    {command} {settings.steps} --output_dir OUT",
+        f"    {command} {settings.steps} --output OUT",
         "",
         "| method | rate | seeds | " + " | ".join(c[0] for c in COLUMNS) + " |",
         "|---|---|---:|" + "---:|" * len(COLUMNS),

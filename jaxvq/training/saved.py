@@ -1,6 +1,7 @@
 """What Orbax saved: its shapes, and whether it is what was saved.
 
 Orbax and TensorStore notice some damage, and tell of it in many ways; checksums notice the rest.
+Orbax takes a third of a second to import, so only what needs it does.
 """
 
 import json
@@ -10,7 +11,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 
 def restore(item: Path, like, expected: int | None):
@@ -18,6 +18,8 @@ def restore(item: Path, like, expected: int | None):
 
     Version 0.1 kept no checksum. Raises ValueError where the item is damaged.
     """
+    import orbax.checkpoint as ocp
+
     report, sys.unraisablehook = sys.unraisablehook, _report_but_closed_loops
     try:
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
@@ -79,6 +81,8 @@ def check_shapes(item: Path, expected) -> None:
 
 def tree(item: Path):
     """The tree of a saved item, with shapes and dtypes for leaves."""
+    import orbax.checkpoint as ocp
+
     try:
         metadata = ocp.StandardCheckpointHandler().metadata(item)
         return getattr(metadata, "tree", metadata)

@@ -1,4 +1,4 @@
-"""The corpus `hand_prior`: the frames that tools.create_hand_splits drew, in blocks of 1024."""
+"""The corpus `hand_prior`: the frames that jaxvq make hand-splits drew, in blocks of 1024."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -109,7 +109,7 @@ class Builder(building.CorpusBuilder):
     @property
     def _splits_dir(self) -> Path:
         if not self.options.splits_dir:
-            raise ValueError("hand_prior needs --splits_dir, made by tools.create_hand_splits")
+            raise ValueError("hand_prior needs --splits_dir, made by jaxvq make hand-splits")
         return Path(self.options.splits_dir)
 
     @cached_property
