@@ -1,0 +1,60 @@
+"""What tokens cost and how codes are used: nominal, entropy and coded bits, of the frames there are.
+
+A clip whose last step is partly empty pays for all of it: its bits per frame are more than the
+nominal rate. Coded bits are those of the entropy coder (`tokens/code_tables.py`) alone, without the
+names, lengths and headers of a `.jvq` file, by tables that were fitted on other clips.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxvq import metrics
+from jaxvq.tasks.base import TokenTask
+from jaxvq.tokens import code_tables
+
+FOLDS = 5
+NO_MODEL = "00" * 32  # in the place of a fingerprint
+
+
+def nominal_bits(indices: Sequence[np.ndarray], task: TokenTask) -> np.ndarray:
+    """float (n,): log2 of the codebook sizes, summed over all steps of each clip."""
+    bits = sum(math.log2(size) for size in task.codebook_sizes)
+    return np.array([bits * len(clip) for clip in indices])
+
+
+def coded_bits(
+    indices: Sequence[np.ndarray], names: Sequence[str], task: TokenTask
+) -> np.ndarray:
+    """float (n,): bits that the entropy coder spends on each clip.
+
+    Tables are fitted on the clips of the other folds; names decide the fold, so it stays the same
+    when clips are added.
+    """
+    fold = np.array([int(hashlib.md5(n.encode()).hexdigest(), 16) % FOLDS for n in names])
+    bits = np.zeros(len(indices))
+    for number in np.unique(fold):
+        others = [x for x, f in zip(indices, fold, strict=True) if f != number]
+        if not others:
+            raise ValueError("all clips are in one fold; coded bits need more clips")
+        tables = code_tables.fit_code_tables(others, task, NO_MODEL)
+        for i in np.flatnonzero(fold == number):
+            bits[i] = tables.cost(indices[i])
+    return bits
+
+
+def usage(indices: Sequence[np.ndarray], task: TokenTask) -> dict[str, float]:
+    """Of all steps: entropy (order 0, bits per step), utilization (percent of the codes in use,
+    mean over codebooks) and perplexity (mean over codebooks)."""
+    sizes = task.codebook_sizes
+    flat = np.concatenate([clip.reshape(len(clip), len(sizes)) for clip in indices])
+    counts = np.zeros((len(sizes), max(sizes)), np.int64)
+    for book in range(len(sizes)):
+        counts[book] = np.bincount(flat[:, book], minlength=max(sizes))
+    return {
+        "entropy": float(metrics.entropy(counts).sum()),
+        "utilization": metrics.utilization(counts, sizes),
+        "perplexity": metrics.perplexity(counts),
+    }
