@@ -1,4 +1,4 @@
-"""What tokens cost and how codes are used: nominal, entropy and coded bits, of the frames there are.
+"""What tokens cost, in bits of the frames that there are, and how codes are used.
 
 A clip whose last step is partly empty pays for all of it: its bits per frame are more than the
 nominal rate. Coded bits are those of the entropy coder (`tokens/code_tables.py`) alone, without the
@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxvq import metrics
+from jaxvq.probes.measures import Measure
+from jaxvq.probes.subjects import Probe
 from jaxvq.tasks.base import TokenTask
 from jaxvq.tokens import code_tables
 
@@ -25,9 +27,7 @@ def nominal_bits(indices: Sequence[np.ndarray], task: TokenTask) -> np.ndarray:
     return np.array([bits * len(clip) for clip in indices])
 
 
-def coded_bits(
-    indices: Sequence[np.ndarray], names: Sequence[str], task: TokenTask
-) -> np.ndarray:
+def coded_bits(indices: Sequence[np.ndarray], names: Sequence[str], task: TokenTask) -> np.ndarray:
     """float (n,): bits that the entropy coder spends on each clip.
 
     Tables are fitted on the clips of the other folds; names decide the fold, so it stays the same
@@ -58,3 +58,37 @@ def usage(indices: Sequence[np.ndarray], task: TokenTask) -> dict[str, float]:
         "utilization": metrics.utilization(counts, sizes),
         "perplexity": metrics.perplexity(counts),
     }
+
+
+# --------------------------------------------------------------------------------- of a card
+
+
+def measure_codes(probe: Probe) -> list[Measure]:
+    """Bits of the codes of each clip, per frame that there is, and how codes are used."""
+    if probe.subject.indices is None:
+        raise ValueError("a folder of decoded poses has no codes; give --checkpoint")
+    chosen, tokenizer = np.flatnonzero(probe.measured), probe.subject.tokenizer
+    names = [probe.clips.names[i] for i in chosen]
+    indices = [probe.subject.indices[i] for i in chosen]
+    frames = np.array([len(probe.clips.poses[i].data) for i in chosen], float)
+    nominal = nominal_bits(indices, tokenizer.task)
+    bits = coded_bits(indices, names, tokenizer.task)
+    used = usage(indices, tokenizer.task)
+    entropy = used["entropy"] * sum(map(len, indices)) / frames.sum()
+    there = "per frame that there is: a partly empty last step counts whole"
+    coder = "entropy coder without names and headers, tables of other clips"
+    return [
+        probe.single(
+            "codes/nominal bits, full steps",
+            "log2 of the codebook sizes, bits per frame of a full step",
+            "low",
+            tokenizer.bits_per_frame,
+        ),
+        probe.measure("codes/nominal bits", f"the same, {there}", "low", nominal, frames),
+        probe.measure("codes/real bits", f"{coder}, {there}", "low", bits, frames),
+        probe.single("codes/entropy", f"order 0, bits {there}", "", entropy),
+        probe.single(
+            "codes/utilization", "percent of the codes in use, mean", "", used["utilization"]
+        ),
+        probe.single("codes/perplexity", "effective number of codes, mean", "", used["perplexity"]),
+    ]

@@ -14,7 +14,20 @@ for comparison with their numbers.
 Sequences are data (t, v, c) with seen bool (t, v). Nothing in common to compare: NaN.
 """
 
+import math
+from collections.abc import Callable, Iterator
+
 import numpy as np
+from tqdm import tqdm
+
+from jaxvq.pose import preprocess
+from jaxvq.pose.reader import Pose
+from jaxvq.probes import letters
+from jaxvq.probes.measures import Measure
+from jaxvq.probes.subjects import Probe
+
+MAX_FRAMES = 256  # of a clip that sequences are aligned in: time grows with the square
+FILL = 10.0  # what pose-evaluation puts where a point is missing
 
 
 def dtw(costs: np.ndarray) -> np.ndarray:
@@ -77,9 +90,7 @@ def dtw_mje(data, seen, other, other_seen) -> float:
         counts += both
     if not counts.any():
         return float("nan")
-    return mean_step(
-        np.where(counts > 0, sums / np.maximum(counts, 1), sums.sum() / counts.sum())
-    )
+    return mean_step(np.where(counts > 0, sums / np.maximum(counts, 1), sums.sum() / counts.sum()))
 
 
 def ndtw(data, seen, other, other_seen, fill: float | None = None) -> float:
@@ -155,9 +166,107 @@ def frechet(features: np.ndarray, other: np.ndarray) -> float:
     """Fréchet distance between Gaussians fitted to two sets of features (n, d) and (m, d):
     |mean difference|² + trace(A + B - 2 (A B)^½) of the covariances A and B."""
     means = [x.mean(axis=0, dtype=np.float64) for x in (features, other)]
-    covariances = [np.atleast_2d(np.cov(x.astype(np.float64).T, bias=True)) for x in (features, other)]
+    covariances = [
+        np.atleast_2d(np.cov(x.astype(np.float64).T, bias=True)) for x in (features, other)
+    ]
     values, vectors = np.linalg.eigh(covariances[0])
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
     cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ covariances[1] @ root), 0)).sum()
     apart = np.square(means[0] - means[1]).sum()
     return float(apart + np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * cross)
+
+
+# --------------------------------------------------------------------------------- of a card
+
+
+def measure_distances(probe: Probe) -> list[Measure]:
+    """The distances between each clip and what it became, mean over clips.
+
+    Body and hands in place, without the face, as the papers have them; the first MAX_FRAMES frames.
+    """
+    rows: dict[str, list[float]] = {name: [] for name in DISTANCES}
+    shapes: tuple[list, list] = ([], [])
+    for _, original, decoded in tqdm(
+        probe.of_measured(), total=int(probe.measured.sum()), desc="distances", unit="clip"
+    ):
+        first, second = (_cut(pose) for pose in (original, decoded))
+        parts = original.skeleton.parts
+        points = [p for name, p in parts.items() if name != "face"]
+        whole = np.concatenate(points) if points else np.arange(original.skeleton.num_points)
+        hands = [p for name, p in parts.items() if name.endswith("_hand")]
+        arrays = [_arrays(pose, whole) for pose in (first, second)]
+        both = np.concatenate(hands) if hands else np.zeros(0, int)
+        of_hands = [_arrays(pose, both) for pose in (first, second)]
+        of_each = [[_arrays(pose, hand) for pose in (first, second)] for hand in hands]
+        for name, (_, function) in DISTANCES.items():
+            rows[name].append(function(arrays, of_hands, of_each))
+        for kept, pose in zip(shapes, (original, decoded), strict=True):
+            kept += list(_frame_shapes(pose))
+    found = []
+    for name, (meaning, _) in DISTANCES.items():
+        values = np.array(rows[name])
+        known = ~np.isnan(values)
+        found.append(
+            probe.measure(f"distances/{name}", meaning, "low", np.where(known, values, 0), known)
+        )
+    if all(len(kept) > 1 for kept in shapes):
+        value = frechet(*(np.array(kept) for kept in shapes))
+        meaning = "between hand shapes (wrist at 0, size 1) of all frames, raw and decoded"
+        found.append(probe.single("distances/Fréchet, hand shapes", meaning, "low", value))
+    return found
+
+
+def _cut(pose: Pose) -> Pose:
+    pose = pose.replace(data=pose.data[:MAX_FRAMES], confidence=pose.confidence[:MAX_FRAMES])
+    return preprocess.unshift_hands(pose)
+
+
+def _arrays(pose: Pose, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return pose.data[:, points, : pose.skeleton.space_dims], ~pose.mask[:, points]
+
+
+def _pair(arrays) -> tuple:
+    return (*arrays[0], *arrays[1])
+
+
+def _of_hands(function: Callable, **options) -> Callable:
+    return lambda whole, hands, each: function(*_pair(hands), **options)
+
+
+def _of_whole(function: Callable, **options) -> Callable:
+    return lambda whole, hands, each: function(*_pair(whole), **options)
+
+
+def _of_each_hand(function: Callable) -> Callable:
+    def mean(whole, hands, each):
+        values = [function(*_pair(hand)) for hand in each]
+        values = [value for value in values if not math.isnan(value)]
+        return float(np.mean(values)) if values else math.nan
+
+    return mean
+
+
+DISTANCES = {
+    "DTW-MJE": (
+        "one path for all points, mean per step of it, shoulder widths",
+        _of_whole(dtw_mje),
+    ),
+    "nDTW": ("a path per point, sum along it, mean over points", _of_whole(ndtw)),
+    "nDTW, filled": (f"the same with missing points at {FILL:g}", _of_whole(ndtw, fill=FILL)),
+    "DTWp": ("hand points: a path per point, root of the sum of squares along it", _of_hands(dtwp)),
+    "DTWp, filled": (
+        f"the same with missing points at {FILL:g}, as pose-evaluation has it",
+        _of_hands(dtwp, fill=FILL),
+    ),
+    "DTW-PA-JPE": (
+        "each hand after rotation, scale and shift; mean per step, shoulder widths",
+        _of_each_hand(dtw_pa_jpe),
+    ),
+}
+
+
+def _frame_shapes(pose: Pose) -> Iterator[np.ndarray]:
+    """The hand shapes of all frames that show a whole hand, as `letters.hand_shapes` has them."""
+    for side, (_, _, points) in enumerate(pose.skeleton.wrist_pairs):
+        frames = np.flatnonzero(~pose.mask[:, points].any(axis=1))
+        yield from letters.normalised_hands(pose, side, frames)

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from tqdm import tqdm
 
 from jaxvq.models.graphs import mirror_points
 from jaxvq.pose import preprocess
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.resample import resample
-from jaxvq.pose.skeleton import Skeleton
+from jaxvq.probes import letters
+from jaxvq.probes.measures import Measure
+from jaxvq.probes.subjects import Probe, decode
 
 SHARES = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # of points or hands that are dropped
 STRETCH = 8  # frames that a dropped hand is gone for
@@ -21,8 +24,8 @@ STRETCH = 8  # frames that a dropped hand is gone for
 
 @dataclass(frozen=True)
 class Change:
-    """apply: pose, rng -> pose. speed, shift: frame i of the result shows frame i · speed + shift of
-    the original. mirrors: left and right change places."""
+    """apply: pose, rng -> pose. speed, shift: frame i of the result shows the original's frame
+    i · speed + shift. mirrors: left and right change places."""
 
     name: str
     apply: Callable[[Pose, np.random.Generator], Pose]
@@ -159,7 +162,65 @@ def swap_hands(indices: np.ndarray, streams: tuple[tuple[str, ...], ...]) -> np.
     return indices[:, order]
 
 
-def hand_streams(streams: tuple[tuple[str, ...], ...], skeleton: Skeleton) -> dict[str, int]:
-    """left_hand, right_hand -> the stream that codes it alone; empty where none does."""
-    hands = [name for name in skeleton.parts if name.endswith("_hand")]
-    return {hand: streams.index((hand,)) for hand in hands if (hand,) in streams}
+# --------------------------------------------------------------------------------- of a card
+
+
+def measure_invariance(probe: Probe) -> list[Measure]:
+    """Codes, hands and letters of changed clips, a row for each change.
+
+    Over the labelled clips where there are labels, else over all that count.
+    """
+    tokenizer = probe.subject.tokenizer
+    if tokenizer is None:
+        raise ValueError("decoded poses cannot be changed and encoded again; give --checkpoint")
+    own = letters.spelled(probe) if probe.labels else None
+    places = np.flatnonzero(probe.measured) if own is None else own.places[own.queries]
+    poses = [probe.clips.poses[i] for i in places]
+    before = [probe.subject.indices[i] for i in places]
+    plain = None
+    if own is not None:
+        gallery = letters.hand_shapes([probe.subject.decoded[i] for i in own.places])
+        plain = own.find(gallery, gallery)
+    found = []
+    frames_per_step = tokenizer.task.frames_per_step
+    for number, change in enumerate(
+        tqdm(changes(frames_per_step), desc="invariance", unit="change")
+    ):
+        rng = np.random.default_rng(number)
+        changed = [change.apply(pose, rng) for pose in poses]
+        decoded, after = decode(tokenizer, changed)
+        if change.mirrors:
+            streams = tokenizer.task.stream_parts
+            after = [swap_hands(x, streams) for x in after]
+        equal = [
+            equal_codes(x, y, change, frames_per_step) for x, y in zip(before, after, strict=True)
+        ]
+        overlap = [code_overlap(x, y) for x, y in zip(before, after, strict=True)]
+
+        def measure(what, meaning, totals, counts=1.0, name=change.name):
+            name = f"invariance/{name}/{what}"
+            return probe.measure(name, meaning, "high", totals, counts, places)
+
+        same, of = np.array(equal, float).T
+        found.append(measure("equal codes", "share of codes that stay", same, of))
+        found.append(measure("overlap", "intersection over union of a clip's codes", overlap))
+        if own is not None:
+            queries = letters.hand_shapes(decoded)
+            left = _find_changed(own, queries, gallery)
+            meaning = "top-1 of decoded poses over that without the change"
+            found.append(measure("letters", meaning, left.hits, plain.hits))
+            if not change.name.endswith("%"):  # of raw poses with gaps no hand is complete
+                raw = _find_changed(own, letters.hand_shapes(changed), own.shapes)
+                found.append(
+                    measure("letters, raw", "the same of raw poses", raw.hits, own.raw.hits)
+                )
+    return found
+
+
+def _find_changed(
+    own: letters.Spelled, queries: np.ndarray, gallery: np.ndarray
+) -> letters.Retrieval:
+    """Retrieval of changed queries among unchanged clips."""
+    apart = np.zeros((len(gallery), len(gallery)))
+    apart[own.queries] = letters.distances(queries, gallery)
+    return letters.retrieve(apart, own.labels, own.queries)

@@ -18,6 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from jaxvq.pose.reader import Pose
+from jaxvq.pose.skeleton import Skeleton
+from jaxvq.probes import linear
+from jaxvq.probes.measures import Measure
+from jaxvq.probes.subjects import Probe
+from jaxvq.tokens import code_tables
 
 FRAMES = 16  # hand shapes of a clip
 
@@ -35,7 +40,19 @@ def read_labels(path: str | Path) -> dict[str, tuple[str, str]]:
 
     Raises ValueError, one line, for a file without the columns or with no rows.
     """
-    with Path(path).open(newline="", encoding="utf-8") as file:
+    return {row["clip"]: (row["alphabet"], row["letter"]) for row in _read_rows(path)}
+
+
+def read_groups(path: str | Path) -> dict[str, str]:
+    """Clip -> its signer, where labels have that column, else its alphabet; errors as read_labels.
+
+    Clips of one group resemble each other, so intervals are over groups.
+    """
+    return {row["clip"]: row.get("signer") or row["alphabet"] for row in _read_rows(path)}
+
+
+def _read_rows(path: str | Path) -> list[dict]:
+    with Path(path).open(newline="", encoding="utf-8-sig") as file:
         try:
             rows = list(csv.DictReader(file))
         except (UnicodeDecodeError, csv.Error) as error:
@@ -43,7 +60,7 @@ def read_labels(path: str | Path) -> dict[str, tuple[str, str]]:
     wanted = ("clip", "alphabet", "letter")
     if not rows or any(row.get(name) is None for row in rows for name in wanted):
         raise ValueError(f"{path}: expected rows with the columns {', '.join(wanted)}")
-    return {row["clip"]: (row["alphabet"], row["letter"]) for row in rows}
+    return rows
 
 
 def choose(labels: dict[str, tuple[str, str]], clips: Iterable[str]) -> list[str]:
@@ -151,7 +168,11 @@ def distances(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
     squares = np.square(flat).sum(1)
     result = np.empty((len(queries), count))
     for row, query in zip(result, first, strict=True):
-        apart = np.square(query).sum(1)[:, None] + squares - 2 * query @ flat.T
+        own = np.square(query).sum(1)[:, None]
+        apart = query @ flat.T  # |x - y|² = |x|² + |y|² - 2 x y, in place: this is all of the time
+        apart *= -2
+        apart += squares
+        apart += own
         apart = apart.reshape(len(query), frames, count)
         there, back = (_median(np.sqrt(np.maximum(apart.min(axis), 0))) for axis in (1, 0))
         row[:] = (there + back) / 2
@@ -162,8 +183,10 @@ def distances(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
 
 def _median(rows: np.ndarray) -> np.ndarray:
     """np.median(rows, axis=0), faster for few rows."""
-    middle, rows = len(rows) // 2, np.sort(rows, axis=0)
-    return rows[middle] if len(rows) % 2 else (rows[middle - 1] + rows[middle]) / 2
+    middle = len(rows) // 2
+    low = middle - 1 + len(rows) % 2
+    rows = np.partition(rows, (low, middle), axis=0)
+    return (rows[low] + rows[middle]) / 2
 
 
 # ---------------------------------------------------------------------------------- retrieval
@@ -234,3 +257,139 @@ def retention(raw: Retrieval, decoded: Retrieval) -> dict[str, float]:
         else float("nan"),
         "same_answer": float((raw.letters == decoded.letters).mean()),
     }
+
+
+# --------------------------------------------------------------------------------- of a card
+
+
+@dataclass(frozen=True)
+class Spelled:
+    """The labelled clips: their places among all clips, labels, which of them are queries, the hand
+    shapes of the originals, and what is found with these."""
+
+    places: np.ndarray
+    labels: Labels
+    queries: np.ndarray
+    shapes: np.ndarray
+    raw: Retrieval
+
+    def find(self, shapes: np.ndarray, gallery: np.ndarray) -> Retrieval:
+        """Retrieval with other shapes of the same clips."""
+        return retrieve(distances(shapes, gallery), self.labels, self.queries)
+
+    def tell(self, shapes: np.ndarray) -> np.ndarray:
+        """float (queries,): hits of the linear probe with other shapes of the same clips."""
+        features = linear.summarize_frames(shapes)
+        return linear.probe(features, self.labels.alphabets, self.labels.letters)[self.queries]
+
+
+def spelled(probe: Probe) -> Spelled:
+    """The clips that letters are looked for in; ValueError where there are none."""
+    if not probe.labels:
+        raise ValueError("no labels; give --labels CSV with the columns clip, alphabet, letter")
+    chosen = choose(probe.labels, probe.clips.names)
+    place = {name: i for i, name in enumerate(probe.clips.names)}
+    places = np.array([place[name] for name in chosen])
+    queries = probe.measured[places]
+    if not queries.any():
+        raise ValueError("none of the labelled clips is among those to measure")
+    labels = labels_of(probe.labels, chosen)
+    shapes = hand_shapes([probe.clips.poses[i] for i in places])
+    if np.isnan(shapes).all():
+        raise ValueError("none of the labelled clips shows a whole hand: no letters to compare")
+    raw = retrieve(distances(shapes, shapes), labels, queries)
+    return Spelled(places, labels, queries, shapes, raw)
+
+
+def measure_letters(probe: Probe) -> list[Measure]:
+    """Retrieval with raw poses, decoded poses and tokens, and the linear probe with each."""
+    own = spelled(probe)
+    chosen = own.places[own.queries]
+    decoded_shapes = hand_shapes([probe.subject.decoded[i] for i in own.places])
+    decoded = own.find(decoded_shapes, decoded_shapes)
+    crossed = own.find(decoded_shapes, own.shapes)
+    told = {
+        name: own.tell(shapes)
+        for name, shapes in (("raw", own.shapes), ("decoded", decoded_shapes))
+    }
+    raw = own.raw
+
+    def measure(name, meaning, totals, counts=1.0, better="high"):
+        return probe.measure(f"letters/{name}", meaning, better, totals, counts, chosen)
+
+    chance = f"chance {100 * raw.chance:.1f} %"
+    found = [
+        measure(
+            "retention", "top-1 of decoded poses over top-1 of raw ones", decoded.hits, raw.hits
+        ),
+        measure(
+            "retention, precision",
+            "the same of the average precision",
+            decoded.precision,
+            raw.precision,
+        ),
+        measure(
+            "same answer",
+            "share of the queries that get the same letter, right or wrong",
+            decoded.letters == raw.letters,
+        ),
+        measure("raw top-1", f"raw among raw; {chance}", raw.hits, better=""),
+        measure("decoded top-1", f"decoded among decoded; {chance}", decoded.hits),
+        measure("decoded among raw top-1", f"decoded queries, raw gallery; {chance}", crossed.hits),
+        measure("raw precision", "mean average precision, raw among raw", raw.precision, better=""),
+        measure("decoded precision", "the same, decoded among decoded", decoded.precision),
+        measure("linear probe, raw", "trained on other alphabets, top-1", told["raw"], better=""),
+        measure("linear probe, decoded", "trained and tested on decoded poses", told["decoded"]),
+        measure("linear probe, retention", "decoded over raw", told["decoded"], told["raw"]),
+    ]
+    if probe.subject.indices is not None:
+        features = token_features(probe, own.places)
+        tokens = own.find(features, features)
+        hits = own.tell(features)
+        what = "digits of the codes of the hand that spells, or of all codes"
+        found.append(measure("tokens top-1", f"{what}; {chance}", tokens.hits))
+        found.append(measure("linear probe, tokens", f"of the same {what}", hits))
+    return found
+
+
+def token_features(probe: Probe, places: np.ndarray) -> np.ndarray:
+    """float32 (n, FRAMES, d): the digits of each step's codes around their middle, for
+    `distances`.
+
+    Of a tokenizer with streams for hands: the stream of the hand that spells in the original.
+    Digits of FSQ are ordered, and one step of any is about as far as one of another; a code of
+    another quantizer is replaced by its code vector.
+    """
+    tokenizer = probe.subject.tokenizer
+    levels, (_, quantizers) = tokenizer.task.levels, tokenizer.task.token_shape
+    streams = tokenizer.task.stream_parts
+    features = []
+    for i in places:
+        indices, pose = probe.subject.indices[i], probe.clips.poses[i]
+        flat, books = indices.reshape(len(indices), -1), levels
+        by_hand = hand_streams(streams, pose.skeleton)
+        if len(by_hand) == len(pose.skeleton.wrist_pairs):
+            side, _ = raised_hand(pose)
+            stream = by_hand[_hand_name(pose, side)]
+            at = slice(stream * quantizers, (stream + 1) * quantizers)
+            flat, books = flat[:, at], levels[at]
+        if all(len(book) == 1 for book in books):
+            vectors = tokenizer.task.code_vectors(tokenizer.variables[1], indices[None])
+            steps = np.asarray(vectors)[0]
+        else:
+            middle = np.array([(size - 1) / 2 for book in books for size in book])
+            steps = code_tables.split_digits(flat, books) - middle
+        frames = np.linspace(0, len(steps) - 1, FRAMES).round().astype(int)
+        features.append(steps[frames])
+    return np.stack(features).astype(np.float32)
+
+
+def _hand_name(pose: Pose, side: int) -> str:
+    first = pose.skeleton.wrist_pairs[side][2][0]
+    return next(name for name, points in pose.skeleton.parts.items() if first in points)
+
+
+def hand_streams(streams: tuple[tuple[str, ...], ...], skeleton: Skeleton) -> dict[str, int]:
+    """left_hand, right_hand -> the stream that codes it alone; empty where none does."""
+    hands = [name for name in skeleton.parts if name.endswith("_hand")]
+    return {hand: streams.index((hand,)) for hand in hands if (hand,) in streams}

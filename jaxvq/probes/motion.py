@@ -1,14 +1,17 @@
-"""Movement and presence: errors of velocity and acceleration, trembling, and hands that come and go.
+"""Places, movement and presence: errors, trembling, and hands that come and go.
 
 Distances are in shoulder widths; hand points are relative to their wrist, except for trembling.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from jaxvq.pose import preprocess
 from jaxvq.pose.reader import Pose
+from jaxvq.probes.measures import Measure
+from jaxvq.probes.subjects import Probe
 
 STILL = 0.01  # shoulder widths a frame: a hand that moves less is still
 NEAR = 16  # frames: an appearance further away than this is another one
@@ -22,13 +25,15 @@ class SumCount:
     count: float
 
 
-def difference_error(original: Pose, decoded: Pose, order: int) -> SumCount:
-    """Distances between the differences from frame to frame: of velocities (order 1, shoulder
-    widths per frame) or accelerations (order 2, per frame²), over points that the original shows in
-    all frames of a difference and the decoded pose too."""
+def difference_error(
+    original: Pose, decoded: Pose, order: int, points: np.ndarray | slice = slice(None)
+) -> SumCount:
+    """Distances between places (order 0, shoulder widths), velocities (order 1, per frame) or
+    accelerations (order 2, per frame²), over points that both poses show in all frames of a
+    difference. points: default: all."""
     dims = original.skeleton.space_dims
     apart = (decoded.data - original.data)[..., :dims].astype(np.float64)
-    seen = ~(original.mask | decoded.mask)
+    apart, seen = apart[:, points], ~(original.mask | decoded.mask)[:, points]
     for _ in range(order):
         apart, seen = apart[1:] - apart[:-1], seen[1:] & seen[:-1]
     distance = np.sqrt(np.square(apart).sum(-1))
@@ -100,3 +105,66 @@ def _changes(shown: np.ndarray, appears: bool) -> np.ndarray:
     """Frames at which a hand (t,) begins, or ceases, to be there; never the first."""
     change = shown[1:].astype(int) - shown[:-1]
     return 1 + np.flatnonzero(change == (1 if appears else -1))
+
+
+# --------------------------------------------------------------------------------- of a card
+
+
+def measure_error(probe: Probe) -> list[Measure]:
+    """Mean distance of the points of each part, over points that both poses show."""
+    parts = dict(probe.clips.poses[0].skeleton.parts)
+    hands = [parts.pop(name) for name in list(parts) if name.endswith("_hand")]
+    groups: dict = {"all": slice(None), **parts}
+    if hands:
+        groups["hands"] = np.concatenate(hands)
+    found = []
+    for name, points in groups.items():
+        sums = [difference_error(x, y, 0, points) for _, x, y in probe.of_measured()]
+        meaning = "mean distance of a point, shoulder widths"
+        found.append(_of_sums(probe, f"error/{name}", meaning, "low", sums))
+    return found
+
+
+def measure_motion(probe: Probe) -> list[Measure]:
+    """Errors of velocity and acceleration, of each part; and what became of the hands."""
+    found = []
+    for order, name, unit in ((1, "velocity", "per frame"), (2, "acceleration", "per frame²")):
+        sums = [
+            difference_error(original, decoded, order)
+            for _, original, decoded in probe.of_measured()
+        ]
+        meaning = f"mean error, shoulder widths {unit}"
+        found.append(_of_sums(probe, f"motion/{name} error", meaning, "low", sums))
+    pairs = [(original, decoded) for _, original, decoded in probe.of_measured()]
+    if not any(name.endswith("_hand") for name in pairs[0][0].skeleton.parts):
+        return found
+    for name, which in (("raw", 0), ("decoded", 1)):
+        sums = [still_jitter(pair[0], pair[which]) for pair in pairs]
+        meaning = "size of a hand's acceleration while it is still, shoulder widths per frame²"
+        better = "low" if which else ""
+        found.append(
+            _of_sums(probe, f"motion/jitter of still hands, {name}", meaning, better, sums)
+        )
+    shown = [tuple(hand_presence(pose) for pose in pair) for pair in pairs]
+    for name, meaning, function in (
+        ("shown but absent", "of the frames without a hand", shown_but_absent),
+        ("lost", "of the frames with a hand", lost),
+    ):
+        sums = [function(*pair) for pair in shown]
+        meaning = f"share {meaning}, each hand by itself"
+        found.append(_of_sums(probe, f"motion/hands {name}", meaning, "low", sums))
+    for name, appears in (("onset", True), ("offset", False)):
+        results = [change_errors(*pair, appears) for pair in shown]
+        event = "appearance" if appears else "disappearance"
+        sums = [SumCount(float(sum(errors)), len(errors)) for errors, _ in results]
+        meaning = f"frames by which a hand's {event} is off, of those found"
+        found.append(_of_sums(probe, f"motion/{name} error", meaning, "low", sums))
+        sums = [SumCount(missed, missed + len(errors)) for errors, missed in results]
+        meaning = f"share of a hand's {event}s with none within {NEAR} frames"
+        found.append(_of_sums(probe, f"motion/{name}s not found", meaning, "low", sums))
+    return found
+
+
+def _of_sums(probe: Probe, name: str, meaning: str, better: str, sums: Sequence) -> Measure:
+    totals, counts = np.array([(s.total, s.count) for s in sums], float).T
+    return probe.measure(name, meaning, better, totals, counts)

@@ -4,17 +4,20 @@ Poses are shoulder-normalised with hands relative to their wrists, as models see
 (`preprocess.preprocess`), so that systems with different units can be compared.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from jaxvq.datasets.splits import default_split
 from jaxvq.inference import PoseTokenizer
 from jaxvq.pose import files, preprocess
 from jaxvq.pose.reader import Pose, read_pose
 from jaxvq.pose.resample import resample
 from jaxvq.pose.skeleton import HOLISTIC_178, Skeleton, find_points
+from jaxvq.probes.measures import Measure
+from jaxvq.windows import missing_rows
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,37 @@ class Subject:
     decoded: tuple[Pose, ...]
     indices: tuple[np.ndarray, ...] | None = None
     tokenizer: PoseTokenizer | None = None
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a card is of.
+
+    labels: clip -> (alphabet, letter), {} where there are none. measured: bool (n,), clips that
+    count; all clips are in the gallery of the letters.
+    """
+
+    clips: Clips
+    subject: Subject
+    labels: dict[str, tuple[str, str]]
+    measured: np.ndarray
+
+    def of_measured(self) -> Iterator[tuple[int, Pose, Pose]]:
+        """(number, original, decoded) of each clip that counts."""
+        for i in np.flatnonzero(self.measured):
+            yield i, self.clips.poses[i], self.subject.decoded[i]
+
+    def measure(self, name: str, meaning: str, better: str, totals, counts, chosen=None) -> Measure:
+        """A Measure over the clips `chosen` (default: those that count)."""
+        chosen = np.flatnonzero(self.measured) if chosen is None else np.asarray(chosen)
+        names, groups = (np.array(x)[chosen] for x in (self.clips.names, self.clips.groups))
+        fields = (np.broadcast_to(np.asarray(x, float), (len(chosen),)) for x in (totals, counts))
+        return Measure(name, meaning, better, names, groups, *fields)
+
+    def single(self, name: str, meaning: str, better: str, value: float) -> Measure:
+        """A Measure of all clips together, which has no interval."""
+        everything = np.array(["all clips"])
+        return Measure(name, meaning, better, everything, everything, np.array([value]), np.ones(1))
 
 
 def read_clips(
@@ -79,6 +113,30 @@ def read_clips(
     )
 
 
+def choose(
+    clips: Clips,
+    labels: dict[str, tuple[str, str]],
+    split: str = "all",
+    alphabets: Sequence[str] | None = None,
+) -> np.ndarray:
+    """bool (n,): the clips of a split (train, validation, test or all; md5 of the name) and of some
+    alphabets (default: all clips, with labels or without).
+
+    Raises ValueError for an alphabet without a clip, or if no clip is left.
+    """
+    chosen = np.array([split in ("all", default_split(f"{name}.pose")) for name in clips.names])
+    if alphabets is not None:
+        of_clips = [labels.get(name, ("", ""))[0] for name in clips.names]
+        for alphabet in alphabets:
+            if alphabet not in of_clips:
+                known = ", ".join(sorted(set(of_clips) - {""}))
+                raise ValueError(f"no clip is of the alphabet {alphabet!r}; there are: {known}")
+        chosen &= np.isin(of_clips, alphabets)
+    if not chosen.any():
+        raise ValueError(f"no clip is left to measure: split {split}, alphabets {alphabets}")
+    return chosen
+
+
 def decode(tokenizer: PoseTokenizer, poses: Sequence[Pose]) -> tuple[list[Pose], list[np.ndarray]]:
     """Poses after encoding and decoding, with as many frames as before, and their codes.
 
@@ -88,13 +146,25 @@ def decode(tokenizer: PoseTokenizer, poses: Sequence[Pose]) -> tuple[list[Pose],
     for pose in poses:
         pose = resample(pose, model.fps) if model.fps else pose
         clips.append(pose.replace(data=model.statistics.standardize(pose.data, pose.mask)))
-    codes = tokenizer.encode_clips(clips)
+    lengths = missing_rows(
+        (len(clip.data) for clip in clips),
+        tokenizer.window,
+        tokenizer.task.context,
+        tokenizer.task.frames_per_step,
+    )
+    filled = clips + [_nothing(model.skeleton, length) for length in lengths]
+    codes = tokenizer.encode_clips(filled)[: len(clips)]
+    results = tokenizer.reconstruct_clips(filled)[: len(clips)]
     decoded = []
-    results = tokenizer.reconstruct_clips(clips)
     for pose, clip, data, indices in zip(poses, clips, results, codes, strict=True):
         whole = tokenizer.without_absent(tokenizer.unstandardize(data, clip.fps), indices)
         decoded.append(_same_frames(whole, pose))
     return decoded, codes
+
+
+def _nothing(skeleton: Skeleton, frames: int) -> Pose:
+    shape = (frames, skeleton.num_points)
+    return Pose(skeleton, np.zeros((*shape, skeleton.num_dims), np.float32), np.zeros(shape), 25.0)
 
 
 def from_model(tokenizer: PoseTokenizer, clips: Clips, name: str) -> Subject:
