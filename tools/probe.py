@@ -5,8 +5,8 @@
     python -m tools.probe --combine OUT1 OUT2 --output OUT
 
 CLIPS is a folder or zip of `.pose` files. CSV has the columns clip (a file's stem), alphabet,
-letter and, if known, signer. --decoded takes `.pose` files of any other system, with the names and frame
-counts of the originals. --combine joins cards over different clips, as of cross-validation.
+letter and, if known, signer. --decoded takes `.pose` files of any other system, with the names and
+frame counts of the originals. --combine joins cards over different clips, as of cross-validation.
 
 OUT gets card.md, index.html (with pictures), card.json and measures.npz (the sums of each clip),
 which --against of another card takes to compare with, clip by clip. docs/meaning.md defines every
@@ -94,7 +94,7 @@ def measure(args, parts):
     clips = subjects.read_clips(args.data, groups, skeleton)
     if labels:
         letters.choose(labels, clips.names)  # its errors, before anything takes long
-    name = args.name or args.checkpoint or args.decoded
+    name = args.name or Path(args.checkpoint or args.decoded).name  # no folder of this machine
     if tokenizer:
         print(f"encoding and decoding {len(clips.names)} clips", flush=True)
         subject = subjects.from_model(tokenizer, clips, name)

@@ -103,19 +103,26 @@ def _percentiles(values: np.ndarray) -> tuple[float, float]:
 
 
 def to_arrays(measures: list[Measure]) -> dict[str, np.ndarray]:
-    """The measures as arrays of an npz file, none of them pickled."""
-    arrays = {"names": np.array([f"{m.name}\n{m.meaning}\n{m.better}" for m in measures])}
+    """The measures as arrays of an npz file, none of them pickled; each name of a clip once."""
+    groups = {c: g for m in measures for c, g in zip(m.clips, m.groups, strict=True)}
+    clips = np.array(sorted(groups), dtype=str)
+    arrays = {
+        "names": np.array([f"{m.name}\n{m.meaning}\n{m.better}" for m in measures], dtype=str),
+        "clips": clips,
+        "groups": np.array([groups[clip] for clip in clips], dtype=str),
+    }
     for i, measure in enumerate(measures):
-        for field in ("clips", "groups", "totals", "counts"):
-            arrays[f"{i}_{field}"] = getattr(measure, field)
+        at = np.searchsorted(clips, measure.clips)
+        arrays[f"{i}"] = np.stack([at, measure.totals, measure.counts])
     return arrays
 
 
 def from_arrays(arrays: dict[str, np.ndarray]) -> list[Measure]:
-    """The inverse of `to_arrays`; KeyError or ValueError for other arrays."""
+    """The inverse of `to_arrays`; KeyError, IndexError or ValueError for other arrays."""
     measures = []
     for i, text in enumerate(arrays["names"].tolist()):
         name, meaning, better = text.split("\n")
-        fields = [arrays[f"{i}_{field}"] for field in ("clips", "groups", "totals", "counts")]
-        measures.append(Measure(name, meaning, better, *fields))
+        at, totals, counts = arrays[f"{i}"]
+        clips, groups = (arrays[field][at.astype(int)] for field in ("clips", "groups"))
+        measures.append(Measure(name, meaning, better, clips, groups, totals, counts))
     return measures

@@ -28,6 +28,16 @@ TITLES = {
 }
 COLUMNS = ("equal codes", "overlap", "letters", "letters, raw")  # of a change
 COLORS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#999999")
+MOST_IMPORTANT = (
+    "letters/retention",
+    "letters/same answer",
+    "codes/nominal bits",
+    "codes/real bits",
+    "motion/hands shown but absent",
+    "motion/hands lost",
+    "motion/onset error",
+    "distances/DTWp",
+)
 Table = tuple[str, list[str], list[list[str]]]  # title, heading, rows
 
 
@@ -55,8 +65,33 @@ def read(folder: str | Path) -> Card:
     try:
         measures = from_arrays(reading.read_npz(folder / ARRAYS))
         return Card(dict(content["about"]), measures, dict(content["missing"]))
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, IndexError, ValueError, TypeError) as error:
         raise ValueError(f"{folder} holds no card of tools.probe ({error})") from None
+
+
+def carry(folder: Path, output: Path, fingerprint: str) -> list[str]:
+    """Copies the card of a model beside other files about it, as meaning_card.*; returns its most
+    important lines, as Markdown.
+
+    fingerprint: of the model, see `code_tables.fingerprint`.
+    Raises ValueError where there is no card, or it is of another model.
+    """
+    card = read(folder)
+    if card.about.get("fingerprint") != fingerprint:
+        raise ValueError(
+            f"{folder} is the card of another model ({card.about.get('name')}); make one of this "
+            "model with tools.probe"
+        )
+    for name in (JSON, "card.md", "index.html"):
+        target = output / f"meaning_card{Path(name).suffix}"
+        atomic.write_text(target, (folder / name).read_text(encoding="utf-8"))
+    lines = ["| measure | value | 95 % | meaning |", "|---|---|---|---|"]
+    for measure in card.measures:
+        if measure.name in MOST_IMPORTANT:
+            low, high = interval(measure)
+            row = [measure.name, _text(measure.value), _range(low, high), measure.meaning]
+            lines.append(_row(row))
+    return [*lines, "", "All of it: [meaning_card.md](meaning_card.md)."]
 
 
 def to_json(card: Card, others: dict[str, Card]) -> dict:
