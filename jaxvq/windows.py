@@ -69,9 +69,7 @@ def cut_into_windows(
             yield take(late[0])
         read += len(clip.data)
         for part in _cut(number, len(clip.data), window, context):
-            length = part.end - part.start
-            power = max(SHORTEST_WINDOW, 1 << (length - 1).bit_length())
-            frames = min(-(-power // frames_per_step) * frames_per_step, window)
+            frames = _padded(part.end - part.start, window, frames_per_step)
             rows = pending.setdefault(frames, [])
             if not rows:
                 begun[frames] = read
@@ -82,6 +80,30 @@ def cut_into_windows(
                 yield take(frames)
     for frames in sorted(pending):
         yield take(frames)
+
+
+def missing_rows(
+    lengths: Iterable[int], window: int, context: int, frames_per_step: int
+) -> list[int]:
+    """Lengths of clips that fill up the batches of clips of these lengths.
+
+    Batches that are all full have few shapes, so who computes several lists of clips waits for few
+    compilations. Arguments as `cut_into_windows` takes them.
+    """
+    rows: dict[int, int] = {}
+    for length in lengths:
+        for part in _cut(0, length, window, context):
+            frames = _padded(part.end - part.start, window, frames_per_step)
+            rows[frames] = rows.get(frames, 0) + 1
+    return [
+        frames for frames, count in rows.items() for _ in range(-count % _rows_per_batch(frames))
+    ]
+
+
+def _padded(length: int, window: int, frames_per_step: int) -> int:
+    """Frames of the batch that a window of this length is computed in."""
+    power = max(SHORTEST_WINDOW, 1 << (length - 1).bit_length())
+    return min(-(-power // frames_per_step) * frames_per_step, window)
 
 
 def _cut(clip: int, length: int, window: int, context: int) -> Iterator[Window]:

@@ -4,8 +4,9 @@
 
 OUT gets metrics.json, evaluation_results.json (also the error of each point and the use of each
 code) and evaluation_report.md; with --visualize videos, pictures, pages that play the clips, and
-index.html, which shows all of it. The dataset is the one that the run was trained on; --data
-names another one.
+index.html, which shows all of it. With --card FOLDER, what jaxvq probe measured of this model goes
+along as meaning_card.*, its first lines in the report. The dataset is the one that the run was
+trained on; --data names another one.
 """
 
 from pathlib import Path
@@ -37,6 +38,7 @@ def main(argv=None) -> int:
         metavar="N",
         help="clips to draw (default: %(default)s)",
     )
+    add("--card", type=Path, metavar="FOLDER", help="of tools.probe: its card goes along")
     args = parser.parse_args(argv)
     if args.num_videos < 1:
         raise ValueError(f"--num_videos {args.num_videos}: expected 1 or more")
@@ -55,10 +57,24 @@ def main(argv=None) -> int:
     output = Path(args.output)
     draw = args.num_videos if args.visualize else 0
     values = results.write(tokenizer, dataset, split, output, draw=draw)
+    if args.card:
+        add_card(args.card, output, tokenizer.model)
     for key, value in values.items():
         print(f"{key:24} {value:.5g}")
     print(f"results: {output / ('index.html' if draw else 'metrics.json')}")
     return 0
+
+
+def add_card(folder: Path, output: Path, model) -> None:
+    """Copies the model's meaning card into the evaluation, and its first lines into the report."""
+    from jaxvq.probes import report
+    from jaxvq.storage import atomic
+    from jaxvq.tokens import code_tables
+
+    lines = report.carry(folder, output, code_tables.fingerprint(model))
+    path = output / "evaluation_report.md"
+    text = "\n".join(["", "## What the tokens keep", "", *lines, ""])
+    atomic.write_text(path, path.read_text(encoding="utf-8") + text)
 
 
 if __name__ == "__main__":

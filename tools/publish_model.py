@@ -31,6 +31,7 @@ def main(argv=None) -> None:
         metavar="FILE",
         help="metrics.json of jaxvq evaluate (default: the run's last validation)",
     )
+    add("--card", type=Path, metavar="FOLDER", help="of tools.probe: its card goes along")
     add("--name", help="in the card (default: that of --output)")
     add("--version", default="1.0.0", help="tag on the hub (default: %(default)s)")
     add("--hub", metavar="USER/NAME", help="upload to this repository")
@@ -49,6 +50,7 @@ def main(argv=None) -> None:
         "version": args.version,
         "license_file": args.license,
         "metrics": args.metrics,
+        "meaning": args.card,
         "export": export_stablehlo,
     }
     if args.hub and (args.output / manifests.MANIFEST).is_file():

@@ -8,10 +8,10 @@ import jax
 import numpy as np
 
 from jaxvq import checkpoint, inference
-from jaxvq.evaluators import reconstruction
-from jaxvq.evaluators.page import meaning
+from jaxvq.evaluators import page, reconstruction
 from jaxvq.pose.statistics import save_statistics
 from jaxvq.pose.writer import write_header
+from jaxvq.probes import report
 from jaxvq.publishing import cards, folder
 from jaxvq.storage import manifests, reading
 from jaxvq.tokens import code_tables
@@ -27,12 +27,14 @@ def publish(
     version: str,
     license_file: Path,
     metrics: Path | None,
+    meaning: Path | None = None,
     export: Callable[[inference.PoseTokenizer, Path], None],
 ) -> dict:
     """Writes a model to `output`, checks that it loads, and returns its manifest.
 
     run: a run or model folder. metrics: metrics.json of jaxvq evaluate; default: the last
-    validation of the run. export: writes what programs without this code run into a folder.
+    validation of the run. meaning: folder of jaxvq probe, whose card goes along. export: writes
+    what programs without this code run into a folder.
     Raises ValueError for a bad input, and then leaves nothing behind.
     """
     license_text = cards.read_license(license_file)
@@ -62,8 +64,9 @@ def publish(
         (new / "skeleton.json").write_text(json.dumps(model.skeleton.to_json()))
         (new / "metrics.json").write_text(json.dumps(measured, indent=2) + "\n")
         (new / "LICENSE.txt").write_text(license_text, encoding="utf-8")
+        kept = report.carry(meaning, new, code_tables.fingerprint(model)) if meaning else []
         (new / "README.md").write_text(
-            card(tokenizer, measured, name, version, license_text), encoding="utf-8"
+            card(tokenizer, measured, name, version, license_text, kept), encoding="utf-8"
         )
         manifest = manifests.write_manifest(
             new, kind="model", name=name, version=version, step=model.step
@@ -116,12 +119,13 @@ def read_metrics(run: str, path: Path | None, step: int) -> dict:
     return {"split": split, **measured}
 
 
-def card(tokenizer, measured: dict, name: str, version: str, license_text: str) -> str:
-    """README.md of a model, with the front matter that hubs read."""
+def card(tokenizer, measured: dict, name: str, version: str, license_text: str, kept=()) -> str:
+    """README.md of a model, with the front matter that hubs read. kept: lines of its meaning
+    card."""
     config, skeleton = tokenizer.model.config, tokenizer.model.skeleton
     names = reconstruction.codebook_names(tokenizer.task)
     rows = [
-        f"| {key} | {meaning(key, names)} | {value:.4g} |"
+        f"| {key} | {page.meaning(key, names)} | {value:.4g} |"
         for key, value in measured.items()
         if key not in ("split", "step") and isinstance(value, int | float)
     ]
@@ -134,6 +138,7 @@ def card(tokenizer, measured: dict, name: str, version: str, license_text: str) 
         else "none: a prior without a codebook"
     )
     newline = "\n"
+    keeps = f"\n## What its tokens keep\n\n{newline.join(kept)}\n" if kept else ""
     return f"""{cards.front_matter(name, license_text, ["jax", "pose", "sign-language"])}
 # {name}
 
@@ -148,7 +153,7 @@ with jaxvq, task `{config.task}`.
 | measure | meaning | value |
 |---|---|---|
 {newline.join(rows)}
-
+{keeps}
 ## Use
 
 ```python
