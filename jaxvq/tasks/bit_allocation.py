@@ -57,7 +57,8 @@ def allocate_levels(config, skeleton, statistics, batch: Batch) -> ConfigDict:
     The bits go to the parts of the body, and to the coefficients of each, by how much they lower
     the mean distance of the points of `batch` (linear_code.allocate). `model.part_weights` says
     what a distance counts, as in the loss, and `model.part_holds` how much more a shape counts
-    that is held (linear_code.hold_weights). The digits of `model.presence_changes` take their bits first.
+    that is held (linear_code.hold_weights). The digits of `model.presence_changes` take their bits
+    first.
 
     Args:
       batch: thousands of frames of training, as a task's `init` takes them.
@@ -72,8 +73,9 @@ def allocate_levels(config, skeleton, statistics, batch: Batch) -> ConfigDict:
     groups = streams.make_groups(names, skeleton, statistics) if names else None
     frames, kinds, firsts = config.model.frames_per_step, [], []
     left = bits * frames
-    for name, part, skeleton, scale, members in _parts(config, batch, groups, skeleton, statistics):
-        first = presence_digits(config, skeleton)
+    parts = _parts(config, batch, groups, skeleton, statistics)
+    for name, part, points, scale, members in parts:
+        first = presence_digits(config, points)
         firsts.append(first)
         left -= members * math.log2(math.prod(first))
         poses, seen = jax.jit(linear_code.seen_steps, static_argnums=1)(part, frames)
@@ -81,7 +83,7 @@ def allocate_levels(config, skeleton, statistics, batch: Batch) -> ConfigDict:
         fitted = jax.jit(linear_code.coefficients, static_argnums=2)
         components = min(COMPONENTS, v * c)
         values = np.asarray(fitted(poses, scale, components).values)
-        values = values * linear_code.hold_weights(frames, components, hold(config, skeleton))[None]
+        values = values * linear_code.hold_weights(frames, components, hold(config, points))[None]
         seen = np.asarray(seen)
         if not seen.any():
             raise ValueError(
