@@ -14,9 +14,9 @@ from conftest import REPOSITORY
 from jaxvq import inference, input_pipeline
 from jaxvq.datasets import layout
 from jaxvq.pose.reader import read_pose
-from jaxvq.publishing import cards, dataset, page
 from jaxvq.storage import manifests
 from tools import publish_dataset, publish_model
+from tools.publishing import cards, dataset, page
 
 CORPORA = sorted(p.parent.name for p in REPOSITORY.glob("jaxvq/datasets/*/*_dataset_builder.py"))
 # Reads published datasets where jaxvq cannot be imported, and takes the sums as the card says.
@@ -351,7 +351,7 @@ def test_croissant_is_valid_and_loads_the_table(poses):
 
 def test_a_broken_croissant_is_refused(poses, tmp_path):
     pytest.importorskip("mlcroissant")
-    from jaxvq.publishing import croissant
+    from tools.publishing import croissant
 
     content = json.loads((poses / "croissant.json").read_text())
     content["recordSet"][0]["field"][0]["source"]["fileObject"]["@id"] = "nowhere.csv"

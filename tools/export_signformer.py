@@ -106,7 +106,7 @@ def main(argv=None) -> int:
     args = parse_arguments(argv)
     check(args)
     from jaxvq.datasets import sentence_corpora
-    from jaxvq.signformer import export
+    from tools.signformer import export
 
     corpus = CORPORA[args.dataset]
     sentences = sentence_corpora.list_corpus(
@@ -136,7 +136,7 @@ def export_split(encoder, sentences, folder: Path, base: str, split: str, args):
     """Exports one split, with a line for each part."""
     from tqdm import tqdm
 
-    from jaxvq.signformer import export
+    from tools.signformer import export
 
     extra = [sentence for sentence in sentences if not sentence.has_row]
     if not args.all_recordings:

@@ -34,8 +34,8 @@ def main(argv=None) -> None:
     from absl import logging
 
     logging.set_verbosity(logging.ERROR)  # TFDS warns of folders that it did not make itself
-    from jaxvq.publishing import dataset, folder
     from jaxvq.storage import manifests
+    from tools.publishing import dataset, folder
 
     built = dataset.open_corpus(args.data_dir, args.corpus)
     info = dataset.read_info(built.path)

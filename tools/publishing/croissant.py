@@ -4,8 +4,8 @@ import datetime
 import json
 from pathlib import Path
 
-from jaxvq.publishing import cards
 from jaxvq.storage import manifests
+from tools.publishing import cards
 
 VERSION = "http://mlcommons.org/croissant/1.0"
 # Names of the format -> what they stand for; the "@json" and "@vocab" ones hold no further names.

@@ -12,9 +12,9 @@ from jaxvq.evaluators import reconstruction
 from jaxvq.evaluators.page import meaning
 from jaxvq.pose.statistics import save_statistics
 from jaxvq.pose.writer import write_header
-from jaxvq.publishing import cards, folder
 from jaxvq.storage import manifests, reading
 from jaxvq.tokens import code_tables
+from tools.publishing import cards, folder
 
 PLACES = ("checkpoint", "data_dir")  # fields of metrics.json that name folders of a machine
 
