@@ -391,7 +391,7 @@ def test_a_dataset_that_is_not_what_was_built(data_dir, terms, poses, tmp_path):
         publish_dataset.main(words(tmp_path, terms, tmp_path / "out"))
     shard = next(changed.glob("*-train.*"))
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")
-    with pytest.raises(ValueError, match="changed since the sums of .* were taken .*-train."):
+    with pytest.raises(ValueError, match="changed since .* was published from it .*-train."):
         dataset.check_same(input_pipeline.open_dataset(tmp_path), poses)
     shard.unlink()
     with pytest.raises(ValueError, match="train.* is missing; build the dataset again"):
