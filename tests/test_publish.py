@@ -243,7 +243,8 @@ def build_others(root) -> list[str]:
     from test_sentence_datasets import write_samples
 
     from jaxvq.datasets import building
-    from jaxvq.hands import npz, splits
+    from jaxvq.hands import npz
+    from tools.hands import draws
 
     sizes = {"train": 2, "val": 1, "test": 1}
     inputs = {
@@ -258,12 +259,12 @@ def build_others(root) -> list[str]:
     inputs["hand_prior"] = root / "hands"
     hands = synthetic_hands(np.random.default_rng(0), 300)
     npz.write_npz(root / "hands/GRAB.npz", {npz.LEFT: hands[:, :45], npz.RIGHT: hands[:, 45:]})
-    drawn = splits.Recipe(
+    drawn = draws.Recipe(
         {"high": ["GRAB"], "medium": [], "low": []},
         {"high": 200, "medium": 0, "low": 0},
         {"train": 0.8, "val": 0.1, "test": 0.1},
     )
-    splits.save(splits.plan(npz.count_frames(root / "hands"), drawn), root / "splits")
+    draws.save(draws.plan(npz.count_frames(root / "hands"), drawn), root / "splits")
     for corpus, source in inputs.items():
         more = {"splits_dir": str(root / "splits")} if corpus == "hand_prior" else {}
         building.build(corpus, root / "data", building.Options(str(source), workers=1, **more))
