@@ -1,6 +1,6 @@
 """Networks on hand vectors: a variational autoencoder, the prior, and an FSQ tokenizer.
 
-Both are residual MLPs on the 90 standardised numbers of a frame; time plays no part.
+Both are residual MLPs on the 90 standardised numbers of a single frame.
 """
 
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from flax import linen as nn
 
 
 class Posterior(NamedTuple):
-    """A frame's place among the latents: mean and log variance, float32 (…, latent_dim)."""
+    """A Gaussian over latents: mean and log variance, float32 (…, latent_dim)."""
 
     mean: jax.Array
     log_variance: jax.Array
@@ -25,7 +25,7 @@ class ResidualMLP(nn.Module):
     num_layers: int
     dropout: float
     dtype: jnp.dtype
-    start_at_zero: bool = False  # which a decoder takes for the mean pose
+    start_at_zero: bool = False  # 0 is the mean pose
 
     @nn.compact
     def __call__(self, x, train: bool = False):
@@ -60,7 +60,7 @@ class HandVAE(nn.Module):
 
     def encode(self, x, train: bool = False) -> Posterior:
         mean, log_variance = jnp.split(self.encoder(x, train), 2, -1)
-        # Between e^-10 and e^5 nothing is lost, and no step can make exp overflow.
+        # Limits that lose nothing, and that keep exp from overflowing.
         return Posterior(mean, jnp.clip(log_variance, -10.0, 5.0))
 
     def decode(self, latents, train: bool = False) -> jax.Array:
@@ -95,5 +95,5 @@ class HandAutoencoder(nn.Module):
         return self.decoder(vectors, train)
 
     def __call__(self, x, train: bool = False) -> jax.Array:
-        """The network without its quantizer; what initialises it."""
+        """The network without its quantizer, for initialisation."""
         return self.decode(self.encode(x, train), train)

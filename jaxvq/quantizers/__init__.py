@@ -1,4 +1,4 @@
-"""Quantizers: pure functions on arrays, and the three that a config can name (see base.py)."""
+"""Quantizers: pure functions on arrays, and the three types of configs (see base.py)."""
 
 from jaxvq.quantizers import fsq, rfsq, rvq
 from jaxvq.quantizers.base import Quantizer
@@ -7,14 +7,10 @@ TYPES = ("rvq", "rfsq", "fsq")
 
 
 def make_quantizer(config, *, fsq_bound: str = "tanh") -> Quantizer:
-    """The quantizer that the fields `config.quantizer` of a config describe.
+    """The quantizer of the fields `config.quantizer`; see configs/stgcn_rvq.py.
 
-    Args:
-      config: ConfigDict with type, num_quantizers, and levels (fsq, rfsq) or codebook_size,
-        code_dim, decay, dead_below and init (rvq); see configs/stgcn_rvq.py.
-      fsq_bound: see fsq.bound.
-    Raises:
-      ValueError: an unknown type or a value out of range.
+    config: ConfigDict with type, num_quantizers, and levels (fsq, rfsq) or codebook_size, code_dim,
+    decay, dead_below and init (rvq). fsq_bound: see fsq.bound.
     """
     q = config.num_quantizers
     if config.type not in TYPES:
