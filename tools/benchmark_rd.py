@@ -33,7 +33,8 @@ def main(argv=None) -> int:
             raise ValueError(f"--{name} {getattr(args, name)}: expected 1 or more")
 
     from jaxvq import input_pipeline
-    from tools.rate_distortion import cells, methods, report
+
+    from .rate_distortion import cells, methods, report
 
     chosen = list(methods.METHODS) if args.methods is None else args.methods.split(",")
     for name in chosen:
@@ -81,7 +82,7 @@ def run_all(jobs: list, settings, output: Path, at_once: int) -> list:
 
     from tqdm import tqdm
 
-    from tools.rate_distortion import report
+    from .rate_distortion import report
 
     context = multiprocessing.get_context("spawn")
     places = context.Queue()
@@ -122,7 +123,7 @@ def _take_place(places) -> None:
 
 
 def _run(job, settings, output: Path) -> None:
-    from tools.rate_distortion import cells
+    from .rate_distortion import cells
 
     cores = _places.get()
     try:

@@ -23,7 +23,8 @@ from jaxvq import command
 from jaxvq.datasets import sentence_corpora
 from jaxvq.pose import openpose
 from jaxvq.signformer import pami0
-from tools.signformer import export
+
+from .signformer import export
 
 FRAMES = 160  # of a sentence, about the mean of How2Sign
 JSON = "rgb_front/features/openpose_output/json"

@@ -55,7 +55,8 @@ def main(argv=None) -> int:
 
     from jaxvq.hands import npz
     from jaxvq.training import command_line
-    from tools.hands import draws
+
+    from .hands import draws
 
     config = command_line.read_config(args.config, changes)
     recipe = draws.Recipe(

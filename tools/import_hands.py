@@ -23,7 +23,8 @@ def main(argv=None) -> int:
     from tqdm import tqdm
 
     from jaxvq.hands import npz
-    from tools.hands import sources
+
+    from .hands import sources
 
     formats = "\n".join(f"  {n:<12} {layout.about}" for n, layout in sources.LAYOUTS.items())
     parser = command.parser(__doc__.format(formats=formats))

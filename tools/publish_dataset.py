@@ -35,7 +35,8 @@ def main(argv=None) -> None:
 
     logging.set_verbosity(logging.ERROR)  # TFDS warns of folders that it did not make itself
     from jaxvq.storage import manifests
-    from tools.publishing import dataset, folder
+
+    from .publishing import dataset, folder
 
     built = dataset.open_corpus(args.data_dir, args.corpus)
     info = dataset.read_info(built.path)

@@ -39,7 +39,8 @@ def main(argv=None) -> None:
     args = parser.parse_args(argv)
 
     from jaxvq.storage import manifests
-    from tools.publishing import folder, model
+
+    from .publishing import folder, model
 
     folder.check_version(args.version)
     if args.hub:

@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 
 from jaxvq.storage import manifests
-from tools.publishing import cards
+
+from . import cards
 
 VERSION = "http://mlcommons.org/croissant/1.0"
 # Terms of the format that stand for themselves. CONTEXT has the others.

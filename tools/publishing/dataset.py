@@ -16,7 +16,8 @@ import numpy as np
 from jaxvq import input_pipeline
 from jaxvq.datasets import building, layout
 from jaxvq.storage import manifests, reading
-from tools.publishing import cards, croissant, dataset_card, folder, page
+
+from . import cards, croissant, dataset_card, folder, page
 
 COPIED = (
     "features.json",

@@ -2,7 +2,7 @@
 
 import re
 
-from tools.publishing import cards
+from . import cards
 
 SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M")
 

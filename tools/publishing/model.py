@@ -14,7 +14,8 @@ from jaxvq.pose.statistics import save_statistics
 from jaxvq.pose.writer import write_header
 from jaxvq.storage import manifests, reading
 from jaxvq.tokens import code_tables
-from tools.publishing import cards, folder
+
+from . import cards, folder
 
 PLACES = ("checkpoint", "data_dir")  # fields of metrics.json that name local folders
 

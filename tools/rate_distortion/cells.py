@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jaxvq.storage import atomic, reading
-from tools.rate_distortion import methods
-from tools.rate_distortion.methods import METHODS, Floor
+
+from . import methods
+from .methods import METHODS, Floor
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def standardised(dataset, split: str) -> list:
 
 
 def _floor(job: Job, settings: Settings, dataset, folder: Path):
-    from tools.rate_distortion import floor, pca_dpcm
+    from . import floor, pca_dpcm
 
     entry, scale = METHODS[job.method], dataset.statistics.scale
     train, validation, test = (standardised(dataset, s) for s in ("train", "validation", "test"))
@@ -138,7 +139,8 @@ def _floor(job: Job, settings: Settings, dataset, folder: Path):
 def _trained(job: Job, settings: Settings, dataset, folder: Path):
     from jaxvq import inference
     from jaxvq.train import train
-    from tools.rate_distortion.first_layers import FirstLayers
+
+    from .first_layers import FirstLayers
 
     options = {"steps": settings.steps, "seed": job.seed + 1, "data_dir": settings.data_dir}
     config = methods.make_config(job.method, job.rates[0], **options)
@@ -177,7 +179,8 @@ def _measure(tokenizers: list, clips: dict, scale, path: Path) -> dict:
     from jaxvq import inference
     from jaxvq.evaluators import reconstruction
     from jaxvq.tokens import code_tables
-    from tools.rate_distortion import coding, floor
+
+    from . import coding, floor
 
     validation, test = clips["validation"], clips["test"]
     errors = [

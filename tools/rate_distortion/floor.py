@@ -12,8 +12,9 @@ import numpy as np
 from jaxvq import metrics
 from jaxvq.evaluators import reconstruction
 from jaxvq.pose.reader import Pose
-from tools.rate_distortion import coding
-from tools.rate_distortion.pca_dpcm import Components, PcaDpcm
+
+from . import coding
+from .pca_dpcm import Components, PcaDpcm
 
 SIZES = (4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48)
 STEPS = tuple(2 ** (-half / 2) for half in range(1, 10))

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from jaxvq.storage import atomic, reading
-from tools.rate_distortion import drawing, methods
-from tools.rate_distortion.bd_rate import bd_rate
-from tools.rate_distortion.cells import Settings
-from tools.rate_distortion.methods import METHODS
+
+from . import drawing, methods
+from .bd_rate import bd_rate
+from .cells import Settings
+from .methods import METHODS
 
 # Heading, meaning, field of a cell, digits after the point, factor.
 COLUMNS = (
