@@ -40,12 +40,14 @@ class ClipConfig(tfds.core.BuilderConfig):
 
 
 class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
-    """A TFDS builder of clips. A corpus adds VERSION, RELEASE_NOTES, configs and three methods.
+    """A TFDS builder of clips. A corpus adds its configs and three methods.
 
     Only building needs `options`. listed: a builder with the same options, whose findings in the
     input are reused. single_frames: the frames of a record are unrelated to each other.
     """
 
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}
     skeleton: Skeleton
     homepage: str
     single_frames = False

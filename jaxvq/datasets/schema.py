@@ -27,6 +27,14 @@ _ENTRY = re.compile(
 )
 
 
+class SkippedClip(ValueError):
+    """A clip that cannot be used. reason: a short category, for counting."""
+
+    def __init__(self, reason: str, message: str):
+        super().__init__(message)
+        self.reason = reason
+
+
 def features(skeleton: Skeleton, dtype=np.float16) -> "tfds.features.FeaturesDict":
     """The features of a corpus of clips; `compact.compact` packs them.
 

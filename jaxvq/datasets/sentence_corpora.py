@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from jaxvq.datasets.schema import SkippedClip
 from jaxvq.pose import landmarks, openpose
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import Skeleton
@@ -18,14 +19,6 @@ from jaxvq.pose.skeletons import LSFB_75, OPENPOSE_67
 SPLITS = ("train", "val", "test")
 _SPLIT_NAMES = {"dev": "val", "validation": "val"}
 HOW2SIGN_FPS = 30.0  # of the studio (Duarte et al., 2021)
-
-
-class Unusable(ValueError):
-    """A sentence that must be skipped. reason: a short category, for counting."""
-
-    def __init__(self, reason: str, message: str):
-        super().__init__(message)
-        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -50,15 +43,15 @@ class OpenPoseSentence:
         return [self.folder] if self.folder else []
 
     def read(self, hand_threshold: float = openpose.HAND_THRESHOLD) -> tuple[Pose, Counter]:
-        """The pose in pixels, and counts of frames and oddities. Raises Unusable."""
+        """The pose in pixels, and counts of frames and oddities. Raises SkippedClip."""
         if self.folder is None:
-            raise Unusable("no pose", self.problem)
+            raise SkippedClip("no pose", self.problem)
         if not openpose.list_frames(self.folder):
-            raise Unusable("no frames", f"{self.folder}: no *{openpose.SUFFIX} files")
+            raise SkippedClip("no frames", f"{self.folder}: no *{openpose.SUFFIX} files")
         try:
             return openpose.read_clip(self.folder, HOW2SIGN_FPS, hand_threshold)
         except (ValueError, OSError) as error:
-            raise Unusable("unreadable", str(error)) from error
+            raise SkippedClip("unreadable", str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -81,22 +74,22 @@ class LsfbSentence:
         return [str(path) for path in paths if path.exists()]
 
     def read(self, hand_threshold: float = openpose.HAND_THRESHOLD) -> tuple[Pose, Counter]:
-        """The pose in shares of the picture (0 to 1), and a count of frames. Raises Unusable.
+        """The pose in shares of the picture (0 to 1), and a count of frames. Raises SkippedClip.
 
         hand_threshold has no effect, because LSFB has no confidences.
         """
         try:
             start, end = landmarks.frame_of(self.start), landmarks.frame_of(self.end)
         except ValueError as error:
-            raise Unusable("bad row", f"{self.name}: {error}") from error
+            raise SkippedClip("bad row", f"{self.name}: {error}") from error
         try:
             segment = landmarks.read_segment(self.folder, self.video, start, end)
         except FileNotFoundError as error:
-            raise Unusable("no pose", str(error)) from error
+            raise SkippedClip("no pose", str(error)) from error
         except landmarks.NoFrames as error:
-            raise Unusable("no frames", f"{self.name}: {error}") from error
+            raise SkippedClip("no frames", f"{self.name}: {error}") from error
         except (ValueError, OSError) as error:
-            raise Unusable("unreadable", str(error)) from error
+            raise SkippedClip("unreadable", str(error)) from error
         return segment, Counter(frames=len(segment.data))
 
 

@@ -84,12 +84,9 @@ class SentenceReader:
     fps: float | None
 
     def __call__(self, clip: SentenceClip) -> dict:
-        """Raises SkippedClip for the reason of Unusable, or without shoulders."""
+        """Raises SkippedClip, also without shoulders."""
         sentence = clip.sentence
-        try:
-            pose, _ = sentence.read(self.hand_threshold)
-        except sentence_corpora.Unusable as error:
-            raise SkippedClip(error.reason, str(error)) from error
+        pose, _ = sentence.read(self.hand_threshold)
         pose = pose.replace(data=pose.data * np.array(self.scale, np.float32))
         try:
             pose, _ = preprocess.preprocess(pose, pose.skeleton)

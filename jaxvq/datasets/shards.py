@@ -25,6 +25,7 @@ from tensorflow_datasets.core import example_serializer
 from tqdm import tqdm
 
 from jaxvq.datasets import workers
+from jaxvq.datasets.schema import SkippedClip
 from jaxvq.pose import writer
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Accumulator, Statistics, save_statistics
@@ -37,14 +38,6 @@ LARGE_RUN, SMALL_RUN, RUNS = 1000, 64, 64
 # One record per group, for random access; docs/data.md has measurements.
 WRITER_OPTIONS = "group_size:1,uncompressed"
 GIVE_UP_AFTER = 1000  # bad clips above the limit: then it must be the wrong input
-
-
-class SkippedClip(ValueError):
-    """A clip that cannot be used. reason: a short category, for counting."""
-
-    def __init__(self, reason: str, message: str):
-        super().__init__(message)
-        self.reason = reason
 
 
 @dataclass(frozen=True)

@@ -40,39 +40,6 @@ class ResidualMLP(nn.Module):
         return nn.Dense(self.output_dim, dtype=jnp.float32, kernel_init=init, name="outputs")(x)
 
 
-class HandVAE(nn.Module):
-    """Vectors (…, num_features) to a Gaussian over latents and back (Kingma and Welling 2014).
-
-    A standard normal latent decodes to a plausible pair of hands.
-    """
-
-    num_features: int
-    latent_dim: int
-    hidden_dim: int
-    num_layers: int
-    dropout: float
-    dtype: jnp.dtype = jnp.float32
-
-    def setup(self):
-        sizes = self.hidden_dim, self.num_layers, self.dropout, self.dtype
-        self.encoder = ResidualMLP(2 * self.latent_dim, *sizes)
-        self.decoder = ResidualMLP(self.num_features, *sizes, start_at_zero=True)
-
-    def encode(self, x, train: bool = False) -> Posterior:
-        mean, log_variance = jnp.split(self.encoder(x, train), 2, -1)
-        # Limits that lose nothing, and that keep exp from overflowing.
-        return Posterior(mean, jnp.clip(log_variance, -10.0, 5.0))
-
-    def decode(self, latents, train: bool = False) -> jax.Array:
-        return self.decoder(latents, train)
-
-    def __call__(self, x, noise, train: bool = False) -> tuple[jax.Array, Posterior]:
-        """noise: like the latents; 0 decodes the mean, standard normal a sample."""
-        posterior = self.encode(x, train)
-        latents = posterior.mean + jnp.exp(posterior.log_variance / 2) * noise
-        return self.decode(latents, train), posterior
-
-
 class HandAutoencoder(nn.Module):
     """Vectors (…, num_features) to latents (…, latent_dim), which a task quantizes, and back."""
 
@@ -82,10 +49,11 @@ class HandAutoencoder(nn.Module):
     num_layers: int
     dropout: float
     dtype: jnp.dtype = jnp.float32
+    numbers_per_latent = 1
 
     def setup(self):
         sizes = self.hidden_dim, self.num_layers, self.dropout, self.dtype
-        self.encoder = ResidualMLP(self.latent_dim, *sizes)
+        self.encoder = ResidualMLP(self.numbers_per_latent * self.latent_dim, *sizes)
         self.decoder = ResidualMLP(self.num_features, *sizes, start_at_zero=True)
 
     def encode(self, x, train: bool = False) -> jax.Array:
@@ -97,3 +65,23 @@ class HandAutoencoder(nn.Module):
     def __call__(self, x, train: bool = False) -> jax.Array:
         """The network without its quantizer, for initialisation."""
         return self.decode(self.encode(x, train), train)
+
+
+class HandVAE(HandAutoencoder):
+    """Vectors (…, num_features) to a Gaussian over latents and back (Kingma and Welling 2014).
+
+    A standard normal latent decodes to a plausible pair of hands.
+    """
+
+    numbers_per_latent = 2
+
+    def encode(self, x, train: bool = False) -> Posterior:
+        mean, log_variance = jnp.split(self.encoder(x, train), 2, -1)
+        # Limits that lose nothing, and that keep exp from overflowing.
+        return Posterior(mean, jnp.clip(log_variance, -10.0, 5.0))
+
+    def __call__(self, x, noise, train: bool = False) -> tuple[jax.Array, Posterior]:
+        """noise: like the latents; 0 decodes the mean, standard normal a sample."""
+        posterior = self.encode(x, train)
+        latents = posterior.mean + jnp.exp(posterior.log_variance / 2) * noise
+        return self.decode(latents, train), posterior

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxvq.datasets.sentence_corpora import SPLITS, Corpus, Sentence, Unusable
+from jaxvq.datasets.schema import SkippedClip
+from jaxvq.datasets.sentence_corpora import SPLITS, Corpus, Sentence
 from jaxvq.datasets.workers import map_ordered
 from jaxvq.pose.reader import Pose
 from jaxvq.signformer import pami0
@@ -66,7 +67,7 @@ class Encoder:
     def __call__(self, sentence: Sentence) -> Encoded:
         try:
             if not sentence.text.strip():
-                raise Unusable("no text", f"{sentence.name}: the row has no text")
+                raise SkippedClip("no text", f"{sentence.name}: the row has no text")
             pose, found = sentence.read(self.hand_threshold)
             sample = pami0.Sample(
                 sign=lay_out(pose, self.parts, self.features),
@@ -76,7 +77,7 @@ class Encoder:
                 name=sentence.name,
             )
             member = pami0.encode_sample(sample, self.level)
-        except Unusable as error:
+        except SkippedClip as error:
             return Encoded(sentence.name, reason=error.reason, message=str(error))
         except Exception as error:  # one odd file must not end an export of hours: it is listed
             message = f"{type(error).__name__}: {error}"

@@ -40,8 +40,6 @@ class Input:
 class Builder(building.CorpusBuilder):
     """30 joints per frame, axis-angle in radians, float32, bit for bit as in the data sets."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}
     BUILDER_CONFIGS = [building.ClipConfig(name="rotations", description="As in the data sets.")]
     skeleton = HAND_ROTATIONS
     homepage = "https://smpl-x.is.tue.mpg.de"

@@ -38,8 +38,6 @@ class SampleClip:
 class Builder(building.CorpusBuilder):
     """1024 features per frame, as 512 points of two numbers, without normalisation."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}
     BUILDER_CONFIGS = [
         building.ClipConfig(name="features_1024", description="Features as they are.")
     ]

@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import tensorflow_datasets as tfds
-
 from jaxvq.datasets import building, npz, schema
 from jaxvq.datasets.shards import SkippedClip
 from jaxvq.pose import files, preprocess, reader
@@ -16,8 +14,6 @@ from jaxvq.pose.statistics import Statistics, load_statistics
 class Builder(building.CorpusBuilder):
     """178 points of MediaPipe Holistic per frame, normalised by the shoulders."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}
     BUILDER_CONFIGS = [
         building.ClipConfig(name="holistic_178", description="Each clip at its own frame rate.")
     ]
