@@ -136,7 +136,7 @@ def summarize(
     """The values of a task's metrics, which were summed over batches and devices.
 
     Returns:
-      "loss", the weighted sum of the terms; the mean of each (sum, count) pair, including terms; and
+      "loss", the weighted sum of the terms; the mean of each (sum, count) pair, with the terms; and
       "code_utilization" in percent and "perplexity" instead of "code_counts".
     """
     # A term without counts, such as the motion of single frames, adds nothing to the loss.
