@@ -22,7 +22,7 @@ $(BIN)/.installed: setup.py pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(BIN)/.installed
-	$(BIN)/python -m tools.demo --output runs/demo
+	$(BIN)/jaxvq demo --output runs/demo
 
 # Two processes, because most tests compile, which keeps one core busy; a module stays in one, with
 # what its tests share.

@@ -1,14 +1,18 @@
-"""Installs jaxvq, configs and tools, and the commands that researchers call by name."""
+"""Installs jaxvq, with tools/ and configs/ inside of it, and the commands."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "jaxvq/__init__.py").read_text())[1]
+
 setup(
     name="jaxvq",
-    version="0.1.0",
+    version=VERSION,
     description="Human and sign language poses to tokens and back, in JAX and Flax",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     classifiers=[
@@ -21,8 +25,13 @@ setup(
     ],
     keywords="sign language, human pose, tokenizer, vector quantization, JAX, Flax",
     python_requires=">=3.11",
-    packages=find_packages(include=["jaxvq*", "configs*", "tools*"]),
+    packages=[
+        *find_packages(include=["jaxvq*"]),
+        *(f"jaxvq.tools.{name}" for name in find_packages("tools")),
+    ],
+    package_dir={"jaxvq.tools": "tools", "jaxvq.configs": "configs"},
     package_data={
+        "jaxvq.configs": ["*.yaml"],
         "jaxvq": ["py.typed"],
         "jaxvq.datasets": ["*/README.md", "*/CITATIONS.bib", "*/TAGS.txt", "*/TERMS.md"],
     },
@@ -72,9 +81,10 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            "poses_to_codes = tools.poses_to_codes:script",
-            "codes_to_poses = tools.codes_to_poses:script",
-            "reconstruct_poses = tools.reconstruct_poses:script",
+            "jaxvq = jaxvq.__main__:main",
+            "poses_to_codes = jaxvq.tools.poses_to_codes:script",
+            "codes_to_poses = jaxvq.tools.codes_to_poses:script",
+            "reconstruct_poses = jaxvq.tools.reconstruct_poses:script",
         ]
     },
 )

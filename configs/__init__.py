@@ -1,0 +1,1 @@
+"""The configs: `jaxvq train NAME:VARIANT`."""

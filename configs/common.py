@@ -43,7 +43,7 @@ def training() -> ConfigDict:
     config.accumulate = 1  # parts that a device computes its rows in, one after the other
 
     config.data = ConfigDict()
-    config.data.dir = ""  # folder or address of the dataset that tools.build_dataset made
+    config.data.dir = ""  # folder or address of the dataset that jaxvq build made
     config.data.seq_len = 0  # frames per row
     config.data.num_workers = 0  # processes that read batches; 0 reads in threads of this one
 

@@ -1,7 +1,7 @@
 """An FSQ transformer autoencoder on `sign_poses`: a pose becomes a few integers per frame.
 
-    python -m tools.build_dataset --corpus sign_poses --input DIR_OR_ZIP --data_dir DATA
-    python -m jaxvq.train --config configs/fsq_pose.py --config.data.dir DATA --workdir RUN
+    jaxvq build --corpus sign_poses --input DIR_OR_ZIP --data DATA
+    jaxvq train fsq_pose --data DATA --workdir RUN
 
 Variants, after a colon:
   (none)      four streams (body, face, both hands with one network), each a linear code of patches
@@ -33,7 +33,7 @@ batches of 8 x 256, hidden_dim 128, 2 layers:
 
 from ml_collections import ConfigDict
 
-from configs import common
+from jaxvq.configs import common
 
 VARIANTS = ("", "small", "live", "frames", "sign_vq", "runlocal")
 
@@ -62,6 +62,15 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.parts = ""  # a network for each: "body face left_hand right_hand"; see streams.py
     config.model.frames_per_step = 1  # frames that one step of tokens stands for
     config.model.transform = False  # a linear code fitted to the data beside the transformer
+    config.model.presence_changes = 0  # times in a step that tokens can tell a hand comes or goes
+    config.model.part_weights = ConfigDict()  # what a distance counts, in the loss and in the bits
+    config.model.part_weights.body = 1.0
+    config.model.part_weights.face = 1.0
+    config.model.part_weights.hands = 1.0
+    config.model.part_holds = ConfigDict()  # how much more bits count a shape that is held
+    config.model.part_holds.body = 0.0
+    config.model.part_holds.face = 0.0
+    config.model.part_holds.hands = 0.0
     config.model.window = 0  # steps on either side that a step attends to; 0 for the whole clip
     config.model.causal = False  # attend to nothing that comes later
 
@@ -92,6 +101,9 @@ def _linear(config: ConfigDict) -> None:
     config.batch_size = 64
     config.model.update(hidden_dim=256, num_layers=4, ff_dim=1024, dropout=0.0)
     config.model.update(parts="body face hands", frames_per_step=16, transform=True, window=4)
+    config.model.presence_changes = 3
+    config.model.part_weights.update(body=1.0, face=0.3, hands=1.5)
+    config.model.part_holds.update(body=0.75, hands=1.5)
     config.quantizer.update(num_quantizers=4, bits_per_frame=9.97)
     config.loss.update(type="distance", hand_weight=1.0)
     config.optim.update(learning_rate=1e-3, weight_decay=0.0)

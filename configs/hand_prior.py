@@ -1,9 +1,9 @@
 """Models of pairs of hands, 90 numbers per frame, on `hand_prior`.
 
-    python -m tools.create_hand_splits --data_dir NPZ_DIR --output_dir dataset_splits
-    python -m tools.build_dataset --corpus hand_prior --input NPZ_DIR --splits_dir dataset_splits \\
-        --data_dir DATA
-    python -m jaxvq.train --config configs/hand_prior.py:vae --config.data.dir DATA --workdir RUN
+    jaxvq make hand-splits --input NPZ_DIR --output dataset_splits
+    jaxvq build --corpus hand_prior --input NPZ_DIR --splits_dir dataset_splits \\
+        --data DATA
+    jaxvq train hand_prior:vae --data DATA --workdir RUN
 
 Variants, after a colon:
   :vae       the prior: a variational autoencoder, to sample hands from (also without a variant)
@@ -13,7 +13,7 @@ Variants, after a colon:
 
 from ml_collections import ConfigDict
 
-from configs import common
+from jaxvq.configs import common
 
 VARIANTS = ("", "vae", "fsq", "runlocal", "fsq_runlocal")
 
@@ -40,7 +40,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.optim.update(learning_rate=1e-3, weight_decay=0.01, ema_decay=0.999)
     config.log_every = 100
     config.eval_every = 2000
-    config.eval_videos = 0  # frames without order make no video; see tools.sample_hands
+    config.eval_videos = 0  # frames without order make no video; see jaxvq sample
     config.checkpoint_every = 2000
 
     if arg.startswith("fsq"):

@@ -1,6 +1,6 @@
 """Which data sets the hand prior draws from, and how many frames, as the hand prior generator does.
 
-    python -m tools.create_hand_splits --data_dir NPZ_DIR --config configs/hand_splits.py
+    jaxvq make hand-splits --input NPZ_DIR --config configs/hand_splits.py
 
 Variants, after a colon:
   (none)    1.5 million frames: 60 % high, 25 % medium, 15 % low priority
@@ -11,7 +11,7 @@ Variants, after a colon:
 
 from ml_collections import ConfigDict
 
-from configs import common
+from jaxvq.configs import common
 
 VARIANTS = ("", "mini_1k")
 

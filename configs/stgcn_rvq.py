@@ -1,7 +1,7 @@
 """An ST-GCN with residual vector quantization: a few frames of a pose become q tokens.
 
-    python -m tools.build_dataset --corpus pose_npz --input DIR --data_dir DATA
-    python -m jaxvq.train --config configs/stgcn_rvq.py --config.data.dir DATA --workdir RUN
+    jaxvq build --corpus pose_npz --input DIR --data DATA
+    jaxvq train stgcn_rvq --data DATA --workdir RUN
 
 Any pose dataset works, e.g. `sign_poses`: the graph is that of the dataset's skeleton. YAML files
 with the original Pose Tokenizer's keys are configs too: --config configs/stgcn_rvq.yaml.
@@ -29,7 +29,7 @@ config.model.frames_per_step=1|2|4|8 the number of frames per step of tokens.
 
 from ml_collections import ConfigDict
 
-from configs import common
+from jaxvq.configs import common
 
 VARIANTS = ("", "default", "original", "small", "medium", "large", "runlocal")
 

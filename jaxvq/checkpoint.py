@@ -17,19 +17,20 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import orbax.checkpoint as ocp
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
-from orbax.checkpoint import checkpoint_managers
 
 from jaxvq import config_names
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Statistics, statistics_from_json, statistics_to_json
 from jaxvq.storage import atomic, reading
-from jaxvq.training import parallel, saved
+from jaxvq.training import saved
+
+if TYPE_CHECKING:
+    from jaxvq.training import parallel
 
 CHECKPOINTS = "checkpoints"
 FORMAT = 1
@@ -77,6 +78,9 @@ class Checkpointer:
         keep_best: int = 1,
         best_metric: str = "validation_loss",
     ):
+        import orbax.checkpoint as ocp
+        from orbax.checkpoint import checkpoint_managers
+
         self._best_metric = best_metric
         policies = [checkpoint_managers.LatestN(max(keep_last, 1))]
         if keep_best > 0:
@@ -98,8 +102,14 @@ class Checkpointer:
             ),
         )
 
-    def save(self, state: parallel.TrainState, meta: dict, metrics: Mapping | None = None) -> None:
+    def save(
+        self, state: "parallel.TrainState", meta: dict, metrics: Mapping | None = None
+    ) -> None:
         """Copies the state to host memory and writes it in the background."""
+        import orbax.checkpoint as ocp
+
+        from jaxvq.training import parallel
+
         state = parallel.gather(state)
         step = int(state.step)
         if step in self._manager.all_steps():
@@ -124,11 +134,13 @@ class Checkpointer:
             metrics={self._best_metric: metrics[self._best_metric]} if metrics else None,
         )
 
-    def restore(self, state: parallel.TrainState, step: int) -> parallel.TrainState:
+    def restore(self, state: "parallel.TrainState", step: int) -> "parallel.TrainState":
         """The state of `step`. state: has the structure and shapes that this run expects.
 
         ValueError lists the parameters that differ, with both shapes.
         """
+        from jaxvq.training import parallel
+
         target = {"opt_state": state.opt_state}
         if state.ema_params:
             target["params"] = state.params
@@ -157,6 +169,8 @@ class Checkpointer:
 
 def save_model(directory, *, config, skeleton, statistics, params, state, step: int = 0) -> None:
     """Writes a model without training state, for `load_model` and all programs."""
+    import orbax.checkpoint as ocp
+
     directory = Path(directory)
     if (directory / CHECKPOINTS).exists():
         raise ValueError(f"{directory} holds a model already; give another --output")
@@ -206,10 +220,9 @@ def load_meta(step_directory: Path) -> dict:
     """The JSON of one checkpoint. ValueError if it is damaged or of a newer format."""
     item = step_directory / "meta"
     try:
-        with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-            meta = dict(reader.restore(item))
+        meta = dict(reading.read_json(item / "metadata"))  # as Orbax writes JSON
         newer = meta.get("format", 0) > FORMAT
-    except Exception as error:  # Orbax raises many kinds of errors
+    except (OSError, ValueError, TypeError) as error:
         raise saved.damaged(item, error) from None
     if newer:
         raise ValueError(f"{step_directory} was written by a newer jaxvq: please upgrade")

@@ -16,27 +16,51 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
-# Of --config beside --checkpoint, which the original Pose Tokenizer's programs have.
+from jaxvq.storage import programs
+
+MODEL_HELP = "a run, a model folder, one checkpoint, or hf://USER/NAME"
+# Of --config beside --model, which the original Pose Tokenizer's programs have.
 CONFIG_HELP = "accepted, and compared: the config that counts is the checkpoint's own"
 
 log = logging.getLogger("jaxvq")
 
 
 def parser(doc: str) -> argparse.ArgumentParser:
-    """A parser without flags yet: `doc` is its --help, --data-dir means --data_dir, and --verbose
+    """A parser without flags yet: `doc` is its --help, --data-dir means --data, and --verbose
     shows what is logged at DEBUG."""
     spec = sys.modules["__main__"].__spec__  # None for a console command, which has its own name
-    program = f"python -m {spec.name}" if spec else None
+    # jaxvq/__main__.py puts the words that the user typed there.
+    typed = spec is None or spec.name == "jaxvq.__main__"
+    program = Path(sys.argv[0]).name if typed else f"python -m {spec.name}"
     made = _Parser(program, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--verbose", action="store_true", help="log batches, shapes and times")
     return made
 
 
 class _Parser(argparse.ArgumentParser):
+    _first = ""  # the flag whose value may stand alone
+    _needed = False
+
+    def add_first(self, flag: str, *others: str, required: bool = True, **options) -> None:
+        """A flag whose value may also stand alone: `encode X.pose` is `encode --input X.pose`."""
+        self._first, self._needed = flag.removeprefix("--"), required
+        alone = {"metavar": self._first.upper()} | options
+        self.add_argument("_alone", nargs="?", **alone)
+        options["help"] = f"the same as {self._first.upper()}"
+        self.add_argument(flag, *others, dest=self._first, **options)
+
     def parse_known_args(self, args=None, namespace=None):
         words = sys.argv[1:] if args is None else args
-        parsed, rest = super().parse_known_args([_with_underscores(w) for w in words], namespace)
+        parsed, rest = super().parse_known_args([with_underscores(w) for w in words], namespace)
+        alone = vars(parsed).pop("_alone", None)
+        if alone is not None and getattr(parsed, self._first) is not None:
+            self.error(f"unknown argument {alone!r} beside --{self._first}")
+        if alone is not None:
+            setattr(parsed, self._first, alone)
+        if self._needed and getattr(parsed, self._first) is None:
+            self.error(f"{self._first.upper()} is missing")
         if parsed.verbose:
             log.setLevel(logging.DEBUG)
         return parsed, rest
@@ -45,8 +69,8 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}; see --help\n")
 
 
-def _with_underscores(word: str) -> str:
-    """--data-dir=my-data -> --data_dir=my-data; other words are left as they are."""
+def with_underscores(word: str) -> str:
+    """--data-dir=my-data -> --data=my-data; other words are left as they are."""
     if not word.startswith("--"):
         return word
     name, equals, value = word[2:].partition("=")
@@ -71,6 +95,7 @@ def run(main: Callable[[], int | None], *, level: int = logging.WARNING, lines=N
     handler.setFormatter(_Lines("%(asctime)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(handlers=[handler])
     log.setLevel(level)
+    programs.keep()
     try:
         code = main()
     except KeyboardInterrupt:
@@ -104,7 +129,7 @@ def _unfit_package(error: Exception) -> str:
     if name.startswith("google.protobuf"):
         return "protobuf"
     package = name.partition(".")[0]
-    return "" if package in ("jaxvq", "tools", "configs") else package
+    return "" if package in ("jaxvq", "tools") else package
 
 
 class _Lines(logging.Formatter):

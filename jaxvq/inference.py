@@ -7,13 +7,14 @@
     pose = tokenizer.reconstruct(read_pose("clip.pose"))  # both in one pass, in the input's place
 
 All three take one clip or a list. Clips are cut into consecutive windows of the length the model
-was trained on, windows of like length are computed together, and lengths and rows are padded to
-powers of two, so that few shapes are compiled and memory does not grow with the length of a clip.
+was trained on, windows of like length are computed together, and padded, so that few shapes are
+compiled and memory does not grow with the length of a clip.
 Where a model says how many frames around a frame decide about it (`task.context`), windows overlap
 by these, and the result is that of the clip as a whole.
 """
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -38,13 +39,11 @@ from jaxvq.tokens.code_tables import CodeTables
 from jaxvq.tokens.tokens import Tokens
 from jaxvq.windows import Windows, cut_into_windows, scatter
 
-FRAMES_PER_STREAM = 16_384
-
 
 def load(path: str | Path, step: int | None = None) -> "PoseTokenizer":
     """The model of a run, a model folder or one of its checkpoints; the newest without `step`.
 
-    path: a folder, also one that tools.publish_model made, or hf://USER/NAME. Sums of what was
+    path: a folder, also one that jaxvq publish model made, or hf://USER/NAME. Sums of what was
     published are compared.
 
     Raises:
@@ -110,14 +109,24 @@ class PoseTokenizer:
         Every point is seen, but for hands and faces that the tokens say are not there; only models
         with a linear code (model.transform) tell.
         """
+        poses = list(self.decode_stream([tokens] if isinstance(tokens, Tokens) else tokens))
+        return poses[0] if isinstance(tokens, Tokens) else poses
+
+    def decode_stream(self, tokens: Iterable[Tokens]) -> Iterator[Pose]:
+        """As `decode`, one pose after the other; `tokens` may be a generator."""
         self.require_poses()
-        several = [tokens] if isinstance(tokens, Tokens) else list(tokens)
-        poses = []
-        for data, item in zip(self.decode_tokens(several), several, strict=True):
+        held: deque[Tokens] = deque()
+
+        def remembered() -> Iterator[Tokens]:
+            for item in tokens:
+                held.append(item)
+                yield item
+
+        for data in self.decode_tokens(remembered()):
+            item = held.popleft()
             pose = self.without_absent(self.unstandardize(data, item.fps), item.indices)
             pose = preprocess.split_confidence(preprocess.unshift_hands(pose))
-            poses.append(pose_for_canvas(pose))
-        return poses[0] if isinstance(tokens, Tokens) else poses
+            yield pose_for_canvas(pose)
 
     @overload
     def reconstruct(self, poses: Pose, *, only_masked: bool = False) -> Pose: ...
@@ -160,8 +169,7 @@ class PoseTokenizer:
 
     def without_absent(self, pose: Pose, indices: np.ndarray) -> Pose:
         """A pose (t, v, c), with confidence 0 where its tokens (t', s, q) say that nothing is."""
-        absent = self.require_poses().absent(indices)
-        absent = np.repeat(absent, self.task.frames_per_step, axis=0)[: len(pose.data)]
+        absent = self.require_poses().absent(indices)[: len(pose.data)]
         return pose.replace(confidence=np.where(absent, np.float32(0), pose.confidence))
 
     def _keep_seen(self, normalised: Pose, pose: Pose) -> Pose:
@@ -206,54 +214,54 @@ class PoseTokenizer:
 
     # ------------------------------------------------------- standardised clips, many at once
 
-    def encode_clips(self, clips: Sequence[Pose]) -> list[np.ndarray]:
+    def encode_clips(self, clips: Iterable[Pose]) -> list[np.ndarray]:
         """Indices int32 (t', s, q) of each standardised clip."""
-        return self._map_windows(clips, self._encode, self.task.frames_per_step)
+        return list(self._compute(clips, self._encode, self.task.frames_per_step))
 
     def encode_stream(self, clips: Iterable[tuple[str, Pose]]) -> Iterator[tuple[str, Tokens]]:
-        """(name, tokens) of each of the (name, standardised clip); `clips` may be a generator.
+        """(name, tokens) of each of the (name, standardised clip), in their order.
 
-        Clips of about FRAMES_PER_STREAM frames are read before they are encoded together, so the
-        memory does not depend on how many clips there are.
+        `clips` may be a generator: they are read as they are needed, so the memory does not depend
+        on how many there are.
         """
-        held: list[tuple[str, Pose]] = []
-        for clip in clips:
-            held.append(clip)
-            if sum(len(pose.data) for _, pose in held) >= FRAMES_PER_STREAM:
-                yield from self._encode_named(held)
-                held = []
-        yield from self._encode_named(held)
+        names: deque[tuple[str, float, int]] = deque()
 
-    def _encode_named(self, clips: list[tuple[str, Pose]]) -> Iterator[tuple[str, Tokens]]:
-        codes = self.encode_clips([pose for _, pose in clips])
-        for (name, pose), indices in zip(clips, codes, strict=True):
-            yield name, Tokens(indices, pose.fps, len(pose.data))
+        def poses() -> Iterator[Pose]:
+            for name, pose in clips:
+                names.append((name, pose.fps, len(pose.data)))
+                yield pose
 
-    def reconstruct_clips(self, clips: Sequence[Pose]) -> list[np.ndarray]:
+        for indices in self._compute(poses(), self._encode, self.task.frames_per_step):
+            name, fps, length = names.popleft()
+            yield name, Tokens(indices, fps, length)
+
+    def reconstruct_clips(self, clips: Iterable[Pose]) -> list[np.ndarray]:
         """Standardised poses float32 (t, v, c) after the forward pass."""
-        return self._map_windows(clips, self._reconstruct, 1)
+        return list(self._compute(clips, self._reconstruct, 1))
 
-    def decode_tokens(self, tokens: Sequence[Tokens]) -> list[np.ndarray]:
-        """Standardised poses float32 (t, v, c) of each clip's tokens."""
-        for item in tokens:
-            self.check_tokens(item)
+    def decode_tokens(self, tokens: Iterable[Tokens]) -> Iterator[np.ndarray]:
+        """Standardised poses float32 (t, v, c) of each clip's tokens; they may be a generator."""
         skeleton, down = self.model.skeleton, self.task.frames_per_step
-        blank = [
-            Pose(skeleton, np.zeros((n, 0, 0), np.float32), np.zeros((n, 0), np.float32), 1.0)
-            for n in (item.length for item in tokens)
-        ]
-        results = [
-            np.zeros((n.length, skeleton.num_points, skeleton.num_dims), np.float32) for n in tokens
-        ]
-        for windows in self.windows(blank):
+        held: dict[int, np.ndarray] = {}  # number of a clip -> its indices
+
+        def blanks() -> Iterator[Pose]:
+            for number, item in enumerate(tokens):
+                self.check_tokens(item)
+                held[number] = item.indices
+                blank = np.zeros((item.length, 0), np.float32)
+                yield Pose(skeleton, blank[..., None], blank, 1.0)
+
+        def decode(params: Any, state: Any, windows: Windows) -> jax.Array:
             rows, frames = windows.batch.segment.shape
-            indices = np.zeros((rows, -(-frames // down), *tokens[0].indices.shape[1:]), np.int32)
+            indices = np.zeros((rows, -(-frames // down), *self.task.token_shape), np.int32)
             for row, window in enumerate(windows.rows):
-                part = tokens[window.clip].indices[window.start // down : -(-window.end // down)]
+                part = held[window.clip][window.start // down : -(-window.end // down)]
                 indices[row, : len(part)] = part
-            decoded = self._decode(*self.variables, indices, windows.batch)
-            scatter(np.asarray(decoded), windows.rows, results, 1)
-        return results
+            return self._decode(params, state, indices, windows.batch)
+
+        for number, data in enumerate(self._put_together(blanks(), decode, 1)):
+            del held[number]
+            yield data
 
     def windows(self, clips: Iterable[Pose]) -> Iterator[Windows]:
         """Batches over all windows of standardised clips; clips may be a generator.
@@ -299,18 +307,50 @@ class PoseTokenizer:
                 odd = int(lowest if lowest < 0 else value)
                 raise ValueError(f"code {odd} is outside of 0..{size - 1}, this model's codes")
 
-    def _map_windows(
-        self, clips: Sequence[Pose], function: Callable[..., jax.Array], frames_per_step: int
-    ) -> list[np.ndarray]:
-        results: list = [None] * len(clips)
-        for windows in self.windows(clips):
-            values = np.asarray(function(*self.variables, windows.batch))
+    def _compute(
+        self, clips: Iterable[Pose], function: Callable[..., jax.Array], frames_per_step: int
+    ) -> Iterator[np.ndarray]:
+        def compute(params: Any, state: Any, windows: Windows) -> jax.Array:
+            return function(params, state, windows.batch)
+
+        return self._put_together(clips, compute, frames_per_step)
+
+    def _put_together(
+        self, clips: Iterable[Pose], compute: Callable[..., jax.Array], frames_per_step: int
+    ) -> Iterator[np.ndarray]:
+        """What `compute` makes of the windows of each clip, (t', …), in the order of the clips."""
+        lengths: dict[int, int] = {}
+        missing: dict[int, int] = {}  # frames whose window has not been computed
+        results: dict[int, np.ndarray] = {}
+        number = 0
+
+        def counted() -> Iterator[Pose]:
+            for read, clip in enumerate(clips):
+                lengths[read] = missing[read] = len(clip.data)
+                yield clip
+
+        def computed() -> Iterator[tuple[Windows, jax.Array]]:
+            before = None  # one batch is computed while the next one is read
+            for windows in self.windows(counted()):
+                begun = windows, compute(*self.variables, windows)
+                if before:
+                    yield before
+                before = begun
+            if before:
+                yield before
+
+        for windows, array in computed():
+            values = np.asarray(array)
             for window in windows.rows:
-                if results[window.clip] is None:
-                    steps = -(-len(clips[window.clip].data) // frames_per_step)
+                if window.clip not in results:
+                    steps = -(-lengths.pop(window.clip) // frames_per_step)
                     results[window.clip] = np.zeros((steps, *values.shape[2:]), values.dtype)
+                missing[window.clip] -= window.stop - window.first
             scatter(values, windows.rows, results, frames_per_step)
-        return results
+            while number in results and not missing[number]:
+                del missing[number]
+                yield results.pop(number)
+                number += 1
 
     @cached_property
     def variables(self) -> tuple[Any, Any]:

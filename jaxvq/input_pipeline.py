@@ -89,11 +89,11 @@ def open_for_model(model, data_dir: str | Path | None = None) -> ClipDataset | H
     trained_on = model.config.data.dir
     if not data_dir:
         if not trained_on:
-            raise ValueError(f"{model.path} was not trained on a dataset; give --data_dir DATA")
+            raise ValueError(f"{model.path} was not trained on a dataset; give --data DATA")
         if not remote.is_remote(trained_on) and not Path(trained_on).exists():
             raise ValueError(
                 f"the dataset that the model was trained on is not at {Path(trained_on).absolute()}"
-                "; give --data_dir DATA"
+                "; give --data DATA"
             )
     dataset = open_dataset(data_dir or trained_on).resampled(model.fps)
     if dataset.skeleton != model.skeleton:
@@ -166,7 +166,7 @@ def _plan(
     clips = dataset.filter.choose(lengths, functools.partial(dataset.table, split, "hands"))
     plan = PackingPlan(lengths[clips], seq_len, seed, align)
     if plan.frames == 0:
-        hint = "--split_file of tools.build_dataset chooses the splits"
+        hint = "--split_file of jaxvq build chooses the splits"
         if len(clips) < len(lengths):
             hint = f"none of its {len(lengths)} clips passes {dataset.filter}"
         raise ValueError(f"{dataset.path}: no clips in {split}; {hint}")

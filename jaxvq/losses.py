@@ -1,8 +1,13 @@
 """Masked losses. Missing points and padding weigh nothing, in the sum as in the count."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+HANDS = ("left_hand", "right_hand")  # the parts of a body that "hands" means
 
 
 def masked_mean(
@@ -78,9 +83,11 @@ def differences(values: jax.Array, visible: jax.Array, segment: jax.Array):
     return values[:, 1:] - values[:, :-1], visible[:, 1:] & visible[:, :-1] & same_clip[..., None]
 
 
-def hand_weights(skeleton, hand_weight: float) -> np.ndarray:
-    """Loss weight of each point, float32 (v,): hand_weight for the hands and the body's two wrists
-    (a hand's place depends on the wrist), 1 for the others.
+def point_weights(skeleton, hand_weight: float, part_weights: Mapping = MappingProxyType({})):
+    """What the distance of each point counts, float32 (v,): the weight of its part of the body,
+    times hand_weight for the hands and the body's two wrists (a hand's place depends on the wrist).
+
+    part_weights: part -> weight, "hands" for both; 1 for those that it leaves out.
 
     sign-vq gives these points 10 and scales the others down to 178 / (134 + 44 · 10) = 0.31, so
     its "10" is hand_weight = 32.2 here.
@@ -89,4 +96,7 @@ def hand_weights(skeleton, hand_weight: float) -> np.ndarray:
     for _, body_wrist, hand in skeleton.wrist_pairs:
         weights[list(hand)] = hand_weight
         weights[body_wrist] = hand_weight
+    for part, weight in part_weights.items():
+        for name in HANDS if part == "hands" else (part,):
+            weights[list(skeleton.parts.get(name, ()))] *= weight
     return weights

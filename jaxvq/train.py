@@ -1,6 +1,6 @@
 """Trains the model that a config describes on the dataset that it names.
 
-    python -m jaxvq.train --config configs/fsq_pose.py --config.data.dir DATA --workdir RUN
+    jaxvq train fsq_pose:small --data DATA --workdir RUN
 
 Any field of the config is a flag: --config.batch_size=32 --config.model.hidden_dim=128. The same
 command continues a run that was stopped; SIGTERM saves a checkpoint and ends with code 0.
@@ -21,7 +21,7 @@ from pathlib import Path
 from jaxvq import command
 from jaxvq.storage import atomic
 from jaxvq.training import command_line, multihost
-from jaxvq.training.clock import Clock
+from jaxvq.training.clock import Clock, patience
 from jaxvq.training.stopping import StopRequest
 
 log = logging.getLogger("jaxvq")
@@ -53,6 +53,7 @@ def _train(config, workdir: Path, closing: contextlib.ExitStack) -> dict[str, fl
 
     hosts, host = jax.process_count(), jax.process_index()
     _check(config, jax.device_count())
+    config = input_pipeline.with_absolute_paths(config)
     dataset = input_pipeline.open_for_training(config.data)
     checkpoint.check_same_config(workdir, config)
     given, config = config, epochs.resolve(config, dataset)
@@ -69,12 +70,13 @@ def _train(config, workdir: Path, closing: contextlib.ExitStack) -> dict[str, fl
 
     # ---- what is trained: fresh, or where the workdir left off
     levels = before.quantizer.levels if before and "quantizer" in before else None
-    config, example = tasks.prepare(config, dataset, levels)
-    task = tasks.make_task(config, dataset.skeleton, dataset.statistics)
-    optimizer, schedule = optim.make_optimizer(config.optim, config.total_steps)
-    state = parallel.init_train_state(
-        task, optimizer, jax.random.key(config.seed), example, ema=config.optim.ema_decay > 0
-    )
+    with patience("fitting to the data"):
+        config, example = tasks.prepare(config, dataset, levels)
+        task = tasks.make_task(config, dataset.skeleton, dataset.statistics)
+        optimizer, schedule = optim.make_optimizer(config.optim, config.total_steps)
+        state = parallel.init_train_state(
+            task, optimizer, jax.random.key(config.seed), example, ema=config.optim.ema_decay > 0
+        )
     workdir.mkdir(parents=True, exist_ok=True)
     if host == 0:
         closing.enter_context(atomic.locked(workdir, "training"))
@@ -96,7 +98,7 @@ def _train(config, workdir: Path, closing: contextlib.ExitStack) -> dict[str, fl
     terms = (f"{weight:g} {name}" for name, weight in task.term_weights.items())
     log.info("loss = %s", " + ".join(terms))
     meta = checkpoint.make_meta(
-        input_pipeline.with_absolute_paths(config),
+        config,
         dataset.skeleton,
         dataset.statistics,
         fps=dataset.fps,
@@ -133,12 +135,13 @@ def _train(config, workdir: Path, closing: contextlib.ExitStack) -> dict[str, fl
     log.info("compiling the training step")
     sums, validation = None, {}
     for step, batch in enumerate(batches, start + 1):
-        state, step_sums = train_step(state, parallel.shard(batch))
-        # One step may be in flight while the host adds up the one before; more would pile up.
-        jax.block_until_ready(sums)
+        compiles = step == start + 1
+        with patience("compiling") if compiles else contextlib.nullcontext():
+            state, step_sums = train_step(state, parallel.shard(batch))
+            # One step may be in flight while the host adds up the one before; more would pile up.
+            jax.block_until_ready(step_sums if compiles else sums)
         sums = step_sums if sums is None else jax.tree.map(np.add, sums, step_sums)
-        if step == start + 1:
-            jax.block_until_ready(sums)
+        if compiles:
             log.debug("batches: pose %s, on %d hosts", batch.pose.shape, hosts)
             clock.begin(step)
 
@@ -157,7 +160,7 @@ def _train(config, workdir: Path, closing: contextlib.ExitStack) -> dict[str, fl
 
         evaluated = step % config.eval_every == 0 or last
         if evaluated:
-            with clock.paused():
+            with clock.paused(), patience("validation"):
                 validation = evaluate(eval_step, state, dataset, config, task)
                 if validation:
                     line = "  ".join(f"{key} {value:.4g}" for key, value in validation.items())
@@ -195,7 +198,7 @@ def _check(config, devices: int) -> None:
             f"each computing its rows in accumulate={config.accumulate} parts"
         )
     if not (config.data.dir or config.data.get("path")):
-        raise ValueError("no dataset: give --config.data.dir DATA, made by tools.build_dataset")
+        raise ValueError("no dataset: give --data DATA, made by jaxvq build")
 
 
 def _check_loss(loss: float, step: int) -> None:
@@ -216,10 +219,7 @@ def _log_step(step: int, total: int, values: dict, speed: str) -> None:
 def _next(task, workdir) -> str:
     """What to do with a finished run."""
     run = shlex.quote(str(workdir))
-    return (
-        f"measure it: python -m tools.{task.measured_with} --checkpoint {run} "
-        f"--output_dir {run}/test"
-    )
+    return f"measure it: jaxvq {task.measured_with} {run} --output {run}/test"
 
 
 def evaluate(eval_step, state, dataset, config, task) -> dict[str, float]:
@@ -271,5 +271,10 @@ def measure(args) -> None:
     log.info("the validation split is measured: %s", output / "metrics.json")
 
 
-if __name__ == "__main__":
+def script() -> None:
+    """The console command."""
     command.run(main, level=logging.INFO, lines=sys.stdout)
+
+
+if __name__ == "__main__":
+    script()

@@ -13,6 +13,7 @@ log = logging.getLogger("jaxvq")
 
 FRAMES_PER_BATCH = 4096
 SHORTEST_WINDOW = 32
+FRAMES_HELD = 65_536  # that are read while a batch waits to be filled
 
 
 @dataclass(frozen=True)
@@ -47,25 +48,62 @@ def cut_into_windows(
 ) -> Iterator[Windows]:
     """Batches over all windows of standardised clips; `clips` may be a generator.
 
-    b and t of a batch are powers of two (t at most `window`), b · t is about FRAMES_PER_BATCH.
+    Few shapes come, as each is compiled: t is a power of two (at most `window`), and b · t about
+    FRAMES_PER_BATCH; at the end of few clips b is a power of four, of many as before.
 
     Args:
       window: frames computed together, a multiple of frames_per_step.
       context: frames on either side that windows overlap by; every frame is kept in one of them.
     """
     pending: dict[int, list] = {}
+    begun: dict[int, int] = {}  # frames of a window -> frames read before its first row
+    made: set[int] = set()  # the frames of batches that came with as many rows as they can have
+    read = 0
+
+    def take(frames: int) -> Windows:
+        return _make_windows(pending.pop(frames), frames, context > 0, frames in made)
+
     for number, clip in enumerate(clips):
+        if late := [frames for frames in pending if read - begun[frames] > FRAMES_HELD]:
+            made |= {late[0]}
+            yield take(late[0])
+        read += len(clip.data)
         for part in _cut(number, len(clip.data), window, context):
-            length = part.end - part.start
-            power = max(SHORTEST_WINDOW, 1 << (length - 1).bit_length())
-            frames = min(-(-power // frames_per_step) * frames_per_step, window)
+            frames = _padded(part.end - part.start, window, frames_per_step)
             rows = pending.setdefault(frames, [])
+            if not rows:
+                begun[frames] = read
             at = slice(part.start, part.end)
             rows.append((part, clip.data[at], clip.mask[at]))
             if len(rows) == _rows_per_batch(frames):
-                yield _make_windows(pending.pop(frames), frames, context > 0)
-    for frames, rows in sorted(pending.items()):
-        yield _make_windows(rows, frames, context > 0)
+                made |= {frames}
+                yield take(frames)
+    for frames in sorted(pending):
+        yield take(frames)
+
+
+def missing_rows(
+    lengths: Iterable[int], window: int, context: int, frames_per_step: int
+) -> list[int]:
+    """Lengths of clips that fill up the batches of clips of these lengths.
+
+    Batches that are all full have few shapes, so who computes several lists of clips waits for few
+    compilations. Arguments as `cut_into_windows` takes them.
+    """
+    rows: dict[int, int] = {}
+    for length in lengths:
+        for part in _cut(0, length, window, context):
+            frames = _padded(part.end - part.start, window, frames_per_step)
+            rows[frames] = rows.get(frames, 0) + 1
+    return [
+        frames for frames, count in rows.items() for _ in range(-count % _rows_per_batch(frames))
+    ]
+
+
+def _padded(length: int, window: int, frames_per_step: int) -> int:
+    """Frames of the batch that a window of this length is computed in."""
+    power = max(SHORTEST_WINDOW, 1 << (length - 1).bit_length())
+    return min(-(-power // frames_per_step) * frames_per_step, window)
 
 
 def _cut(clip: int, length: int, window: int, context: int) -> Iterator[Window]:
@@ -81,13 +119,16 @@ def _rows_per_batch(frames: int) -> int:
     return max(1, 1 << (FRAMES_PER_BATCH // frames).bit_length() - 1)
 
 
-def _make_windows(rows: list, frames: int, overlap: bool) -> Windows:
-    """Pads rows of (window, data, mask) to `frames` frames and a power of two of rows.
+def _make_windows(rows: list, frames: int, overlap: bool, full: bool) -> Windows:
+    """Pads rows of (window, data, mask) to `frames` frames, and to a power of four of rows.
 
+    full: to as many rows as a batch can have.
     overlap: count positions from the start of the clip. Only differences of them matter to a model
     with context, but from other numbers they would come with other rounding errors.
     """
-    count = 1 << (len(rows) - 1).bit_length()
+    count = most = _rows_per_batch(frames)
+    if not full:
+        count = min(most, 4 ** -(-(len(rows) - 1).bit_length() // 2))
     points, dims = rows[0][1].shape[1:]
     batch = empty_batch(count, frames, points, dims)
     for row, (_, data, mask) in enumerate(rows):
@@ -103,7 +144,7 @@ def _make_windows(rows: list, frames: int, overlap: bool) -> Windows:
 
 
 def scatter(
-    values: np.ndarray, rows: list[Window], results: list[np.ndarray], frames_per_step: int
+    values: np.ndarray, rows: list[Window], results: dict[int, np.ndarray], frames_per_step: int
 ) -> None:
     """Copies what windows keep of `values` (b, t', …) to the results (t', …) of their clips.
 

@@ -39,7 +39,7 @@ def test_config_parses_locks_and_its_shapes_fit(name, variant):
     for part in (config, config.model):
         with pytest.raises((AttributeError, KeyError)):
             part.no_such_field = 1
-    assert "python -m jaxvq.train" in module.__doc__
+    assert "jaxvq train" in module.__doc__
     assert not variant or f":{variant}" in module.__doc__
 
     statistics = Statistics(np.zeros((178, 3), np.float32), np.ones((178, 3), np.float32))
@@ -122,7 +122,7 @@ def test_configs_load_by_path_from_another_folder(name, tmp_path):
         capture_output=True,
         text=True,
     )
-    assert result.returncode == 2 and "no dataset: give --config.data.dir" in result.stderr
+    assert result.returncode == 2 and "no dataset: give --data DATA" in result.stderr
 
 
 def test_package_imports_without_tensorflow_and_pytorch():

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY
 
+from jaxvq.__main__ import PROGRAMS
+
 PAGES = sorted(
     [
         *REPOSITORY.glob("*.md"),
@@ -85,6 +87,11 @@ def source_of(words: list[str]) -> Path | None:
     """The file of the program that a command line starts, if it is one of ours."""
     if words[0] in SCRIPTS:
         return REPOSITORY / "tools" / f"{words[0]}.py"
+    if words[0] == "jaxvq" and len(words) > 1 and words[1][0].isalpha():
+        name = " ".join(words[1:3]) if " ".join(words[1:3]) in PROGRAMS else words[1]
+        return REPOSITORY / (
+            PROGRAMS[name][0].replace("jaxvq.tools", "tools").replace(".", "/") + ".py"
+        )
     if words[:2] == ["python", "-m"] and words[2].split(".")[0] in ("tools", "jaxvq"):
         return REPOSITORY / (words[2].replace(".", "/") + ".py")
     return REPOSITORY / words[0] if words[0].startswith("tools/") else None

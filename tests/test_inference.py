@@ -32,7 +32,7 @@ def poses(corpus):
 def test_decode_of_encode_is_the_forward_pass(tokenizer, poses):
     clips = [tokenizer.standardize(pose)[0] for pose in poses]
     whole = tokenizer.reconstruct_clips(clips)
-    decoded = tokenizer.decode_tokens(tokenizer.encode(poses))
+    decoded = list(tokenizer.decode_tokens(tokenizer.encode(poses)))
     for a, b, clip in zip(whole, decoded, clips, strict=True):
         assert a.shape == b.shape == clip.data.shape
         np.testing.assert_allclose(a, b, atol=1e-4)
@@ -453,5 +453,5 @@ def test_a_dataset_that_is_not_there_is_named_with_its_absolute_path(
     )
     monkeypatch.chdir(tmp_path)
     for tool in (evaluate, fit_code_tables):
-        with pytest.raises(ValueError, match=f"is not at {tmp_path}/DATA; give --data_dir DATA"):
+        with pytest.raises(ValueError, match=f"is not at {tmp_path}/DATA; give --data DATA"):
             tool.main(["--checkpoint", "run"])

@@ -133,3 +133,25 @@ def test_a_clip_is_rounded_where_tanh_would_bend():
     np.testing.assert_array_equal(indices, [0, 1, 2, 4, 4])
     even, _ = fsq.quantize(z, (4,), "clip")  # -2 … 1
     np.testing.assert_allclose(np.asarray(even)[:, 0], [-1, -0.5, 0, 0.5, 0.5])
+
+
+def test_held_shapes_get_the_levels_that_movement_would_get():
+    # Two points: one is held somewhere in each step, the other moves back and forth, by more.
+    rng = np.random.default_rng(0)
+    time = (np.arange(8) + 0.5)[None, :, None]
+    slow = rng.normal(size=(300, 1, 1)) * np.ones_like(time)
+    fast = 1.2 * rng.normal(size=(300, 1, 1)) * np.cos(np.pi * 5 / 8 * time)
+    poses = np.concatenate([slow, np.sqrt(2) * fast], -1)[..., None].astype(np.float32)
+    levels, seen = [9, 3], np.ones(300, bool)
+    for hold, point in ((0.0, 1), (1.5, 0)):
+        kernel, _ = linear_code.fit_kernels(poses, seen, np.ones((2, 1), np.float32), levels, hold)
+        energy = np.square(np.asarray(kernel)[:, 0]).reshape(8, 2).sum(0)  # of the 9 levels
+        assert energy.argmax() == point and energy[1 - point] < 0.05 * energy[point]
+    weights = linear_code.hold_weights(4, 2, 1.0)
+    np.testing.assert_allclose(weights, [1, 1, 1 / 2, 1 / 2, 1 / 3, 1 / 3, 1 / 4, 1 / 4])
+
+
+def test_what_leads_a_codebook_counts_for_its_size_and_is_left_out():
+    # 2 · 30 = 60 codes lead the first codebook: 9 · 7 = 63 are put beside them first.
+    assert linear_code.pack([9, 7, 5, 3], 2, (2, 30)) == ((5,), (9, 7, 3))
+    assert linear_code.pack([9, 7, 5, 3], 2) == ((9, 3), (7, 5))

@@ -51,7 +51,7 @@ def test_every_python_that_is_named_is_allowed(fields):
 
 def test_files_beside_the_modules_are_installed(fields):
     for package, patterns in fields["package_data"].items():
-        folder = REPOSITORY / package.replace(".", "/")
+        folder = REPOSITORY / fields["package_dir"].get(package, package.replace(".", "/"))
         for pattern in patterns:
             assert list(folder.glob(pattern)), (package, pattern)
     beside = {
@@ -62,6 +62,7 @@ def test_files_beside_the_modules_are_installed(fields):
     packed = {
         path
         for package, patterns in fields["package_data"].items()
+        if package not in fields["package_dir"]
         for pattern in patterns
         for path in (REPOSITORY / package.replace(".", "/")).glob(pattern)
     }

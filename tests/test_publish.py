@@ -167,7 +167,7 @@ def test_metrics_of_the_evaluation(run_dir, terms, tmp_path):
     with pytest.raises(ValueError, match="measured step 6, but the model is that of step 12"):
         publish_model.main([*publish, "--output", str(tmp_path / "other")])
     metrics.write_text("[]")
-    with pytest.raises(ValueError, match="no metrics.json of tools.evaluate"):
+    with pytest.raises(ValueError, match="no metrics.json of jaxvq evaluate"):
         publish_model.main([*publish, "--output", str(tmp_path / "other")])
     assert not (tmp_path / "other").exists()
 
@@ -205,7 +205,7 @@ def test_altered_sums_are_refused(model, poses, tmp_path):
 def test_a_run_without_measurement_is_refused(run_dir, terms, tmp_path):
     run = copy(run_dir, tmp_path / "run")
     (run / "metrics.jsonl").unlink()
-    with pytest.raises(ValueError, match="no measurement of step 12; run tools.evaluate"):
+    with pytest.raises(ValueError, match="no measurement of step 12; run jaxvq evaluate"):
         publish_model.main(
             ["--checkpoint", str(run), "--license", str(terms), "--output", str(tmp_path / "out")]
         )

@@ -29,7 +29,10 @@ def linear_config(data_dir, **changes):
     config = tiny_config(data_dir)
     with config.unlocked():
         config.model.update(parts="body face hands", frames_per_step=4, transform=True, window=2)
-        config.quantizer.update(bits_per_frame=16.0, num_quantizers=2)
+        config.model.presence_changes = 1
+        config.model.part_weights.update(face=0.5, hands=3.0)
+        config.model.part_holds.hands = 1.0
+        config.quantizer.update(bits_per_frame=24.0, num_quantizers=2)
         config.loss.type = "distance"
         config.update_from_flattened_dict(changes)
     return config
@@ -146,6 +149,49 @@ def test_a_missing_hand_has_one_code(linear, batch, dataset):
     assert len(np.unique(indices.reshape(-1, indices.shape[-1]), axis=0)) == 1
 
 
+def test_tokens_tell_the_frames_with_a_hand(linear, batch, dataset):
+    task, params, state = linear
+    left, right = (dataset.skeleton.parts[hand] for hand in streams.HANDS)
+    changed = batch._replace(visible=batch.visible.copy())
+    frames = np.arange(batch.visible.shape[1])
+    appears = frames >= 6  # within the second step
+    blinks = (frames != 9) & (frames != 13)  # at the second frame of the third and fourth step
+    changed.visible[:, :, left] = appears[None, :, None]
+    changed.visible[:, :, right] = blinks[None, :, None]
+    indices = np.asarray(jax.jit(task.encode)(params, state, changed))
+    valid = batch.frames[0]
+    absent = task.absent(indices[0])[: len(valid)][valid]
+    np.testing.assert_array_equal(absent[:, left], np.repeat(~appears[valid, None], 21, 1))
+    # One change a step tells no gap: the hand is shown in frame 9, and never hidden where it is.
+    assert not absent[:, right].any()
+    assert not absent[:, dataset.skeleton.parts["body"]].any()
+
+
+def test_part_weights_move_bits_and_the_loss_alike(data_dir, dataset, batch):
+    def bits(**weights):
+        config = linear_config(data_dir)
+        config.model.part_weights.update(body=1.0, face=1.0, hands=1.0)
+        config.model.part_weights.update(weights)
+        config = bit_allocation.allocate_levels(config, dataset.skeleton, dataset.statistics, batch)
+        task = make_task(config, dataset.skeleton, dataset.statistics)
+        sizes = np.log2(task.codebook_sizes).reshape(task.token_shape).sum(1)
+        return sizes, [one.point_weights[-1] for one in task.tasks]
+
+    even, weights = bits()
+    more, heavier = bits(hands=4.0)
+    assert (more[2:] > even[2:] + 1).all() and more[:2].sum() < even[:2].sum() - 1
+    assert heavier == [weights[0], weights[1], 4 * weights[2]]
+    none, _ = bits(hands=1.0)
+    np.testing.assert_array_equal(none, even)
+
+
+def test_presence_needs_the_linear_code(data_dir, dataset):
+    config = tiny_config(data_dir)
+    config.model.presence_changes = 1
+    with pytest.raises(ValueError, match="presence_changes=1 must be 0, or above with model.trans"):
+        make_task(config, dataset.skeleton, dataset.statistics)
+
+
 def test_the_loss_is_that_of_all_points(linear, batch, dataset):
     """By hand: the mean distance in shoulder widths over all visible points, whatever the part."""
     task, params, state = linear
@@ -157,6 +203,8 @@ def test_the_loss_is_that_of_all_points(linear, batch, dataset):
     weights = np.ones(178)
     for _, wrist, hand in dataset.skeleton.wrist_pairs:
         weights[[wrist, *hand]] = 5.0  # the config's hand_weight
+        weights[list(hand)] *= 3.0  # and its part_weights
+    weights[dataset.skeleton.parts["face"]] *= 0.5
     weights = weights * batch.visible
     smooth = np.sqrt(np.square(distance) + 1e-6) - 1e-3
     assert float(loss) == pytest.approx((smooth * weights).sum() / weights.sum(), rel=1e-3)
@@ -186,7 +234,7 @@ def test_four_devices_compute_what_one_computes(linear, batch):
 
 
 def test_bits_are_spent_and_not_exceeded(data_dir, dataset, batch):
-    for bits in (10.0, 24.0):
+    for bits in (20.0, 32.0):
         config = linear_config(data_dir, **{"quantizer.bits_per_frame": bits})
         config = bit_allocation.allocate_levels(config, dataset.skeleton, dataset.statistics, batch)
         task = make_task(config, dataset.skeleton, dataset.statistics)
@@ -214,7 +262,7 @@ def test_training_starts_from_the_linear_code_and_goes_on_where_it_stopped(data_
     tokenizer = inference.load(tmp_path / "parts")
     levels = tokenizer.model.config.quantizer.levels
     assert len(levels) == 3 and all(len(books) == 2 for books in levels)
-    assert tokenizer.bits_per_frame <= 16
+    assert tokenizer.bits_per_frame <= 24
 
 
 def test_what_augmentation_hides_is_still_to_be_made(linear, batch, dataset):

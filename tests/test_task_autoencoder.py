@@ -70,7 +70,7 @@ def trained():
 
 
 def test_hands_and_body_wrists_weigh_more():
-    weights = losses.hand_weights(
+    weights = losses.point_weights(
         SimpleNamespace(num_points=7, wrist_pairs=((3, 1, (3, 4)),)), hand_weight=10
     )
     np.testing.assert_array_equal(weights, [1, 10, 1, 10, 10, 1, 1])

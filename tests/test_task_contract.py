@@ -113,7 +113,7 @@ def test_a_task_codes_points_or_says_that_it_does_not(name, variant):
         return
     assert pose_task(task, config.task) is task and isinstance(task, PoseTask)
     absent = task.absent(np.zeros((5, *task.token_shape), np.int32))
-    assert absent.shape == (5, 178) and absent.dtype == bool
+    assert absent.shape == (5 * task.frames_per_step, 178) and absent.dtype == bool
     assert task.encoder_context >= 0
 
 

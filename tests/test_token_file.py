@@ -223,7 +223,7 @@ def test_programs(run_dir, corpus, tmp_path, capsys):
     inputs = ["--model", str(model), "--data", str(single)]
     stored = inference.load(model).model
     code_tables.path_for(stored).unlink(missing_ok=True)
-    with pytest.raises(ValueError, match="python -m tools.fit_code_tables --checkpoint"):
+    with pytest.raises(ValueError, match="jaxvq make code-tables --model"):
         poses_to_codes.main([*inputs, "--output", str(compact)])
     fit_code_tables.main(["--checkpoint", str(model)])
     assert "bits per frame" in capsys.readouterr().out

@@ -47,9 +47,7 @@ def test_models_of_hands_are_refused(run, tool, flags, corpus, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     folder, task = run
     names = {"RUN": folder, "CLIPS": corpus, "CLIP": sorted(corpus.glob("*.pose"))[3]}
-    with pytest.raises(
-        ValueError, match=f"a model of task {task} .* tools.sample_hands works"
-    ) as error:
+    with pytest.raises(ValueError, match=f"a model of task {task} .* jaxvq sample works") as error:
         tool.main([str(names.get(word, word)) for word in flags])
     assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
 

@@ -126,8 +126,8 @@ def test_the_lines_of_a_run(data_dir, tmp_path, caplog):
     speeds = [line.get("steps_per_second") for line in lines(workdir) if "train_loss" in line]
     assert speeds[0] is None and min(speeds[1:]) > 0
     assert text[-1] == (
-        f"done: step 3 of {workdir}; measure it: python -m tools.evaluate "
-        f"--checkpoint '{workdir}' --output_dir '{workdir}'/test"
+        f"done: step 3 of {workdir}; measure it: jaxvq evaluate "
+        f"'{workdir}' --output '{workdir}'/test"
     )
 
 

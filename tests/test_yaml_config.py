@@ -323,7 +323,7 @@ def test_the_command_takes_yaml_and_says_what_it_ignores(tmp_path):
         capture_output=True,
         text=True,
     )
-    assert result.returncode == 2 and "no dataset: give --config.data.dir" in result.stderr
+    assert result.returncode == 2 and "no dataset: give --data DATA" in result.stderr
     assert result.stdout.count("log_dir, output_dir are ignored: a run writes to") == 1
     assert "Traceback" not in result.stderr
 

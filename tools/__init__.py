@@ -1,0 +1,1 @@
+"""The programs: `jaxvq WORD`, or `python -m tools.NAME` in the repository."""

@@ -1,9 +1,9 @@
 """How fast a corpus is built, against sign-vq's way, and whether memory grows with its size.
 
-    python -m tools.benchmark_building --input DIR_OR_ZIP [--clips 1000,10000] [--compact]
+    jaxvq benchmark building --input DIR_OR_ZIP [--clips 1000,10000] [--compact]
 
 Corpora of these sizes are made in a temporary directory ($TMPDIR): the clips of the input, cut to
---frames, again and again under other names. tools.build_dataset builds each; its time is that of
+--frames, again and again under other names. jaxvq build builds each; its time is that of
 the whole command, from the start of Python to its end, with the start of its processes. The last
 row is the rate between the smallest and the largest corpus, where starting counts no more. The peak
 is that of the largest process, parent or worker. sign-vq's way is one process that loops over
@@ -25,7 +25,8 @@ import time
 from pathlib import Path
 
 from jaxvq import command
-from tools.build_dataset import LARGE_CORPUS
+
+from .build_dataset import LARGE_CORPUS
 
 
 def parse_arguments(argv=None) -> argparse.Namespace:
@@ -121,7 +122,7 @@ def their_pass(originals: list[Path], store: bool) -> tuple[float, float]:
 
     import numpy as np
 
-    from tools.benchmark_preprocessing import _theirs
+    from .benchmark_preprocessing import _theirs
 
     contents = [path.read_bytes() for path in originals]
     _theirs(contents[0])
@@ -145,15 +146,8 @@ def measure(originals: list[Path], count: int, args, folder: Path) -> tuple:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.link(originals[number % len(originals)], path)
     words = [
-        sys.executable,
-        "-m",
-        "tools.build_dataset",
-        "--corpus",
-        "sign_poses",
-        f"--input={corpus}",
-        f"--data_dir={folder / f'data_{count}'}",
-        "--workers",
-        str(args.workers),
+        *(sys.executable, "-m", "jaxvq", "build", str(corpus), "--corpus", "sign_poses"),
+        *("--data", str(folder / f"data_{count}"), "--workers", str(args.workers)),
         *["--compact"] * args.compact,
     ]
     start = time.perf_counter()

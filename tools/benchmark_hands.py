@@ -1,6 +1,6 @@
 """How fast hand poses are loaded: whole batches from mapped memory against one row at a time.
 
-    python -m tools.benchmark_hands [--consolidated_dir DIR] [--rows 1200000] [--batch_size 8192]
+    jaxvq benchmark hands [--consolidated_dir DIR] [--rows 1200000] [--batch_size 8192]
 
 Without --consolidated_dir random hands are written to a temporary folder. Runs on one CPU core,
 with shuffled and standardised batches. The plain loader takes row after row out of arrays in
@@ -22,7 +22,7 @@ from jaxvq import command
 def main(argv=None) -> int:
     parser = command.parser(__doc__)
     add = parser.add_argument
-    add("--consolidated_dir", help="made by tools.create_consolidated_npz")
+    add("--consolidated_dir", help="made by jaxvq make hand-npz")
     add("--rows", type=int, default=1_200_000, help="random frames (default: %(default)s)")
     add("--batch_size", type=int, default=8192, help="default: %(default)s")
     add("--batches", type=int, default=1000, help="to time (default: %(default)s)")

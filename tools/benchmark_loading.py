@@ -1,10 +1,10 @@
 """How fast clips load from each way of storing them; prints a table in Markdown.
 
-    python -m tools.benchmark_loading --input DIR_OR_ZIP [--json FILE]
+    jaxvq benchmark loading --input DIR_OR_ZIP [--json FILE]
 
 The first clips of the corpus are written in every format to a temporary directory. All formats give
 the same, a normalised clip and its mask, in the numbers they store: float16, but float32 for pose,
-which normalises on the way, and int16 for arrayrecord_compact, which tools.build_dataset --compact
+which normalises on the way, and int16 for arrayrecord_compact, which jaxvq build --compact
 makes. Cold start: from nothing open to the first clip. it/s: clips per second in one process, in
 order and shuffled; as float32: shuffled, and widened for a model; first epoch: shuffled, while
 arrayrecord verifies checksums, which it does once; num_workers=…: shuffled, through Grain (0:
@@ -241,7 +241,7 @@ class Stored(NamedTuple):
 
 def prepare(args, folder: Path) -> dict[str, Stored]:
     """Format -> how it is stored, for the wanted formats."""
-    from tools import zip_dataset
+    from . import zip_dataset
 
     poses, wanted = str(folder / "pose"), args.formats
     keys = write_poses(args, folder / "pose")

@@ -1,6 +1,6 @@
 """How much faster clips are read and preprocessed than with pose-format, in the same run.
 
-    python -m tools.benchmark_preprocessing --input DIR_OR_ZIP [--num_clips 100] [--repeats 3]
+    jaxvq benchmark preprocessing --input DIR_OR_ZIP [--num_clips 100] [--repeats 3]
 
 Theirs: Pose.read, reduce_holistic, correct_wrists, normalize. Ours: read_pose and preprocess, which
 also moves the hands to their wrists. Both start from bytes in memory. The table shows medians over

@@ -1,6 +1,6 @@
 """Compares tokenizers by the bits that they write and the error that is left.
 
-    python -m tools.benchmark_rd --data_dir DATA --output_dir OUT [--methods sign_vq,fsq,best]
+    jaxvq benchmark rd --data DATA --output OUT [--methods sign_vq,fsq,best]
 
 Each method is trained or fitted on the train split, tuned on validation, and measured on test, at
 each of its rates and for each seed. tools/rate_distortion/methods.py lists methods and rates.
@@ -20,8 +20,8 @@ from jaxvq.storage import atomic, reading
 
 def main(argv=None) -> int:
     parser = command.parser(__doc__)
-    parser.add_argument("--data_dir", required=True, help="made by tools.build_dataset")
-    parser.add_argument("--output_dir", required=True, help="folder of the comparison")
+    parser.add_argument("--data", "--data_dir", required=True, help="made by jaxvq build")
+    parser.add_argument("--output", "--output_dir", required=True, help="folder of the comparison")
     parser.add_argument("--methods", help="some of them, joined by commas (default: all)")
     parser.add_argument("--rates", help="names of rates, joined by commas (default: all)")
     parser.add_argument("--steps", type=int, default=600, help="of every training (default 600)")
@@ -45,8 +45,8 @@ def main(argv=None) -> int:
     for rate in only or ():
         if rate not in known:
             raise ValueError(f"--rates {rate}: choose from {', '.join(sorted(known))}")
-    path = input_pipeline.open_dataset(args.data_dir).path
-    output = Path(args.output_dir)
+    path = input_pipeline.open_dataset(args.data).path
+    output = Path(args.output)
     settings = cells.Settings(str(path), args.steps)
     check_settings(output / "settings.json", settings)
 
@@ -71,7 +71,7 @@ def check_settings(path: Path, settings) -> None:
         if before.get(name) != value:
             raise ValueError(
                 f"{path.parent} was made with {name}={before.get(name)}, not {value}: "
-                "give another --output_dir, or the same value"
+                "give another --output, or the same value"
             )
 
 

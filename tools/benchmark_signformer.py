@@ -1,6 +1,6 @@
 """Measures the export to Signformer on made-up corpora: rates, where the time goes, memory.
 
-    python -m tools.benchmark_signformer
+    jaxvq benchmark signformer
 
 Prints how fast OpenPose's JSON is parsed, what a frame costs in each step of the export and at each
 gzip level, the peak memory with few and with many sentences, and what the whole of How2Sign and of
@@ -124,8 +124,8 @@ def measure_steps(root: Path, dataset: str, level: int) -> tuple[dict[str, float
 
 def measure_export(root: Path, out: Path, dataset: str, workers: int) -> tuple[float, float]:
     """Peak memory in MiB of the largest process of an export, and its seconds."""
-    line = [sys.executable, "-m", "tools.export_signformer", "--dataset", dataset]
-    line += ["--input", str(root), "--output_dir", str(out), "--workers", str(workers)]
+    line = [sys.executable, "-m", "jaxvq", "export", "signformer", "--corpus", dataset]
+    line += ["--input", str(root), "--output", str(out), "--workers", str(workers)]
     start = time.perf_counter()
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)

@@ -1,6 +1,6 @@
 """How long a training step of a config takes to compile and to run, on made-up poses.
 
-    python -m tools.benchmark_step --config configs/stgcn_rvq.py:default [--skeleton NAME]
+    jaxvq benchmark step --config configs/stgcn_rvq.py:default [--skeleton NAME]
 
 Prints device, parameters, compile time, the median step and frames per second. No data are needed.
 """

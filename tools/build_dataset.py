@@ -1,13 +1,13 @@
 """Builds a corpus into ArrayRecord shards for training: DATA/<corpus>/<config>/<version>.
 
-    python -m tools.build_dataset --corpus sign_poses --input DIR_OR_ZIP --data_dir DATA
-    python -m tools.build_dataset --corpus how2sign_openpose --input ROOT --data_dir DATA
-    python -m tools.build_dataset --corpus lsfb_cont --input ROOT --data_dir DATA
-    python -m tools.build_dataset --corpus pami0 --input PREFIX --data_dir DATA
-    python -m tools.build_dataset --corpus pose_npz --input DIR --skeleton NAME --data_dir DATA
-    python -m tools.build_dataset --corpus mypackage.my_corpus --input DIR --data_dir DATA
-    python -m tools.build_dataset --corpus hand_prior --input NPZ_DIR --splits_dir SPLITS \\
-        --data_dir DATA
+    jaxvq build --corpus sign_poses --input DIR_OR_ZIP --data DATA
+    jaxvq build --corpus how2sign_openpose --input ROOT --data DATA
+    jaxvq build --corpus lsfb_cont --input ROOT --data DATA
+    jaxvq build --corpus pami0 --input PREFIX --data DATA
+    jaxvq build --corpus pose_npz --input DIR --skeleton NAME --data DATA
+    jaxvq build --corpus mypackage.my_corpus --input DIR --data DATA
+    jaxvq build --corpus hand_prior --input NPZ_DIR --splits_dir SPLITS \\
+        --data DATA
 
 Clips that cannot be used are skipped and listed with the reason in skipped.jsonl beside the shards;
 the build fails if they are too many. Built again with the same options, nothing is done. The result
@@ -32,13 +32,12 @@ def parse_arguments(argv=None) -> argparse.Namespace:
         help="a folder of jaxvq/datasets, such as sign_poses, or a module with a class Builder, "
         "such as mypackage.my_corpus",
     )
-    add(
+    parser.add_first(
         "--input",
-        required=True,
         help="directory (with subdirectories) or zip of the corpus; of pami0 what comes before "
         ".train, .dev, .val and .test",
     )
-    add("--data_dir", required=True, help="where built datasets live")
+    add("--data", "--data_dir", required=True, help="where built datasets live")
     add(
         "--num_shards",
         type=int,
@@ -69,7 +68,7 @@ def parse_arguments(argv=None) -> argparse.Namespace:
         "--stats",
         metavar="FILE",
         help="pose_normalization.json that .npz clips were standardised with; a zip made by "
-        "tools.zip_dataset brings its own",
+        "jaxvq export zip brings its own",
     )
     add(
         "--augmented",
@@ -83,7 +82,7 @@ def parse_arguments(argv=None) -> argparse.Namespace:
         help="OpenPose hands below this mean confidence are missing; 0 keeps all "
         "(default: %(default)s)",
     )
-    add("--splits_dir", metavar="DIR", help="of hand_prior: what tools.create_hand_splits wrote")
+    add("--splits_dir", metavar="DIR", help="of hand_prior: what jaxvq make hand-splits wrote")
     add(
         "--compact",
         action="store_true",
@@ -125,7 +124,7 @@ def main(argv=None) -> None:
     with command.stage(f"building {args.corpus}"):
         folder, built = building.build(
             args.corpus,
-            args.data_dir,
+            args.data,
             options,
             fps=args.fps,
             skeleton=args.skeleton,

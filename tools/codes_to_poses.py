@@ -1,9 +1,9 @@
 """Turns tokens back into `.pose` files.
 
-    codes_to_poses --model RUN --codes codes.csv --output DIR           a file a row, named as there
-    codes_to_poses --model RUN --codes codes.jvq --output DIR           the same of a compact file
-    codes_to_poses --model RUN --codes codes.txt --output DIR           a file a line: 0.pose, …
-    codes_to_poses --model RUN --codes "731 63 540" --output X.pose     the codes themselves
+    jaxvq decode --model RUN --codes codes.csv --output DIR           a file a row, named as there
+    jaxvq decode --model RUN --codes codes.jvq --output DIR           the same of a compact file
+    jaxvq decode --model RUN --codes codes.txt --output DIR           a file a line: 0.pose, …
+    jaxvq decode --model RUN --codes "731 63 540" --output X.pose     the codes themselves
 
 A file of poses_to_codes gives each clip its frame rate and length; elsewhere --fps counts. The
 poses stand on a canvas of 500 x 500. Hands that the tokens say are not there have confidence 0; a
@@ -12,12 +12,11 @@ model without a code for that (all but the linear ones) shows both hands always.
 
 import csv
 import math
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from jaxvq import command
-
-FRAMES_AT_ONCE = 16_384  # of clips decoded together; bounds the memory
 
 
 @dataclass(frozen=True)
@@ -33,11 +32,13 @@ class Line:
 
 def main(argv=None) -> int:
     parser = command.parser(__doc__)
-    parser.add_argument("--model", required=True, help="a run or model folder")
+    parser.add_argument("--model", "--checkpoint", required=True, help=command.MODEL_HELP)
+    parser.add_first("--codes", "--input", help="CSV, .jvq or text file, or the codes in quotes")
     parser.add_argument(
-        "--codes", required=True, help="CSV, .jvq or text file, or the codes in quotes"
+        "--output",
+        default="decoded",
+        help="a folder, or a .pose file for one clip (default: %(default)s)",
     )
-    parser.add_argument("--output", required=True, help="a folder, or a .pose file for one clip")
     parser.add_argument("--fps", type=float, default=25.0, help="where no CSV says it (default 25)")
     args = parser.parse_args(argv)
     if not 0 < args.fps < math.inf:
@@ -63,17 +64,17 @@ def main(argv=None) -> int:
     else:
         tokens = [_tokens(line, tokenizer) for line in lines]
         count, clips = len(paths), zip(paths, tokens, strict=True)
-    group = []
-    for i, (path, item) in enumerate(tqdm(clips, unit="clip", total=count), 1):
-        group.append((path, item))
-        if i < count and sum(tokens.length for _, tokens in group) < FRAMES_AT_ONCE:
-            continue
-        with command.stage(f"decoding {len(group)} clips"):
-            poses = tokenizer.decode([tokens for _, tokens in group])
-        for (path, _), pose in zip(group, poses, strict=True):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_pose(path, pose)
-        group = []
+    paths: deque[Path] = deque()
+
+    def remembered():
+        for path, item in clips:
+            paths.append(path)
+            yield item
+
+    for pose in tqdm(tokenizer.decode_stream(remembered()), unit="clip", total=count):
+        path = paths.popleft()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_pose(path, pose)
     print(f"{args.output}: {count} pose{'s' * (count != 1)}")
     return 0
 

@@ -1,6 +1,6 @@
 """Mean and standard deviation of every point over a corpus of `.pose` files.
 
-    python -m tools.compute_stats --input DIR_OR_ZIP --output pose_normalization.json
+    jaxvq make stats --input DIR_OR_ZIP --output pose_normalization.json
 
 Each clip is preprocessed (178 points, wrists corrected, normalised by the shoulders, hands relative
 to their wrists); missing points do not count. The JSON has the form of sign-vq's file. Beside it

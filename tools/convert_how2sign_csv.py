@@ -1,8 +1,8 @@
 """Turns How2Sign's official tables into the annotations.csv that the export and the builder read.
 
-    python -m tools.convert_how2sign_csv --input how2sign_realigned_val.csv --split val \\
+    jaxvq import how2sign-csv --input how2sign_realigned_val.csv --split val \\
         --output annotations.csv
-    python -m tools.convert_how2sign_csv --split train val test --output ROOT/annotations.csv \\
+    jaxvq import how2sign-csv --split train val test --output ROOT/annotations.csv \\
         --input how2sign_realigned_train.csv how2sign_realigned_val.csv how2sign_realigned_test.csv
 
 The official tables are named .csv, but separated by TAB as well as by commas, with quotes that mean

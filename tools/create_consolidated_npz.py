@@ -1,7 +1,7 @@
 """Copies the frames of the splits out of all data sets, into one file a split that loads at once.
 
-    python -m tools.create_consolidated_npz --data_dir NPZ_DIR --splits_dir dataset_splits \\
-        --output_dir consolidated_splits
+    jaxvq make hand-npz --input NPZ_DIR --splits_dir dataset_splits \\
+        --output consolidated_splits
 
 Writes {train,val,test}.npz (lhand_pose, rhand_pose, and where each row comes from) for
 ConsolidatedHandDataModule, and {split}_metadata.json, a table of all rows.
@@ -13,14 +13,22 @@ from jaxvq import command
 def main(argv=None) -> int:
     parser = command.parser(__doc__)
     add = parser.add_argument
-    add("--data_dir", default="../data", help="folder of NPZ files (default: %(default)s)")
+    add(
+        "--input",
+        "--data_dir",
+        default="../data",
+        help="folder of NPZ files (default: %(default)s)",
+    )
     add(
         "--splits_dir",
         default="dataset_splits",
-        help="what tools.create_hand_splits wrote (default: %(default)s)",
+        help="what jaxvq make hand-splits wrote (default: %(default)s)",
     )
     add(
-        "--output_dir", default="consolidated_splits", help="folder to write (default: %(default)s)"
+        "--output",
+        "--output_dir",
+        default="consolidated_splits",
+        help="folder to write (default: %(default)s)",
     )
     add(
         "--no_metadata",
@@ -34,14 +42,10 @@ def main(argv=None) -> int:
     from jaxvq.hands import consolidated
 
     counts = consolidated.consolidate(
-        args.data_dir,
-        args.splits_dir,
-        args.output_dir,
-        metadata=not args.no_metadata,
-        progress=tqdm,
+        args.input, args.splits_dir, args.output, metadata=not args.no_metadata, progress=tqdm
     )
     for split, count in counts.items():
-        print(f"{args.output_dir}/{split}.npz: {count:,} frames")
+        print(f"{args.output}/{split}.npz: {count:,} frames")
     return 0
 
 

@@ -1,9 +1,9 @@
 """Draws balanced hand poses from many data sets and deals them to train, val and test.
 
-    python -m tools.create_hand_splits --data_dir NPZ_DIR --output_dir dataset_splits
+    jaxvq make hand-splits --input NPZ_DIR --output dataset_splits
 
 NPZ_DIR holds one file a data set, with lhand_pose and rhand_pose of (frames, 45); its name is the
-data set's (tools.import_hands makes such files from other formats). Only headers are read. Writes
+data set's (jaxvq import hands makes such files from other formats). Only headers are read. Writes
 {train,val,test}_samples.json and dataset_metadata.json. What to draw is in configs/hand_splits.py;
 --config.targets.high=1050000 changes one number, --config FILE takes another file.
 
@@ -21,8 +21,18 @@ CONFIG = Path(__file__).resolve().parent.parent / "configs" / "hand_splits.py"
 def main(argv=None) -> int:
     parser = command.parser(__doc__)
     add = parser.add_argument
-    add("--data_dir", default="../data", help="folder of NPZ files (default: %(default)s)")
-    add("--output_dir", default="dataset_splits", help="folder to write (default: %(default)s)")
+    add(
+        "--input",
+        "--data_dir",
+        default="../data",
+        help="folder of NPZ files (default: %(default)s)",
+    )
+    add(
+        "--output",
+        "--output_dir",
+        default="dataset_splits",
+        help="folder to write (default: %(default)s)",
+    )
     add("--seed", type=int, default=42, help="of the draw (default: %(default)s)")
     add(
         "--config",
@@ -69,10 +79,10 @@ def main(argv=None) -> int:
         gap_frames=args.gap_frames,
         cap=args.cap,
     )
-    frames = npz.count_frames(args.data_dir)
+    frames = npz.count_frames(args.input)
     result = draws.plan(frames, recipe, args.seed)
-    draws.save(result, args.output_dir)
-    print(describe(result.metadata, args.output_dir))
+    draws.save(result, args.output)
+    print(describe(result.metadata, args.output))
     return 0
 
 

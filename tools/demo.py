@@ -1,6 +1,6 @@
 """The whole way on an embedded corpus, without a download: what `make demo` runs.
 
-    python -m tools.demo --output runs/demo
+    jaxvq demo --output runs/demo
 
 Makes synthetic signing clips as real `.pose` files, builds the dataset, trains
 configs/fsq_pose.py:small, evaluates it, writes the codes of the clips and decodes them. Each
@@ -30,31 +30,13 @@ def main(argv=None) -> int:
     shutil.rmtree(output, ignore_errors=True)
     corpus, data, run, codes = (output / name for name in ("corpus", "data", "run", "codes.csv"))
 
-    _run("tools.make_synthetic_corpus", "--output", corpus, "--num_clips", args.num_clips)
-    _run("tools.build_dataset", "--corpus", "sign_poses", "--input", corpus, "--data_dir", data)
-    _run(
-        "jaxvq.train",
-        "--config",
-        "configs/fsq_pose.py:small",
-        "--config.data.dir",
-        data,
-        "--config.total_steps",
-        args.steps,
-        "--workdir",
-        run,
-    )
-    _run(
-        "tools.evaluate",
-        "--checkpoint",
-        run,
-        "--split",
-        "test",
-        "--output_dir",
-        output / "evaluation",
-        "--visualize",
-    )
-    _run("tools.poses_to_codes", "--model", run, "--data", corpus, "--output", codes)
-    _run("tools.codes_to_poses", "--model", run, "--codes", codes, "--output", output / "decoded")
+    _run("make", "clips", "--output", corpus, "--num_clips", args.num_clips)
+    _run("build", corpus, "--corpus", "sign_poses", "--data", data)
+    steps = ("--config.total_steps", args.steps)
+    _run("train", "fsq_pose:small", "--data", data, *steps, "--workdir", run)
+    _run("evaluate", run, "--split", "test", "--output", output / "evaluation", "--visualize")
+    _run("encode", corpus, "--model", run, "--output", codes)
+    _run("decode", codes, "--model", run, "--output", output / "decoded")
 
     metrics = json.loads((output / "evaluation" / "metrics.json").read_text())
     print(
@@ -69,12 +51,12 @@ def main(argv=None) -> int:
     return 0
 
 
-def _run(module: str, *arguments) -> None:
-    words = ["python", "-m", module, *map(str, arguments)]
+def _run(*words) -> None:
+    words = ["jaxvq", *map(str, words)]
     print(f"\n$ {shlex.join(words)}", flush=True)
-    code = subprocess.call([sys.executable, *words[1:]])
+    code = subprocess.call([sys.executable, "-m", *words])
     if code:
-        raise ValueError(f"{module} ended with code {code}")
+        raise ValueError(f"{' '.join(words[:2])} ended with code {code}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Draws the mean pose of a corpus, with the hands moved back to their wrists.
 
-    python -m tools.draw_mean_pose --stats pose_normalization.json --output mean_pose.png
+    jaxvq make mean-pose --stats pose_normalization.json --output mean_pose.png
 
-The statistics come from tools.compute_stats, from a built dataset, or from sign-vq. What they are
+The statistics come from jaxvq make stats, from a built dataset, or from sign-vq. What they are
 of is told by skeleton.json beside them, by their names, or by --skeleton.
 """
 
@@ -44,7 +44,7 @@ def find_skeleton(stats: Path, name: str | None):
     if (stats.parent / "skeleton.json").is_file():
         skeleton = skeletons.find(stats.parent / "skeleton.json")
         if skeleton == HAND_ROTATIONS:
-            raise ValueError(f"{stats} are of rotations, not of places; see tools.sample_hands")
+            raise ValueError(f"{stats} are of rotations, not of places; see jaxvq sample")
         return skeleton
     try:
         content = reading.read_json(stats)

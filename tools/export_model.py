@@ -1,7 +1,7 @@
 """Exports a trained model for programs that have no JAX code: StableHLO, and ONNX where installed.
 
-    python -m tools.export_model --checkpoint RUN --output DIR [--format stablehlo|onnx|both]
-    python -m tools.export_model --checkpoint RUN --output exports/model.onnx
+    jaxvq export model --model RUN --output DIR [--format stablehlo|onnx|both]
+    jaxvq export model --model RUN --output exports/model.onnx
 
 model.stablehlo runs on cpu, cuda and tpu for any batch and length, with nothing but jax:
 `jax.export.deserialize(bytes).call(poses=poses, mask=mask)`. model.onnx needs jax2onnx, which pins
@@ -33,7 +33,7 @@ TOLERANCE = 1e-3
 def main(argv=None) -> int:
     parser = command.parser(__doc__)
     add = parser.add_argument
-    add("--checkpoint", required=True, help="a run, a model, or one checkpoint")
+    parser.add_first("--model", "--checkpoint", help=command.MODEL_HELP)
     add("--config", metavar="FILE", help=command.CONFIG_HELP)
     add("--output", required=True, help="a folder, or a file that ends in .stablehlo or .onnx")
     add("--format", help="stablehlo, onnx or both (default: as the file ends, else stablehlo)")
@@ -55,7 +55,7 @@ def main(argv=None) -> int:
     from jaxvq.training import command_line
 
     with command.stage("loading the model"):
-        tokenizer = inference.load(args.checkpoint)
+        tokenizer = inference.load(args.model)
     if args.config:
         command_line.compare(args.config, tokenizer.model)
     function, description = make_function(tokenizer), describe(tokenizer)

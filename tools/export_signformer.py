@@ -1,8 +1,8 @@
 """Exports How2Sign or LSFB-CONT to Signformer's .pami0 files, ready for its loader.
 
-    python -m tools.export_signformer --dataset How2Sign --input ROOT --output_dir OUT
-    python -m tools.export_signformer --dataset LSFB-CONT --input ROOT --augmented AUG \\
-        --output_dir OUT
+    jaxvq export signformer --corpus How2Sign --input ROOT --output OUT
+    jaxvq export signformer --corpus LSFB-CONT --input ROOT --augmented AUG \\
+        --output OUT
 
 ROOT holds annotations.csv, or a folder of the dataset's name that does; AUG the augmented
 annotations, which take the place of the train split. OUT receives the parts,
@@ -30,10 +30,10 @@ NAMED = 20  # recordings without a row that are named in the log; skipped.jsonl 
 def parse_arguments(argv=None) -> argparse.Namespace:
     parser = command.parser(__doc__)
     add = parser.add_argument
-    add("--dataset", required=True, choices=CORPORA)
+    add("--corpus", "--dataset", required=True, choices=CORPORA)
     add("--input", required=True, metavar="ROOT", help="folder of the corpus; only read")
     add("--augmented", metavar="AUG", help="folder of the augmented annotations; only read")
-    add("--output_dir", required=True, metavar="OUT", help="made if it is not there")
+    add("--output", "--output_dir", required=True, metavar="OUT", help="made if it is not there")
     add(
         "--features",
         type=int,
@@ -90,10 +90,10 @@ def check(args: argparse.Namespace) -> None:
     for name, (low, high) in limits.items():
         if not low <= getattr(args, name) <= high:
             raise ValueError(f"--{name} {getattr(args, name)}: expected {low} to {high}")
-    points = sum(len(CORPORA[args.dataset].skeleton.parts[p]) for p in CORPORA[args.dataset].parts)
+    points = sum(len(CORPORA[args.corpus].skeleton.parts[p]) for p in CORPORA[args.corpus].parts)
     if args.features < 2 * points:
         raise ValueError(
-            f"--features {args.features}: {args.dataset} has {points} points, so {2 * points} or "
+            f"--features {args.features}: {args.corpus} has {points} points, so {2 * points} or "
             "more"
         )
     args.splits = args.splits.split(",")
@@ -109,14 +109,14 @@ def main(argv=None) -> int:
 
     from .signformer import export
 
-    corpus = CORPORA[args.dataset]
+    corpus = CORPORA[args.corpus]
     sentences = sentence_corpora.list_corpus(
         corpus, args.input, args.augmented, all_recordings=True
     )
     for split in sentences.keys() - set(SPLITS):
         print(f"warning: {len(sentences[split])} sentences of an unknown split {split!r} ignored")
     encoder = export.Encoder(corpus.parts, args.features, args.hand_threshold, args.gzip_level)
-    folder = Path(args.output_dir)
+    folder = Path(args.output)
     base = export.base_name(corpus, args.features, args.augmented is not None)
     reports = {}
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
 """Fits the tables by which compact token files are coded, on the training split.
 
-    python -m tools.fit_code_tables --checkpoint RUN --data_dir DATA
+    jaxvq make code-tables --model RUN --data DATA
 
 Writes RUN/code_tables.npz, for this checkpoint alone. `poses_to_codes --output X.jvq` and
-`codes_to_poses --codes X.jvq` need it; tools.publish_model takes it along.
+`codes_to_poses --codes X.jvq` need it; jaxvq publish model takes it along.
 """
 
 from jaxvq import command
@@ -11,8 +11,10 @@ from jaxvq import command
 
 def main(argv=None) -> int:
     parser = command.parser(__doc__)
-    parser.add_argument("--checkpoint", required=True, help="a run, a model, or one checkpoint")
-    parser.add_argument("--data_dir", help="the built dataset (default: what it was trained on)")
+    parser.add_first("--model", "--checkpoint", help=command.MODEL_HELP)
+    parser.add_argument(
+        "--data", "--data_dir", help="the built dataset (default: what it was trained on)"
+    )
     args = parser.parse_args(argv)
 
     from tqdm import tqdm
@@ -21,9 +23,9 @@ def main(argv=None) -> int:
     from jaxvq.tokens import code_tables
 
     with command.stage("loading the model"):
-        tokenizer = inference.load(args.checkpoint)
+        tokenizer = inference.load(args.model)
     model = tokenizer.model
-    dataset = input_pipeline.open_for_model(model, args.data_dir)
+    dataset = input_pipeline.open_for_model(model, args.data)
     source = dataset.source("train")
     frames, sequences = 0, []
     numbers = tqdm(range(len(source)), unit="clip", desc="train")

@@ -1,6 +1,6 @@
-"""Collects the hands of a motion data set in one NPZ file, which tools.create_hand_splits reads.
+"""Collects the hands of a motion data set in one NPZ file, which jaxvq make hand-splits reads.
 
-    python -m tools.import_hands --format signavatars --input DIR --output NPZ_DIR/NAME.npz
+    jaxvq import hands --format signavatars --input DIR --output NPZ_DIR/NAME.npz
 
 The file has lhand_pose and rhand_pose, float32 (frames, 45), and image_ids "file:frame". Formats:
 {formats}

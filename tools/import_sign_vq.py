@@ -1,6 +1,6 @@
 """Turns a checkpoint of sign-vq's trainer into a model that every tool here reads.
 
-    python -m tools.import_sign_vq --checkpoint model.ckpt --args args.json \\
+    jaxvq import sign-vq --input model.ckpt --args args.json \\
         --stats pose_normalization.json --output MODEL
 
 Works without PyTorch, and nothing that is in the checkpoint's pickle is run.
@@ -11,7 +11,7 @@ from jaxvq import command
 
 def main(argv=None) -> int:
     parser = command.parser(__doc__)
-    parser.add_argument("--checkpoint", required=True, help="the Lightning checkpoint, model.ckpt")
+    parser.add_first("--input", "--checkpoint", help="the Lightning checkpoint, model.ckpt")
     parser.add_argument("--args", required=True, help="args.json, written next to it")
     parser.add_argument(
         "--stats", required=True, help="pose_normalization.json of the sign-vq that trained it"
@@ -22,7 +22,7 @@ def main(argv=None) -> int:
     from jaxvq import checkpoint
     from jaxvq.importers import sign_vq
 
-    config, params, skeleton, statistics = sign_vq.convert(args.checkpoint, args.args, args.stats)
+    config, params, skeleton, statistics = sign_vq.convert(args.input, args.args, args.stats)
     checkpoint.save_model(
         args.output,
         config=config,

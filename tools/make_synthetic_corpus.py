@@ -1,6 +1,6 @@
 """Writes synthetic signing clips as `.pose` files, to try everything without a download.
 
-    python -m tools.make_synthetic_corpus --output DIR [--num_clips 120] [--seed 0]
+    jaxvq make clips --output DIR [--num_clips 120] [--seed 0]
 
 A clip is a random sequence of signs from a small fixed lexicon of places, palm directions and hand
 shapes. Hands travel on minimum-jerk paths (Flash and Hogan 1985), arms follow by inverse

@@ -1,11 +1,11 @@
 """Writes the tokens of `.pose` files as a CSV, file,fps,length,codes, or as a compact token file.
 
-    poses_to_codes --model RUN --data DIR|ZIP|FILE --output codes.csv
-    poses_to_codes --model RUN --data DIR|ZIP|FILE --output codes.jvq
+    jaxvq encode --model RUN --input DIR|ZIP|FILE --output codes.csv
+    jaxvq encode --model RUN --input DIR|ZIP|FILE --output codes.jvq
 
 In a CSV the codes of a clip are integers separated by spaces, step by step, in a step stream by
 stream, and in a stream codebook by codebook; a step is as many frames as the model takes together.
-A `.jvq` holds the same in the fewest bytes; it needs the tables that tools.fit_code_tables writes
+A `.jvq` holds the same in the fewest bytes; it needs the tables that jaxvq make code-tables writes
 beside the model. A file that cannot be read is reported and left out. An --output that exists is
 replaced when the new one is complete.
 """
@@ -22,9 +22,13 @@ from jaxvq.storage import atomic
 
 def main(argv=None) -> int:
     parser = command.parser(__doc__)
-    parser.add_argument("--model", required=True, help="a run or model folder")
-    parser.add_argument("--data", required=True, help="folder, zip or one file of .pose")
-    parser.add_argument("--output", required=True, help="the .csv or .jvq to write or replace")
+    parser.add_argument("--model", "--checkpoint", required=True, help=command.MODEL_HELP)
+    parser.add_first("--input", "--data", help="folder, zip or one file of .pose")
+    parser.add_argument(
+        "--output",
+        default="codes.csv",
+        help="the .csv or .jvq to write or replace (default: %(default)s)",
+    )
     args = parser.parse_args(argv)
 
     from tqdm import tqdm
@@ -33,7 +37,7 @@ def main(argv=None) -> int:
     from jaxvq.pose.files import list_poses
     from jaxvq.tokens import token_file
 
-    files = list_poses(args.data, suffixes=(".pose",))
+    files = list_poses(args.input, suffixes=(".pose",))
     with command.stage("loading the model"):
         tokenizer = inference.load(args.model)
     tokenizer.require_poses()
@@ -50,7 +54,7 @@ def main(argv=None) -> int:
             file.write(name, tokens)
             written, frames = written + 1, frames + tokens.length
         if not written:
-            raise ValueError(f"none of the {len(files)} files of {args.data} could be encoded")
+            raise ValueError(f"none of the {len(files)} files of {args.input} could be encoded")
     left_out = f", {len(files) - written} left out" if written < len(files) else ""
     print(f"{output}: {written} clips{left_out}" + _size(output, frames) * compact)
     return 0

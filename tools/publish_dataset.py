@@ -1,12 +1,12 @@
 """Makes a folder of a built dataset that others read with TFDS alone, and puts it on a hub.
 
-    python -m tools.publish_dataset --data_dir DATA --corpus NAME --license FILE --output DIR
-    python -m tools.publish_dataset … --hub USER/NAME
+    jaxvq publish dataset --data DATA --corpus NAME --license FILE --output DIR
+    jaxvq publish dataset … --hub USER/NAME
 
 The folder holds the shards with their TFDS files, statistics, lengths, the header, counts of what
 was skipped, a table of all clips, a page of pictures, a card, the licence, Croissant's description,
 and sums of the files and of the decoded content. It is read with
-`tfds.builder_from_directory(DIR).as_data_source("train")`, or by every tool here as --data_dir.
+`tfds.builder_from_directory(DIR).as_data_source("train")`, or by every tool here as --data.
 
 With --hub a DIR that was published before is uploaded as it is, if the dataset has not changed
 since. The upload needs huggingface_hub (pip install 'jaxvq[hub]') and credentials (`hf auth
@@ -22,7 +22,9 @@ from jaxvq import command
 def main(argv=None) -> None:
     parser = command.parser(__doc__)
     add = parser.add_argument
-    add("--data_dir", required=True, help="where tools.build_dataset put it, or the folder itself")
+    add(
+        "--data", "--data_dir", required=True, help="where jaxvq build put it, or the folder itself"
+    )
     add("--corpus", required=True, help="its name, such as sign_poses, or NAME/CONFIG")
     add("--output", required=True, type=Path, help="the new folder")
     add("--license", type=Path, metavar="FILE", help="text of the licence, for LICENSE.txt")
@@ -38,7 +40,7 @@ def main(argv=None) -> None:
 
     from .publishing import dataset, folder
 
-    built = dataset.open_corpus(args.data_dir, args.corpus)
+    built = dataset.open_corpus(args.data, args.corpus)
     info = dataset.read_info(built.path)
     if args.hub:
         folder.check_hub(args.hub, "dataset", info["version"])

@@ -1,11 +1,11 @@
 """Makes a folder of a trained model that others load, and puts it on a hub if told so.
 
-    python -m tools.publish_model --checkpoint RUN --license FILE --output DIR
-    python -m tools.publish_model --checkpoint RUN --license FILE --output DIR --hub USER/NAME
+    jaxvq publish model --model RUN --license FILE --output DIR
+    jaxvq publish model --model RUN --license FILE --output DIR --hub USER/NAME
 
 The folder holds the weights, config, skeleton and statistics, the header of its poses, StableHLO
 for other programs, a card with what was measured, the licence, and sums of all files.
-`jaxvq.inference.load`, and with it every tool with --model or --checkpoint, takes the folder or
+`jaxvq.inference.load`, and with it every tool with --model or --model, takes the folder or
 hf://USER/NAME and checks the sums.
 
 With --hub a DIR that was published before is uploaded as it is. The upload needs huggingface_hub
@@ -22,15 +22,16 @@ from jaxvq import command
 def main(argv=None) -> None:
     parser = command.parser(__doc__)
     add = parser.add_argument
-    add("--checkpoint", required=True, help="a run, a model, or one checkpoint")
+    parser.add_first("--model", "--checkpoint", help=command.MODEL_HELP)
     add("--output", required=True, type=Path, help="the new folder")
     add("--license", type=Path, metavar="FILE", help="text of the licence, for LICENSE.txt")
     add(
         "--metrics",
         type=Path,
         metavar="FILE",
-        help="metrics.json of tools.evaluate (default: the run's last validation)",
+        help="metrics.json of jaxvq evaluate (default: the run's last validation)",
     )
+    add("--card", type=Path, metavar="FOLDER", help="of tools.probe: its card goes along")
     add("--name", help="in the card (default: that of --output)")
     add("--version", default="1.0.0", help="tag on the hub (default: %(default)s)")
     add("--hub", metavar="USER/NAME", help="upload to this repository")
@@ -50,16 +51,17 @@ def main(argv=None) -> None:
         "version": args.version,
         "license_file": args.license,
         "metrics": args.metrics,
+        "meaning": args.card,
         "export": export_stablehlo,
     }
     if args.hub and (args.output / manifests.MANIFEST).is_file():
-        model.check_same(args.checkpoint, args.output, args.version)
+        model.check_same(args.model, args.output, args.version)
     elif args.dry_run:
         with folder.rehearsing(args.output) as trial:
-            model.publish(args.checkpoint, trial, **what)
-        print(f"nothing written; all is there to publish {args.checkpoint} as {args.output}")
+            model.publish(args.model, trial, **what)
+        print(f"nothing written; all is there to publish {args.model} as {args.output}")
     else:
-        manifest = model.publish(args.checkpoint, args.output, **what)
+        manifest = model.publish(args.model, args.output, **what)
         print(f"published: {args.output}, fingerprint {manifest['fingerprint'][:16]}")
     if args.hub and args.dry_run:
         print(f"nothing sent; version {args.version} can go to hf://{args.hub}")
@@ -69,9 +71,10 @@ def main(argv=None) -> None:
 
 
 def export_stablehlo(tokenizer, folder: Path) -> None:
-    """What tools.export_model writes, without the names of this machine; nothing for a prior."""
+    """What jaxvq export model writes, without the names of this machine; nothing for a prior."""
     from jaxvq.tasks.base import TokenTask
-    from tools import export_model
+
+    from . import export_model
 
     if not isinstance(tokenizer.task, TokenTask):
         return

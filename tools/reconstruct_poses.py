@@ -1,6 +1,6 @@
 """Shows what the tokens keep of a `.pose` file, or fills in its missing points.
 
-    reconstruct_poses --model RUN --input X.pose --output Y.pose [--only-masked]
+    jaxvq reconstruct --model RUN --input X.pose --output Y.pose [--only-masked]
 
 With --only-masked the points that were seen keep their exact values and the others are new.
 """
@@ -12,8 +12,8 @@ from jaxvq import command
 
 def main(argv=None) -> int:
     parser = command.parser(__doc__)
-    parser.add_argument("--model", required=True, help="a run or model folder")
-    parser.add_argument("--input", required=True, help="the .pose file to read")
+    parser.add_argument("--model", "--checkpoint", required=True, help=command.MODEL_HELP)
+    parser.add_first("--input", help="the .pose file to read")
     parser.add_argument("--output", required=True, help="the .pose file to write")
     parser.add_argument("--only_masked", action="store_true", help="change missing points only")
     args = parser.parse_args(argv)

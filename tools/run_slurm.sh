@@ -11,7 +11,7 @@
 #   --cpus, --memory    of each process (default 8 cores, 32G)
 #   --dry_run           prints the job and how it would be sent, and sends nothing
 #
-# What follows -- goes to python -m jaxvq.train; PYTHON names another python. Two minutes before its
+# What follows -- goes to jaxvq train; PYTHON names another python. Two minutes before its
 # time is over a job saves and asks Slurm to queue it again, and so it does when a node fails. Logs:
 # RUN/logs. The same command continues a run.
 set -euo pipefail

@@ -14,7 +14,7 @@
 #   --retries  how many VMs and starts are tried without success (default: 100)
 #   --dry_run  prints every command and runs none
 #
-# What follows -- goes to python -m jaxvq.train on every host, with --distributed, --workdir and
+# What follows -- goes to jaxvq train on every host, with --distributed, --workdir and
 # --config.data.dir. Needs gcloud, logged in. The code is the last commit of this checkout. Logs of
 # all hosts come to the screen, and stay in ~/bucket/runs/RUN/logs. The VM stays: delete it when done.
 set -euo pipefail

@@ -1,11 +1,11 @@
 """Draws hands from a trained prior, and measures and pictures what a model of hands keeps of data.
 
-    python -m tools.sample_hands --checkpoint RUN --output_dir OUT
+    jaxvq sample --model RUN --output OUT
 
 Writes samples.png and samples.npz (lhand_pose, rhand_pose; only models of the task hand_vae have
 a prior to draw from), reconstructions.png (left the original, right its reconstruction) and
 metrics.json: the error in degrees over the split, for each joint too. The dataset is the one that
-the model was trained on; --data_dir names another one.
+the model was trained on; --data names another one.
 """
 
 import dataclasses
@@ -18,8 +18,8 @@ from jaxvq import command
 def main(argv=None) -> int:
     parser = command.parser(__doc__)
     add = parser.add_argument
-    add("--checkpoint", required=True, help="a run, a model, or one checkpoint")
-    add("--output_dir", required=True, help="folder for the results")
+    parser.add_first("--model", "--checkpoint", help=command.MODEL_HELP)
+    add("--output", "--output_dir", required=True, help="folder for the results")
     add("--num", type=int, default=24, help="hands to draw and to picture (default: %(default)s)")
     add("--seed", type=int, default=0, help="of the draw (default: %(default)s)")
     add(
@@ -29,7 +29,7 @@ def main(argv=None) -> int:
         help="below 1: nearer to the mean pose (default: %(default)s)",
     )
     add("--split", default="test", choices=("train", "validation", "val", "test"))
-    add("--data_dir", help="another dataset than the one trained on")
+    add("--data", "--data_dir", help="another dataset than the one trained on")
     add("--size", type=int, default=128, help="pixels of a hand (default: %(default)s)")
     args = parser.parse_args(argv)
     if args.num < 1:
@@ -39,16 +39,16 @@ def main(argv=None) -> int:
     from jaxvq.hands.skeleton import check_hands
     from jaxvq.tasks import make_task
 
-    model = checkpoint.load_model(args.checkpoint)
+    model = checkpoint.load_model(args.model)
     check_hands(model.skeleton)
     task = make_task(model.config, model.skeleton, model.statistics)
-    output = Path(args.output_dir)
+    output = Path(args.output)
     output.mkdir(parents=True, exist_ok=True)
     if hasattr(task, "sample"):
         write_samples(task, model.params, args, output)
     else:
         print(f"{model.config.task} has no prior to draw from")
-    dataset = input_pipeline.open_for_model(model, args.data_dir)
+    dataset = input_pipeline.open_for_model(model, args.data)
     split = "validation" if args.split == "val" else args.split
     write_reconstructions(task, model, dataset, split, args, output)
     return 0

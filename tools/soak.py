@@ -1,7 +1,7 @@
 """Counts what becomes of damaged and hostile files, of programs that are killed, and of long use.
 
-    python -m tools.soak --output SOAK                   # an hour on 2 cores
-    python -m tools.soak --output SOAK --quick           # what the test suite runs: a few minutes
+    jaxvq benchmark faults --output SOAK                   # an hour on 2 cores
+    jaxvq benchmark faults --output SOAK --quick           # what the test suite runs: a few minutes
 
 Makes a synthetic corpus, a dataset and a small model in SOAK, runs every check on them and prints
 the table of docs/reliability.md. Ends with 1 where there was a traceback, where something in the
@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from jaxvq import command
-from tools.soaking import counting, damaged, elsewhere, hostile, steady, stopped
-from tools.soaking.counting import Case, Place, Row
+
+from .soaking import counting, damaged, elsewhere, hostile, steady, stopped
+from .soaking.counting import Case, Place, Row
 
 # Name -> (check, cases, cases with --quick).
 CHECKS: dict[str, tuple[Callable[[Place, int, np.random.Generator], Iterator[Case]], int, int]] = {
@@ -35,7 +36,7 @@ CHECKS: dict[str, tuple[Callable[[Place, int, np.random.Generator], Iterator[Cas
     "hostile archives": (elsewhere.archives, 156, 156),
     "paths that lead out": (elsewhere.traversal, 36, 36),
     "markup in names": (elsewhere.markup, 3, 3),
-    "kill -9, then again": (stopped.kills, 50, 0),
+    "kill -9 and again": (stopped.kills, 50, 0),
     "a full disk": (stopped.full_disks, 69, 16),
     "two on one output": (stopped.twice, 5, 0),
     "memory of passes": (steady.passes, 20, 0),
@@ -82,19 +83,18 @@ def run(name: str, place: Place, quick: bool, seed: int = 0) -> Row:
 def prepare(folder: Path) -> Place:
     """The corpus, dataset and model that the checks need, by the programs that users call."""
     place = Place(folder / "corpus", folder / "data", folder / "run", folder / "scratch")
-    _call("tools.make_synthetic_corpus", "--output", place.corpus, "--num_clips", 40)
-    data = ("--data_dir", place.data_dir)
-    _call("tools.build_dataset", "--corpus", "sign_poses", "--input", place.corpus, *data)
+    _call("make", "clips", "--output", place.corpus, "--num_clips", 40)
+    data = ("--data", place.data_dir)
+    _call("build", place.corpus, "--corpus", "sign_poses", *data)
     steps = ("--config.total_steps", 20, "--config.eval_every", 10, "--config.checkpoint_every", 10)
-    model = ("--config", "configs/fsq_pose.py:runlocal", "--config.data.dir", place.data_dir)
-    _call("jaxvq.train", *model, *steps, "--workdir", place.run)
-    _call("tools.fit_code_tables", "--checkpoint", place.run, *data)
+    _call("train", "fsq_pose:runlocal", *data, *steps, "--workdir", place.run)
+    _call("make", "code-tables", place.run, *data)
     return place
 
 
-def _call(module: str, *arguments) -> None:
-    if subprocess.call([sys.executable, "-m", module, *map(str, arguments)]):
-        raise ValueError(f"{module} ended with an error")
+def _call(*words) -> None:
+    if subprocess.call([sys.executable, "-m", "jaxvq", *map(str, words)]):
+        raise ValueError(f"jaxvq {words[0]} ended with an error")
 
 
 if __name__ == "__main__":

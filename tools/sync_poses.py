@@ -1,6 +1,6 @@
 """Copies a bucket of `.pose` files to a folder, skipping what is already there.
 
-    python -m tools.sync_poses DIR [--bucket gs://sign-mt-poses] [--delete_extra]
+    jaxvq import bucket DIR [--bucket gs://sign-mt-poses] [--delete_extra]
 
 A thin wrapper over `gsutil -m rsync`, which must be installed and logged in
 (https://cloud.google.com/storage/docs/gsutil_install). Unlike sign-vq's script it deletes local

@@ -4,7 +4,7 @@
 #   tools/train_host.sh --config FILE --workdir RUN [--distributed | --coordinator HOST:PORT
 #                       --num_processes N --process_id I] [--config.FIELD VALUE …]
 #
-# All arguments go to python -m jaxvq.train; PYTHON names another python. Compiled programs are kept
+# All arguments go to jaxvq train; PYTHON names another python. Compiled programs are kept
 # in JAX_COMPILATION_CACHE_DIR, so that a restart does not compile again. Ends with
 #   0   the training is finished
 #   2   the input is at fault; starting again would not help

@@ -1,11 +1,11 @@
 """Writes a corpus as sign-vq's zip of npz files: a training set that its `ZipPoseDataset` reads.
 
-    python -m tools.zip_dataset --input DIR_OR_ZIP --output X.zip
+    jaxvq export zip --input DIR_OR_ZIP --output X.zip
 
 Each clip becomes <stem>.npz with `data` (float16, standardised, 0 where missing), `mask` (bool,
-True = missing) and `fps`: the clips as tools.build_dataset normalises them, standardised by the
+True = missing) and `fps`: the clips as jaxvq build normalises them, standardised by the
 moments of the train split. Those travel in the comment of the zip, so the zip is itself an input of
-tools.build_dataset, and of training: --config.data.dir X.zip. Clips that cannot be used are listed
+jaxvq build, and of training: --config.data.dir X.zip. Clips that cannot be used are listed
 in X.zip.skipped.jsonl.
 """
 

@@ -353,7 +353,7 @@ def _listing_skipped(path: Path) -> Iterator[None]:
 def _check_same(folder: Path, recipe: dict) -> None:
     counters = folder / "counters.json"
     if not counters.exists():
-        raise ValueError(f"{folder}: in the way, and not built by tools.build_dataset; remove it")
+        raise ValueError(f"{folder}: in the way, and not built by jaxvq build; remove it")
     before = reading.read_json(counters)["recipe"]
     changed = [name for name in recipe if recipe[name] != before.get(name)]
     if changed:
@@ -365,5 +365,5 @@ def _check_same(folder: Path, recipe: dict) -> None:
         listed = ", ".join(what.get(n, f"--{n}") for n in changed if n != "files")
         raise ValueError(
             f"{folder} is already built, but since then this has changed: {listed}. "
-            "Give --overwrite to build it again, or another --data_dir"
+            "Give --overwrite to build it again, or another --data"
         )

@@ -74,7 +74,7 @@ class Dataset:
 
 
 def open_dataset(data_dir: str | Path) -> Dataset:
-    """The dataset of tools.build_dataset at data_dir, or the only one anywhere below it.
+    """The dataset of jaxvq build at data_dir, or the only one anywhere below it.
 
     A zip or folder of clips is built first (`conversion.find_dataset`). An address such as
     gs://bucket/folder is copied to the local disk. Raises ValueError if there is no dataset, there
@@ -92,7 +92,7 @@ def open_dataset(data_dir: str | Path) -> Dataset:
         stored_as = layout.read(path)
     except FileNotFoundError as error:
         raise ValueError(
-            f"{path} was not built by tools.build_dataset: {Path(error.filename).name} is missing"
+            f"{path} was not built by jaxvq build: {Path(error.filename).name} is missing"
         ) from error
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is damaged ({error!r}); build the dataset again") from None

@@ -26,7 +26,7 @@ log = logging.getLogger("jaxvq")
 def find_dataset(path: Path) -> Path:
     """The folder of the dataset at or below `path`, which is built from clips if need be.
 
-    path: a folder of tools.build_dataset, or a zip or folder of `.pose` files, of sign-vq's npz, or
+    path: a folder of jaxvq build, or a zip or folder of `.pose` files, of sign-vq's npz, or
     of npz with `poses`. Datasets of clips stay in the cache ($JAXVQ_CACHE), as long as the clips do
     not change; a second process waits for the first. Raises ValueError if there are neither a
     dataset nor clips, or too many clips cannot be used.

@@ -15,9 +15,9 @@ from jaxvq.storage import remote
 
 @dataclass(frozen=True)
 class Options:
-    """Options besides the builder's config; see `tools.build_dataset --help`.
+    """Options besides the builder's config; see `jaxvq build --help`.
 
-    exact: keeps float32, for tools.zip_dataset, which rounds itself.
+    exact: keeps float32, for jaxvq export zip, which rounds itself.
     """
 
     input: str
@@ -82,7 +82,7 @@ def _digest(path: str | Path | None) -> str | None:
 
 
 def _digest_of_samples(folder: str) -> str:
-    """A digest of the frames that tools.create_hand_splits drew, and of their order."""
+    """A digest of the frames that jaxvq make hand-splits drew, and of their order."""
     digest = hashlib.md5()
     for path in sorted(Path(folder).glob("*_samples.json")):
         digest.update(f"{path.name} {_digest(path)}\n".encode())

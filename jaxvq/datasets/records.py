@@ -136,12 +136,12 @@ def find_dataset(root: Path) -> Path:
     if not found:
         if (root / "config.json").is_file() and (root / "checkpoints").is_dir():
             raise ValueError(
-                f"{root} is a training run, not a dataset; give the --data_dir that "
-                "tools.build_dataset wrote to"
+                f"{root} is a training run, not a dataset; give the --data that "
+                "jaxvq build wrote to"
             )
         raise ValueError(
-            f"{root}: no built dataset; make one with python -m tools.build_dataset "
-            f"--corpus sign_poses --input DIR_OR_ZIP --data_dir {root}"
+            f"{root}: no built dataset; make one with jaxvq build "
+            f"--corpus sign_poses --input DIR_OR_ZIP --data {root}"
         )
     if len(found) > 1:
         listed = ", ".join(str(path) for path in found)

@@ -204,7 +204,6 @@ def find_splits(directory: str | Path) -> dict[str, Path]:
     found = {split: path for split, path in found.items() if path.is_file()}
     if not found:
         raise ValueError(
-            f"no train.npz, val.npz or test.npz in {directory}; make them with "
-            "tools.create_consolidated_npz"
+            f"no train.npz, val.npz or test.npz in {directory}; make them with jaxvq make hand-npz"
         )
     return found

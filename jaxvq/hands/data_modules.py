@@ -262,7 +262,7 @@ class HandVAEDataModule(_HandDataModule):
 
 
 class ConsolidatedHandDataModule(HandVAEDataModule):
-    """HandVAEDataModule for files of tools.create_consolidated_npz, or of the hand prior generator,
+    """HandVAEDataModule for files of jaxvq make hand-npz, or of the hand prior generator,
     which lack dataset_name and frame_idx."""
 
     def __init__(

@@ -69,7 +69,7 @@ class FrameTask:
     """The parts that tasks on single frames share (see tasks/base.py)."""
 
     frames_per_step = 1
-    measured_with = "sample_hands"
+    measured_with = "sample"
 
     def update_state(self, state, observed, axis_name=None):
         return state, {}

@@ -96,7 +96,7 @@ def hand_members(path: str | Path) -> dict[str, Member]:
         if name not in found:
             holds = ", ".join(sorted(found)) or "nothing"
             raise ValueError(
-                f"{path} has no {name}; it holds {holds}. Other formats: tools.import_hands"
+                f"{path} has no {name}; it holds {holds}. Other formats: jaxvq import hands"
             )
         member = found[name]
         if member.dtype.kind != "f":

@@ -8,7 +8,7 @@ Samples = dict[str, list[int]]  # data set -> its frames, in the order they were
 
 
 def load(directory: str | Path, split: str) -> Samples:
-    """The frames of a split, by tools.create_hand_splits or the hand prior generator."""
+    """The frames of a split, by jaxvq make hand-splits or the hand prior generator."""
     path = Path(directory) / f"{split}_samples.json"
     samples = _read_json(path)
     if not isinstance(samples, dict) or not all(
@@ -26,5 +26,5 @@ def load_metadata(directory: str | Path) -> dict:
 
 def _read_json(path: Path):
     if not path.is_file():
-        raise ValueError(f"{path} does not exist; make it with tools.create_hand_splits")
+        raise ValueError(f"{path} does not exist; make it with jaxvq make hand-splits")
     return reading.read_json(path)

@@ -104,10 +104,10 @@ IGNORED = {
     ("distributed",): "a run uses all devices, and --coordinator joins several hosts",
     ("checkpoint_dir", "log_dir", "output_dir"): "a run writes to --workdir",
     ("skeleton_def",): "the dataset's skeleton has its bones",
-    ("load_log_every",): "tools.build_dataset shows its progress",
+    ("load_log_every",): "jaxvq build shows its progress",
     ("eval_batch_size",): "validation takes batch_size rows",
     ("eval_num_samples",): "validation reads the whole split unless eval_batches limits it",
-    ("export_format", "export_dynamic_axes", "export_opset_version"): "tools.export_model has "
+    ("export_format", "export_dynamic_axes", "export_opset_version"): "jaxvq export model has "
     "flags for them",
 }
 KNOWN = {*FIELDS, *TOGETHER, *(key for keys in IGNORED for key in keys)}
@@ -115,7 +115,7 @@ KNOWN = {*FIELDS, *TOGETHER, *(key for keys in IGNORED for key in keys)}
 
 def get_config(path: str) -> ConfigDict:
     """The original's config with the values of a YAML file. Errors are those of `read`."""
-    from configs import stgcn_rvq
+    from jaxvq.configs import stgcn_rvq
 
     return read(path, stgcn_rvq.get_config("original"))
 
@@ -194,7 +194,7 @@ def _translate(own: dict, theirs: dict, config) -> tuple[dict, list[str]]:
         new["model.decoder_layers"] = theirs["num_layers"]
     if "data_dir" in theirs:
         notes.append(
-            "data_dir is a dataset built by tools.build_dataset here; --corpus pose_npz --input "
+            "data_dir is a dataset built by jaxvq build here; --corpus pose_npz --input "
             f"{_short(theirs['data_dir'])} builds one from a folder of npz files"
         )
     new |= _schedule(own, theirs, config, ignore)

@@ -45,7 +45,8 @@ def coefficients(poses: jax.Array, scale, components: int) -> Coefficients:
 
     Args:
       poses: float32 (n, p, v, c), standardised; 0 where nothing was seen.
-      scale: float32 (v, c), shoulder widths of a standardised unit.
+      scale: float32 (v, c), what a standardised unit counts: shoulder widths, by the weight of the
+        point.
       components: k, at most v·c.
     """
     n, size = poses.shape[:2]
@@ -88,18 +89,34 @@ def best_steps(values: jax.Array, seen, levels: np.ndarray) -> tuple[jax.Array, 
     return loadings[errors.argmin(0)] * deviation / half, errors.min(0)
 
 
-def fit_kernels(poses, seen, scale, levels) -> tuple[jax.Array, jax.Array]:
+def hold_weights(frames: int, components: int, hold: float) -> np.ndarray:
+    """float32 (frames · components,), what each of `Coefficients.values` counts when levels are
+    dealt out: (1 + k)^-hold for k half waves a step, so that a shape that is held counts more than
+    one that is passed through. With hold = 0 all count alike.
+
+    Signs are told apart by the shapes that hands hold; what lies between is movement from one to
+    the next (Liddell and Johnson 1989, American Sign Language: The Phonological Base).
+    """
+    slow = (1.0 + np.arange(frames)) ** -hold
+    return np.repeat(slow, components).astype(np.float32)
+
+
+def fit_kernels(poses, seen, scale, levels, hold: float = 0.0) -> tuple[jax.Array, jax.Array]:
     """Kernels of the linear code: analysis float32 (p·v·c, n), which turns a standardised step into
     n features in units of 1, and synthesis (n, p·v·c), which takes FSQ's codes in [-1, 1] back.
 
     Args:
       poses, seen: from `seen_steps`; at least n steps.
+      scale: see `coefficients`.
       levels: the FSQ levels of the n features; the larger go to coefficients that vary more.
+      hold: see `hold_weights`, by which they vary.
     """
     levels = np.asarray(levels)
     size, (v, c) = poses.shape[1], np.shape(scale)
-    found = coefficients(poses, scale, min(len(levels), v * c))
-    order = jnp.argsort(-jnp.square(found.values).mean(0))
+    components = min(len(levels), v * c)
+    found = coefficients(poses, scale, components)
+    counted = found.values * hold_weights(size, components, hold)[None]
+    order = jnp.argsort(-jnp.square(counted).mean(0))
     # Feature i is the coefficient at the place that its levels have among all.
     place = np.argsort(np.argsort(-levels, kind="stable"), kind="stable")
     chosen = order[place]
@@ -155,13 +172,18 @@ def _distortions(values: np.ndarray) -> np.ndarray:
     return np.minimum.accumulate(np.stack(columns, 1), 1)
 
 
-def pack(levels: list[int], num_quantizers: int) -> tuple[tuple[int, ...], ...]:
-    """Deals levels to codepacked so that these have about as many codes, the most varying feature
-    first; a codebook that gets none has one code."""
-    packed: list[list[int]] = [[] for _ in range(num_quantizers)]
+def pack(
+    levels: list[int], num_quantizers: int, first: tuple[int, ...] = ()
+) -> tuple[tuple[int, ...], ...]:
+    """Deals levels to codebooks so that these have about as many codes, the most varying feature
+    first; a codebook that gets none has one code.
+
+    first: levels of digits that lead the first codebook; the result leaves them out.
+    """
+    packed: list[list[int]] = [list(first), *([] for _ in range(num_quantizers - 1))]
     for level in levels:
         min(packed, key=math.prod).append(level)
-    return tuple(tuple(one) for one in packed)
+    return (tuple(packed[0][len(first) :]), *(tuple(one) for one in packed[1:]))
 
 
 @functools.partial(jax.jit, static_argnums=1)

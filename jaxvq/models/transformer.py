@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvq.models import patches
+from jaxvq.models import presence as hand_presence
 
 POSITIONS = ("rotary", "sinusoidal", "constant")
 ACTIVATIONS = {"gelu": nn.gelu, "relu": nn.relu, "silu": nn.silu}
@@ -31,9 +32,11 @@ class PoseTransformer(nn.Module):
 
     num_points, num_dims: v and c of the poses.
     hidden_dim, num_layers, num_heads, ff_dim: of both the encoder and the decoder.
-    latent_dim: features of a latent.
+    latent_dim: features of a latent, besides those of `presence`, which come first.
     frames_per_step: frames per step. In their row, clips start at multiples of it.
     transform: whether a linear code runs beside the transformer.
+    presence: the points of each hand whose coming and going is coded, by two features per hand
+      (models/presence.py). presence_changes: how often a hand may come or go per step.
     window: number of steps on either side that a step attends to; 0 for the whole clip.
     causal: a step does not attend to later steps.
     dropout, input_dropout: inside the blocks, and on the input features.
@@ -55,6 +58,8 @@ class PoseTransformer(nn.Module):
     ff_dim: int = 2048
     frames_per_step: int = 1
     transform: bool = False
+    presence: tuple[tuple[int, ...], ...] = ()
+    presence_changes: int = 0
     window: int = 0
     causal: bool = False
     dropout: float = 0.1
@@ -131,7 +136,8 @@ class PoseTransformer(nn.Module):
         return self.context // 2
 
     def encode(self, pose, visible, segment, position, train=False):
-        """Latents float32 (b, t', latent_dim); see __call__ for the arguments."""
+        """Latents float32 (b, t', latent_dim + 2 · hands of `presence`); see __call__ for the
+        arguments."""
         visible = patches.split(visible & (segment > 0)[..., None], self.frames_per_step)
         pose = patches.split(pose, self.frames_per_step)
         b, steps = pose.shape[:2]
@@ -150,17 +156,34 @@ class PoseTransformer(nn.Module):
             latents += self.analysis(pose.astype(jnp.float32))
             # Latents of 0 mean that the part of the body is missing.
             latents = jnp.where(visible.any((2, 3))[..., None], latents, 0)
-        return latents
+        frames = patches.split(segment > 0, self.frames_per_step)
+        shown = [
+            hand_presence.latents(
+                visible[..., np.array(hand)].any(-1), frames, self.presence_changes
+            )
+            for hand in self.presence
+        ]
+        return jnp.concatenate([*shown, latents], -1)
 
     def decode(self, vectors, segment, position, train=False):
-        """Poses float32 (b, t, v, c), standardised, from code vectors (b, t', latent_dim)."""
-        x = self.project_out(vectors).astype(self.dtype)
+        """Poses float32 (b, t, v, c), standardised, from code vectors as `encode` has latents."""
+        shown, vectors = self.split_presence(vectors)
+        shown = shown.reshape(*shown.shape[:2], -1).astype(jnp.float32)
+        x = self.project_out(jnp.concatenate([shown, vectors], -1)).astype(self.dtype)
         x = self.decoder(x, *self._steps(segment, position), train)
         x = self.project_back(x.astype(jnp.float32))
         if self.transform:
             x += self.synthesis(vectors)
         x = x.reshape(*x.shape[:2], self.frames_per_step, self.num_points, self.num_dims)
         return patches.join(x, segment.shape[1])
+
+    def split_presence(self, vectors):
+        """Code vectors (b, t', n) -> bool (b, t', hands, p), the frames in which each hand of
+        `presence` is there, and the other features."""
+        count = 2 * len(self.presence)
+        pairs = vectors[..., :count].reshape(*vectors.shape[:2], len(self.presence), 2)
+        shown = hand_presence.frames_of(pairs, self.frames_per_step, self.presence_changes)
+        return shown, vectors[..., count:]
 
     def __call__(self, pose, visible, segment, position, train=False):
         """The network without its quantizer, decode(encode(…)), for initialisation.

@@ -6,11 +6,11 @@ from jaxvq.quantizers.base import Quantizer
 TYPES = ("rvq", "rfsq", "fsq")
 
 
-def make_quantizer(config, *, fsq_bound: str = "tanh") -> Quantizer:
+def make_quantizer(config) -> Quantizer:
     """The quantizer of the fields `config.quantizer`; see configs/stgcn_rvq.py.
 
     config: ConfigDict with type, num_quantizers, and levels (fsq, rfsq) or codebook_size, code_dim,
-    decay, dead_below and init (rvq). fsq_bound: see fsq.bound.
+    decay, dead_below and init (rvq).
     """
     q = config.num_quantizers
     if config.type not in TYPES:
@@ -18,7 +18,7 @@ def make_quantizer(config, *, fsq_bound: str = "tanh") -> Quantizer:
     if q < 1:
         raise ValueError(f"quantizer.num_quantizers={q}: must be 1 or more")
     if config.type == "fsq":
-        return fsq.Fsq(fsq.levels_per_quantizer(config.levels, q), fsq_bound)
+        return fsq.Fsq(fsq.levels_per_quantizer(config.levels, q))
     if config.type == "rfsq":
         fsq.codebook_size(tuple(config.levels))
         return rfsq.ResidualFsq(tuple(config.levels), q)

@@ -24,7 +24,7 @@ class Task(Protocol):
     """What the training loop needs. Parameters are float32 pytrees."""
 
     term_weights: dict[str, float]  # of each term of the loss; a term of weight 0 is left out
-    measured_with: str  # the program of tools/ that measures a trained model
+    measured_with: str  # the word of `jaxvq` that measures a trained model
 
     @property
     def frames_per_step(self) -> int:
@@ -123,7 +123,7 @@ class PoseTask(TokenTask, Protocol):
         """Frames on either side of a step that decide its tokens; 0 as for `context`."""
 
     def absent(self, indices: np.ndarray) -> np.ndarray:
-        """bool (t', v): points that tokens (t', s, q) say are not there."""
+        """bool (t' · frames_per_step, v): points that tokens (t', s, q) say are not there."""
 
 
 def token_task(task: Task, name: str) -> TokenTask:
@@ -134,7 +134,7 @@ def token_task(task: Task, name: str) -> TokenTask:
     """
     if not isinstance(task, TokenTask):
         raise ValueError(
-            f"a model of task {name} makes no tokens; tools.{task.measured_with} works with it"
+            f"a model of task {name} makes no tokens; jaxvq {task.measured_with} works with it"
         )
     return task
 
@@ -145,7 +145,7 @@ def pose_task(task: Task, name: str) -> PoseTask:
     if not isinstance(task, PoseTask):
         raise ValueError(
             f"a model of task {name} codes rotations, not points, so there are no .pose files to "
-            f"encode or to decode; tools.{task.measured_with} works with it"
+            f"encode or to decode; jaxvq {task.measured_with} works with it"
         )
     return task
 

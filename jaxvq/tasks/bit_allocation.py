@@ -12,7 +12,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxvq.batch import Batch
-from jaxvq.models import linear_code
+from jaxvq.losses import HANDS, point_weights
+from jaxvq.models import linear_code, presence
 from jaxvq.tasks import streams
 
 # Principal components of a frame to choose from; no part of the body needs as many.
@@ -54,7 +55,10 @@ def allocate_levels(config, skeleton, statistics, batch: Batch) -> ConfigDict:
     """The config with `quantizer.levels` that spend quantizer.bits_per_frame where they help most.
 
     The bits go to the parts of the body, and to the coefficients of each, by how much they lower
-    the mean distance of the points of `batch` (linear_code.allocate).
+    the mean distance of the points of `batch` (linear_code.allocate). `model.part_weights` says
+    what a distance counts, as in the loss, and `model.part_holds` how much more a shape counts
+    that is held (linear_code.hold_weights). The digits of `model.presence_changes` take their bits
+    first.
 
     Args:
       batch: thousands of frames of training, as a task's `init` takes them.
@@ -67,12 +71,19 @@ def allocate_levels(config, skeleton, statistics, batch: Batch) -> ConfigDict:
         return config
     names = config.model.get("parts", "")
     groups = streams.make_groups(names, skeleton, statistics) if names else None
-    frames, kinds = config.model.frames_per_step, []
-    for name, part, scale, members in _parts(batch, groups, statistics):
+    frames, kinds, firsts = config.model.frames_per_step, [], []
+    left = bits * frames
+    parts = _parts(config, batch, groups, skeleton, statistics)
+    for name, part, points, scale, members in parts:
+        first = presence_digits(config, points)
+        firsts.append(first)
+        left -= members * math.log2(math.prod(first))
         poses, seen = jax.jit(linear_code.seen_steps, static_argnums=1)(part, frames)
         v, c = scale.shape
         fitted = jax.jit(linear_code.coefficients, static_argnums=2)
-        values = np.asarray(fitted(poses, scale, min(COMPONENTS, v * c)).values)
+        components = min(COMPONENTS, v * c)
+        values = np.asarray(fitted(poses, scale, components).values)
+        values = values * linear_code.hold_weights(frames, components, hold(config, points))[None]
         seen = np.asarray(seen)
         if not seen.any():
             raise ValueError(
@@ -82,15 +93,21 @@ def allocate_levels(config, skeleton, statistics, batch: Batch) -> ConfigDict:
         # Square error is summed over p·v points, distance is wanted per frame: sqrt(p·v) / p.
         weight = seen.mean() * np.sqrt(v / frames)
         kinds.append((values[seen], float(weight), members))
-    levels = linear_code.allocate(kinds, bits * frames)
-    levels = tuple(linear_code.pack(one, config.quantizer.num_quantizers) for one in levels)
+    levels = tuple(
+        linear_code.pack(one, config.quantizer.num_quantizers, first)
+        for one, first in zip(linear_code.allocate(kinds, left), firsts, strict=True)
+    )
     codes = [code for stream in levels for code in stream]
     if not all(codes):
         raise ValueError(
             f"quantizer.bits_per_frame={bits} is too little for {config.quantizer.num_quantizers} "
             "codebooks a stream: lower quantizer.num_quantizers"
         )
-    if max(map(math.prod, codes)) >= 2**31:
+    largest = max(
+        math.prod(first) * math.prod(stream[0])
+        for first, stream in zip(firsts, levels, strict=True)
+    )
+    if max(largest, *map(math.prod, codes)) >= 2**31:
         raise ValueError(
             f"quantizer.bits_per_frame={bits} is too much for {config.quantizer.num_quantizers} "
             "codebooks a stream, whose codes int32 has to number: raise quantizer.num_quantizers"
@@ -104,10 +121,39 @@ def with_levels(config, levels):
     return config
 
 
-def _parts(batch, groups, statistics):
-    """(name, batch of its points, their scale, streams that share it) for each group."""
+def hold(config, skeleton) -> float:
+    """The largest of `model.part_holds` of the parts of the body that a skeleton has."""
+    holds = config.model.get("part_holds", {})
+    names = {"hands" if part in HANDS else part for part in getattr(skeleton, "parts", ())}
+    return max((holds.get(name, 0.0) for name in names), default=0.0)
+
+
+def presence_digits(config, skeleton) -> tuple[int, ...]:
+    """The levels that `model.presence_changes` puts in front of a stream's first codebook: two
+    digits for each hand that the skeleton has (models/presence.py).
+
+    Raises:
+      ValueError: model.presence_changes without model.transform, or below 0.
+    """
+    changes = config.model.get("presence_changes", 0)
+    if not changes:
+        return ()
+    if changes < 0 or not config.model.get("transform", False):
+        raise ValueError(
+            f"model.presence_changes={changes} must be 0, or above with model.transform"
+        )
+    hands = [part for part in HANDS if part in skeleton.parts]
+    return presence.levels(config.model.frames_per_step, changes) * len(hands)
+
+
+def _parts(config, batch, groups, skeleton, statistics):
+    """(name, batch of its points, skeleton of these, what their units count float32 (v, c), and
+    streams that share it) for each group."""
+    part_weights = config.model.get("part_weights", {})
+    weights = point_weights(skeleton, config.loss.hand_weight, part_weights)[:, None]
     if groups is None:
-        yield "a pose", batch, statistics.scale, 1
-    else:
-        for group in groups:
-            yield group.name, group.select(batch), group.statistics.scale, len(group.members)
+        yield "a pose", batch, skeleton, statistics.scale * weights, 1
+        return
+    for group in groups:
+        scale = group.statistics.scale * weights[group.members[0].points]
+        yield group.name, group.select(batch), group.skeleton, scale, len(group.members)

@@ -1,10 +1,13 @@
 """Task: compress standardised poses to FSQ tokens and back with the transformer."""
 
+import dataclasses
+
 import numpy as np
 
+from jaxvq.losses import HANDS
 from jaxvq.models import linear_code
 from jaxvq.models.transformer import PoseTransformer
-from jaxvq.quantizers import fsq, make_quantizer
+from jaxvq.quantizers import fsq
 from jaxvq.tasks import bit_allocation
 from jaxvq.tasks.base import dtype_of
 from jaxvq.tasks.pose_tokenizer import TokenizerTask, task_fields
@@ -12,7 +15,7 @@ from jaxvq.tasks.pose_tokenizer import TokenizerTask, task_fields
 MODEL_FIELDS = (
     "hidden_dim", "num_layers", "num_heads", "ff_dim", "dropout", "input_dropout", "position",
     "norm_first", "activation", "see_visibility", "frames_per_step", "transform", "window",
-    "causal",
+    "causal", "presence_changes",
 )  # fmt: skip
 
 
@@ -26,16 +29,21 @@ def make(config, skeleton, statistics) -> "AutoencoderTask":
         raise ValueError(f"quantizer.type {config.quantizer.type!r} is not known; choices: fsq")
     # A linear code's latents come in steps of 1, which only clipping leaves as they are.
     bound = "clip" if config.model.get("transform", False) else "tanh"
-    quantizer = make_quantizer(config.quantizer, fsq_bound=bound)
+    levels = fsq.levels_per_quantizer(config.quantizer.levels, config.quantizer.num_quantizers)
+    first = bit_allocation.presence_digits(config, skeleton)
+    quantizer = fsq.Fsq((first + levels[0], *levels[1:]), bound)
+    hands = [skeleton.parts[part] for part in HANDS if part in skeleton.parts] if first else []
     model = PoseTransformer(
         num_points=skeleton.num_points,
         num_dims=skeleton.num_dims,
-        latent_dim=quantizer.latent_dim,
+        latent_dim=quantizer.latent_dim - 2 * len(hands),
+        presence=tuple(tuple(map(int, points)) for points in hands),
         dtype=dtype_of(config),
         # A config from before a field was there means its default.
         **{name: config.model[name] for name in MODEL_FIELDS if name in config.model},
     )
-    return AutoencoderTask(**task_fields(config, skeleton, statistics, model, quantizer))
+    fields = task_fields(config, skeleton, statistics, model, quantizer)
+    return AutoencoderTask(**fields, hold=bit_allocation.hold(config, skeleton))
 
 
 def prepare(config, dataset, levels):
@@ -45,27 +53,41 @@ def prepare(config, dataset, levels):
     return bit_allocation.prepare(config, dataset, levels)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class AutoencoderTask(TokenizerTask):
     """With model.transform a linear code runs beside the transformer; `init` fits it to the frames
-    of its batch, which then has to hold enough of them."""
+    of its batch, which then has to hold enough of them.
+
+    hold: see linear_code.hold_weights.
+    """
+
+    hold: float = 0.0
 
     def absent(self, indices: np.ndarray) -> np.ndarray:
-        """bool (t', v): points that tokens (t', 1, q) say are not there, all of a step or none.
+        """bool (t' · frames_per_step, v): points that tokens (t', 1, q) say are not there.
 
-        Only a linear code has a code for that, of latents that are all 0.
+        Only a linear code has codes for that: latents that are all 0 for a step without the part,
+        and, with model.presence_changes, digits that tell the frames with each hand.
         """
+        absent = super().absent(indices)
         if not self.model.transform:
-            return super().absent(indices)
-        nothing = [fsq.middle(levels) for levels in self.levels]
-        absent = (indices[:, 0] == nothing).all(-1)
-        return np.repeat(absent[:, None], len(self.point_weights), axis=1)
+            return absent
+        if not self.model.presence:
+            nothing = [fsq.middle(levels) for levels in self.levels]
+            steps = (indices[:, 0] == nothing).all(-1)
+            return absent | np.repeat(steps, self.frames_per_step)[:, None]
+        vectors = self.quantizer.lookup({}, indices[None, :, 0])
+        shown = np.asarray(self.model.split_presence(vectors)[0])[0]  # (t', hands, p)
+        for hand, points in enumerate(self.model.presence):
+            absent[:, list(points)] = ~shown[:, hand].reshape(-1, 1)
+        return absent
 
     def init(self, rng, batch):
         params, state = super().init(rng, batch)
         if self.model.transform:
-            levels = [level for one in self.levels for level in one]
+            levels = [level for one in self.levels for level in one][2 * len(self.model.presence) :]
             steps, seen = linear_code.seen_steps(batch, self.frames_per_step)
-            scale = self.statistics.scale
-            analysis, synthesis = linear_code.fit_kernels(steps, seen, scale, levels)
+            scale = self.statistics.scale * self.point_weights[:, None]
+            analysis, synthesis = linear_code.fit_kernels(steps, seen, scale, levels, self.hold)
             params = params | {"analysis": {"kernel": analysis}, "synthesis": {"kernel": synthesis}}
         return params, state

@@ -64,7 +64,9 @@ def task_fields(config, skeleton, statistics, model, quantizer) -> dict:
         "statistics": statistics,
         "space_dims": skeleton.space_dims,
         "bones": make_graph(skeleton).bones if weights.get("bone") else np.zeros((0, 2), int),
-        "point_weights": losses.hand_weights(skeleton, config.loss.hand_weight),
+        "point_weights": losses.point_weights(
+            skeleton, config.loss.hand_weight, config.model.get("part_weights", {})
+        ),
         "loss_type": config.loss.type,
         "term_weights": {n: w for n, w in weights.items() if w or n == "reconstruction"},
         "quantizer_dropout": config.quantizer.get("dropout", 0.0),
@@ -131,8 +133,9 @@ class TokenizerTask:
         return 1, len(self.codebook_sizes)
 
     def absent(self, indices: np.ndarray) -> np.ndarray:
-        """bool (t', v): no point; only the linear code of the transformer has a code for that."""
-        return np.zeros((len(indices), len(self.point_weights)), bool)
+        """bool (t' · frames_per_step, v): no point; only the linear code of the transformer has a
+        code for that."""
+        return np.zeros((len(indices) * self.frames_per_step, len(self.point_weights)), bool)
 
     def init(self, rng, batch):
         first = (array[:1, :2] for array in self._inputs(batch))  # enough to initialise, and quick

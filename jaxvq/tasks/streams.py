@@ -18,11 +18,10 @@ import numpy as np
 
 from jaxvq import losses
 from jaxvq.batch import Batch
+from jaxvq.losses import HANDS
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Statistics
 from jaxvq.tasks.base import PoseTask
-
-HANDS = ("left_hand", "right_hand")
 
 
 class Member(NamedTuple):
@@ -155,7 +154,8 @@ def make(config, skeleton, statistics, make_task: Callable) -> "Streams":
         if each:
             alone.quantizer.levels = levels[number]
         tasks.append(make_task(alone, group.skeleton, group.statistics))
-    weights = losses.hand_weights(skeleton, config.loss.hand_weight)
+    part_weights = config.model.get("part_weights", {})
+    weights = losses.point_weights(skeleton, config.loss.hand_weight, part_weights)
     tasks = [
         replace(task, point_weights=weights[group.members[0].points])
         for task, group in zip(tasks, groups, strict=True)
@@ -298,11 +298,13 @@ class Streams:
         return self._in_order(poses)
 
     def absent(self, indices: np.ndarray) -> np.ndarray:
-        """bool (t', v): points of hands, or of the face, that tokens (t', s, q) say are not there.
+        """bool (t' · frames_per_step, v): points of hands, or of the face, that tokens (t', s, q)
+        say are not there.
 
         The body is always there: the parts that move with it would disappear too.
         """
-        absent = np.zeros((len(indices), sum(map(len, self._points()))), bool)
+        frames = len(indices) * self.frames_per_step
+        absent = np.zeros((frames, sum(map(len, self._points()))), bool)
         for stream, (task, member) in enumerate(self._members()):
             if "body" not in member.parts:
                 absent[:, member.points] = task.absent(indices[:, stream : stream + 1])

@@ -4,7 +4,7 @@ An FSQ index is coded digit by digit: digits have few values and depend on their
 stream one flag is coded first: whether its row is the rest row, the most common one in training. A
 hand that is not in the picture rests, and so costs next to nothing.
 
-`python -m tools.fit_code_tables` writes the file; token files (token_file.py) are coded by it.
+`jaxvq make code-tables` writes the file; token files (token_file.py) are coded by it.
 """
 
 import hashlib
@@ -258,7 +258,7 @@ def load(model: checkpoint.Model) -> CodeTables:
     path = path_for(model)
     newest = checkpoint.find_checkpoint(path.parent) == Path(model.path).resolve()
     which = path.parent if newest else model.path
-    command = f"python -m tools.fit_code_tables --checkpoint {which} --data_dir DATA"
+    command = f"jaxvq make code-tables --model {which} --data DATA"
     if not path.is_file():
         raise ValueError(f"{path.parent} has no {FILE}, which compact token files need; {command}")
     tables = read(path)

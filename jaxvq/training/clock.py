@@ -1,8 +1,31 @@
-"""The speed of a training."""
+"""The speed of a training, and signs of life during long waits."""
 
 import contextlib
 import datetime
+import logging
+import threading
 import time
+from collections.abc import Iterator
+
+log = logging.getLogger("jaxvq")
+
+
+@contextlib.contextmanager
+def patience(what: str, every: float = 5.0) -> Iterator[None]:
+    """Logs every few seconds that the block is still at it."""
+    started, over = time.monotonic(), threading.Event()
+
+    def tell() -> None:
+        while not over.wait(every):
+            log.info("%s: %.0f s so far", what, time.monotonic() - started)
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        teller.join()
 
 
 class Clock:

@@ -2,14 +2,15 @@
 
 import argparse
 import datetime
-import importlib.util
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from jaxvq import command, config_names
+from jaxvq.training import presets
 
 RUNS = Path("runs")  # the folder of runs that --workdir does not name
 NEWEST = ("auto", "latest")
@@ -29,13 +30,14 @@ def parse(doc: str, argv=None) -> argparse.Namespace:
     """
     parser = command.parser(doc)
     add = parser.add_argument
-    add(
+    parser.add_first(
         "--config",
-        required=True,
-        metavar="FILE[:VARIANT]",
-        help="a file of configs/, or a YAML file with the original Pose Tokenizer's keys; "
-        "--config.FIELD=VALUE changes a field",
+        metavar="CONFIG[:VARIANT]",
+        help="a name of --list, a Python file with get_config, or a YAML file with the original "
+        "Pose Tokenizer's keys; --config.FIELD=VALUE changes a field",
     )
+    add("--data", metavar="DATA", help="the dataset that jaxvq build made; sets config.data.dir")
+    add("--list", action="store_true", help="show the configs and their variants")
     add("--workdir", metavar="RUN", help="folder of the run (default: runs/DATE_TIME)")
     add("--run_timestamp", metavar="NAME", help="the folder of the run is runs/NAME")
     add(
@@ -61,13 +63,50 @@ def parse(doc: str, argv=None) -> argparse.Namespace:
     add("--coordinator", metavar="HOST:PORT", help="the first of several hosts")
     add("--num_processes", type=int, metavar="N", help="how many hosts there are")
     add("--process_id", type=int, metavar="I", help="which of them this is, from 0")
-    args, changes = parser.parse_known_args(argv)
+    words, changes = _take_changes(sys.argv[1:] if argv is None else argv)
+    if "--list" in words:
+        print(presets.describe_configs())
+        parser.exit()
+    if {"-h", "--help"} & set(words):
+        parser.epilog = _epilog(words)
+    args, unknown = parser.parse_known_args(words)
+    changes += unknown
+    if args.data:
+        changes.append(f"--config.data.dir={args.data}")
     args.config = read_config(args.config, changes)
     _set_wandb(args)
     args.workdir = _find_workdir(args)
     given = args.resume and args.resume not in NEWEST
     args.checkpoint = Path(args.resume) if given else args.workdir
     return args
+
+
+def _epilog(words: list[str]) -> str:
+    """Configs, and the fields of the one that is named among the words, or of the default."""
+    named = next((word for word in words if not word.startswith("-")), presets.DEFAULT)
+    try:
+        listed = presets.describe_fields(named)
+    except ValueError:
+        named, listed = presets.DEFAULT, presets.describe_fields(presets.DEFAULT)
+    return f"configs:\n\n{presets.describe_configs()}\n\nfields of {named}:\n\n{listed}"
+
+
+def _take_changes(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Other words, and --config.FIELD=VALUE, also where it was written as two words."""
+    others: list[str] = []
+    changes: list[str] = []
+    waiting = False  # for the value of the last change
+    for word in words:
+        if word.startswith("--config."):
+            changes.append(command.with_underscores(word))
+            waiting = "=" not in word
+        elif waiting and not word.startswith("--"):
+            changes[-1] += f"={word}"
+            waiting = False
+        else:
+            others.append(word)
+            waiting = False
+    return others, changes
 
 
 def _set_wandb(args) -> None:
@@ -138,21 +177,20 @@ def _run_of(path: str, named: Path | None, *, newest: bool) -> Path:
 
 
 def read_config(source: str, changes: Sequence[str] = ()):
-    """The locked ConfigDict of FILE[:VARIANT], with changes such as --config.batch_size=8.
+    """The locked config that `presets.load` finds, with changes such as --config.batch_size=8.
 
-    FILE is Python with `get_config`, or YAML with the keys of the original Pose Tokenizer. Names
-    that fields had before are read, with one warning.
+    Names that fields had before are read, with one warning.
 
     Raises:
-      ValueError: one line about a file, variant, field or value that is not there.
+      ValueError: one line about a name, file, variant, field or value that is not there.
     """
     from absl import flags
     from ml_collections import config_flags
 
     from jaxvq.training import epochs
 
-    config = _load(source)
-    fields = [name for name, _ in _fields(config)]
+    config = presets.load(source)
+    fields = [name for name, _ in presets.fields(config)]
     words = ["", *_with_current_names(changes, fields)]
     values = flags.FlagValues()
     try:
@@ -180,7 +218,7 @@ def compare(source: str, model) -> None:
     Raises:
       ValueError: as `read_config`.
     """
-    theirs, ours = dict(_fields(read_config(source))), dict(_fields(model.config))
+    theirs, ours = dict(presets.fields(read_config(source))), dict(presets.fields(model.config))
     # The levels of a linear code come from the data, and so differ from any file.
     compared = [k for k in ours if k.startswith(("model.", "quantizer.")) and "levels" not in k]
     differ = [
@@ -191,35 +229,6 @@ def compare(source: str, model) -> None:
     if differ:
         more = f" and {len(differ) - 5} more" if len(differ) > 5 else ""
         log.warning("--config %s differs in %s%s", source, ", ".join(differ[:5]), more)
-
-
-def _load(source: str):
-    path, colon, variant = source.partition(":")
-    if not Path(path).is_file():
-        known = ", ".join(str(p) for p in sorted(Path("configs").glob("[!_]*.*")) if p.is_file())
-        raise ValueError(f"--config {path}: no such file" + (f"; there are: {known}" * bool(known)))
-    if path.endswith((".yaml", ".yml")):
-        from jaxvq.importers import pose_tokenizer_yaml
-
-        return pose_tokenizer_yaml.get_config(path)
-    spec = importlib.util.spec_from_file_location("config_file", path)
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except (SyntaxError, UnicodeDecodeError, AttributeError) as error:
-        raise ValueError(f"--config {path} is not a Python file that runs: {error}") from None
-    if not hasattr(module, "get_config"):
-        raise ValueError(f"--config {path} has no function get_config")
-    return module.get_config(*[variant] * bool(colon))
-
-
-def _fields(config, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Dotted names and values."""
-    for name, value in config.items():
-        if hasattr(value, "items"):
-            yield from _fields(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
 
 
 def _with_current_names(changes: Sequence[str], fields: list[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """Reads items of Orbax, with their shapes and checksums.
 
 Orbax and TensorStore notice some damage, with many kinds of errors; checksums notice the rest.
+Orbax takes a third of a second to import, so functions import it where they need it.
 """
 
 import json
@@ -10,7 +11,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 
 def restore(item: Path, like, expected: int | None):
@@ -18,6 +18,8 @@ def restore(item: Path, like, expected: int | None):
 
     Raises ValueError if the item is damaged.
     """
+    import orbax.checkpoint as ocp
+
     report, sys.unraisablehook = sys.unraisablehook, _report_but_closed_loops
     try:
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
@@ -74,6 +76,8 @@ def check_shapes(item: Path, expected) -> None:
 
 def tree(item: Path):
     """The tree of a saved item, whose leaves have shapes and dtypes."""
+    import orbax.checkpoint as ocp
+
     try:
         metadata = ocp.StandardCheckpointHandler().metadata(item)
         return getattr(metadata, "tree", metadata)

@@ -1,1 +1,1 @@
-"""Motion formats and balanced draws, for `tools.import_hands` and `tools.create_hand_splits`."""
+"""Motion formats and balanced draws, for `import_hands` and `create_hand_splits`."""

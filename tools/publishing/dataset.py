@@ -120,7 +120,7 @@ def read_info(path: Path) -> dict:
     if layout.read(path).packed:
         raise ValueError(
             f"{path} was built with --compact, which TFDS alone cannot read; build it without, "
-            "into another --data_dir, and publish that"
+            "into another --data, and publish that"
         )
     terms = Path(building.__file__).parent / content["name"] / "TERMS.md"
     return {

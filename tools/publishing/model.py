@@ -8,10 +8,10 @@ import jax
 import numpy as np
 
 from jaxvq import checkpoint, inference
-from jaxvq.evaluators import reconstruction
-from jaxvq.evaluators.page import meaning
+from jaxvq.evaluators import page, reconstruction
 from jaxvq.pose.statistics import save_statistics
 from jaxvq.pose.writer import write_header
+from jaxvq.probes import report
 from jaxvq.storage import manifests, reading
 from jaxvq.tokens import code_tables
 
@@ -28,12 +28,14 @@ def publish(
     version: str,
     license_file: Path,
     metrics: Path | None,
+    meaning: Path | None = None,
     export: Callable[[inference.PoseTokenizer, Path], None],
 ) -> dict:
     """Writes a model to `output`, checks that it loads, and returns its manifest.
 
-    run: a run or model folder. metrics: metrics.json of tools.evaluate, by default the last
-    validation of the run. export: adds a form for programs without this code to a folder.
+    run: a run or model folder. metrics: metrics.json of jaxvq evaluate, by default the last
+    validation of the run. meaning: folder of jaxvq probe, whose card goes along. export: adds a
+    form for programs without this code to a folder.
     Raises ValueError for a bad input, and then leaves nothing behind.
     """
     license_text = cards.read_license(license_file)
@@ -63,8 +65,9 @@ def publish(
         (new / "skeleton.json").write_text(json.dumps(model.skeleton.to_json()))
         (new / "metrics.json").write_text(json.dumps(measured, indent=2) + "\n")
         (new / "LICENSE.txt").write_text(license_text, encoding="utf-8")
+        kept = report.carry(meaning, new, code_tables.fingerprint(model)) if meaning else []
         (new / "README.md").write_text(
-            card(tokenizer, measured, name, version, license_text), encoding="utf-8"
+            card(tokenizer, measured, name, version, license_text, kept), encoding="utf-8"
         )
         manifest = manifests.write_manifest(
             new, kind="model", name=name, version=version, step=model.step
@@ -101,7 +104,7 @@ def read_metrics(run: str, path: Path | None, step: int) -> dict:
                 short = {key.removeprefix("validation_"): v for key, v in values.items()}
                 return {"split": "validation", **short}
         raise ValueError(
-            f"{run} holds no measurement of step {step}; run tools.evaluate and give --metrics "
+            f"{run} holds no measurement of step {step}; run jaxvq evaluate and give --metrics "
             "metrics.json"
         )
     try:
@@ -109,7 +112,7 @@ def read_metrics(run: str, path: Path | None, step: int) -> dict:
         measured = {key: value for key, value in values.items() if key not in PLACES}
         measured_step, split = measured["step"], measured["split"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no metrics.json of tools.evaluate ({error!r})") from None
+        raise ValueError(f"{path} is no metrics.json of jaxvq evaluate ({error!r})") from None
     if measured_step != step:
         raise ValueError(
             f"{path} measured step {measured_step}, but the model is that of step {step}"
@@ -117,12 +120,12 @@ def read_metrics(run: str, path: Path | None, step: int) -> dict:
     return {"split": split, **measured}
 
 
-def card(tokenizer, measured: dict, name: str, version: str, license_text: str) -> str:
-    """The card (README.md) of a model."""
+def card(tokenizer, measured: dict, name: str, version: str, license_text: str, kept=()) -> str:
+    """The card (README.md) of a model. kept: lines of its meaning card."""
     config, skeleton = tokenizer.model.config, tokenizer.model.skeleton
     names = reconstruction.codebook_names(tokenizer.task)
     rows = [
-        f"| {key} | {meaning(key, names)} | {value:.4g} |"
+        f"| {key} | {page.meaning(key, names)} | {value:.4g} |"
         for key, value in measured.items()
         if key not in ("split", "step") and isinstance(value, int | float)
     ]
@@ -135,6 +138,7 @@ def card(tokenizer, measured: dict, name: str, version: str, license_text: str) 
         else "none: a prior without a codebook"
     )
     newline = "\n"
+    keeps = f"\n## What its tokens keep\n\n{newline.join(kept)}\n" if kept else ""
     return f"""{cards.front_matter(name, license_text, ["jax", "pose", "sign-language"])}
 # {name}
 
@@ -149,7 +153,7 @@ with jaxvq, task `{config.task}`.
 | measure | meaning | value |
 |---|---|---|
 {newline.join(rows)}
-
+{keeps}
 ## Use
 
 ```python

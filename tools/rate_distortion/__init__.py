@@ -1,1 +1,1 @@
-"""Methods, baseline, measurements and table of `tools.benchmark_rd`: bits against error."""
+"""Methods, baseline, measurements and table of `jaxvq benchmark rd`: bits against error."""

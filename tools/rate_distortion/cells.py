@@ -174,7 +174,7 @@ def _log_to(path: Path) -> None:
 def _measure(tokenizers: list, clips: dict, scale, path: Path) -> dict:
     """Values on test of the tokenizer that is best on validation, and of the file that it writes.
 
-    Validation reconstructs whole clips. The values on test are those of `tools.evaluate`.
+    Validation reconstructs whole clips. The values on test are those of jaxvq evaluate.
     """
     from jaxvq import inference
     from jaxvq.evaluators import reconstruction

@@ -1,4 +1,4 @@
-"""The methods that `tools.benchmark_rd` compares: for each one, a config and changes to it.
+"""The methods that `jaxvq benchmark rd` compares: for each one, a config and changes to it.
 
 All learned methods have about a million parameters and train on the same frames, in the same number
 of steps and the same batches.
@@ -138,6 +138,6 @@ def command(method: str, rate: str, *, steps: int, seed: int, data_dir: str, wor
         f'--config.{key}="{value}"' if isinstance(value, str | tuple) else f"--config.{key}={value}"
         for key, value in changes(method, rate, steps=steps, seed=seed).items()
     ]
-    start = f"python -m jaxvq.train --config configs/{name}.py{colon}{variant}"
+    start = f"jaxvq train --config configs/{name}.py{colon}{variant}"
     places = f"--config.data.dir {shlex.quote(data_dir)} --workdir {shlex.quote(str(workdir))}"
     return " ".join([start, *fields, places])

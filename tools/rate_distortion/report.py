@@ -138,14 +138,14 @@ def write(output: Path, settings: Settings) -> str:
 def markdown(rows: list[dict], saved: dict, settings: Settings) -> str:
     """The table, the savings, and the meaning of each column."""
     frames = methods.BATCH["batch_size"] * methods.BATCH["data.seq_len"]
-    command = f"python -m tools.benchmark_rd --data_dir {settings.data_dir} --steps"
+    command = f"jaxvq benchmark rd --data {settings.data_dir} --steps"
     lines = [
         "# Rate and distortion",
         "",
         f"Test split of {settings.data_dir}; {settings.steps} steps of {frames} frames; mean ± std "
         "over seeds. commands.sh lists the trainings. One command runs all of them:",
         "",
-        f"    {command} {settings.steps} --output_dir OUT",
+        f"    {command} {settings.steps} --output OUT",
         "",
         "| method | rate | seeds | " + " | ".join(c[0] for c in COLUMNS) + " |",
         "|---|---|---:|" + "---:|" * len(COLUMNS),

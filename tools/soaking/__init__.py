@@ -1,1 +1,1 @@
-"""The checks of `tools.soak`: what is damaged, hostile, interrupted, or goes on for long."""
+"""The checks of `jaxvq benchmark faults`: what is damaged, hostile, interrupted, or goes on."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tools.soaking.counting import OTHER, RIGHT, WRONG, Case, Place
+from .counting import OTHER, RIGHT, WRONG, Case, Place
 
 
 def damage(content: bytes, rng) -> tuple[str, bytes]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tools.soaking.counting import EXECUTED, RIGHT, WRONG, Case, Executed, Place
+from .counting import EXECUTED, RIGHT, WRONG, Case, Executed, Place
 
 
 def _zip(members: list[tuple], compress=zipfile.ZIP_DEFLATED) -> bytes:
@@ -128,7 +128,8 @@ def traversal(place: Place, cases: int, rng) -> Iterator[Case]:
     from jaxvq import inference
     from jaxvq.storage import manifests
     from jaxvq.tokens import token_file
-    from tools import codes_to_poses
+
+    from .. import codes_to_poses
 
     tokenizer = inference.load(place.run)
     one = tokenizer.encode_clips([tokenizer.standardize(_first(place))[0]])[0][:1]

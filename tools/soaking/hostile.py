@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools.soaking.counting import RIGHT, WRONG, Case, Executed, Place
+from .counting import RIGHT, WRONG, Case, Executed, Place
 
 NAMES = (
     "os system", "posix system", "builtins eval", "builtins exec", "builtins __import__",
@@ -207,7 +207,8 @@ def jsons(place: Place, cases: int, rng) -> Iterator[Case]:
 
 def yamls(place: Place, cases: int, rng) -> Iterator[Case]:
     """Configs of the Pose Tokenizer in YAML that call Python, or unfold without end."""
-    from configs.stgcn_rvq import get_config
+    from jaxvq.configs.stgcn_rvq import get_config
+
     from jaxvq.importers import pose_tokenizer_yaml
 
     marker, path = place.scratch / "ran", place.scratch / "hostile.yaml"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tools.soaking.counting import RIGHT, WRONG, Case, Place, memory
+from .counting import RIGHT, WRONG, Case, Place, memory
 
 ALLOWED = 32  # MiB that the second half of the passes may take beyond the first
 

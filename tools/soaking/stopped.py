@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tools.soaking.counting import HALF, REFUSED, RIGHT, TRACEBACK, WRONG, Case, Place
+from .counting import HALF, REFUSED, RIGHT, TRACEBACK, WRONG, Case, Place
 
 KINDS_OF_LEFTOVERS = ("tmp.", "incomplete.")  # of what was killed; nobody takes them for whole
 
@@ -22,7 +22,7 @@ KINDS_OF_LEFTOVERS = ("tmp.", "incomplete.")  # of what was killed; nobody takes
 class Program:
     """A command line, and how its output is read: {name: value}, {} where there is none.
 
-    arguments: output -> the words after `python -m`. read: raises ValueError as any reader does.
+    arguments: output -> the words after `jaxvq`. read: raises ValueError as any reader does.
     finds: whether a reader may find a part of the whole, as parts of an export appear one by one.
     """
 
@@ -32,7 +32,7 @@ class Program:
 
     def start(self, output: Path, limit: int = 0) -> subprocess.Popen:
         """limit: the size no file may pass, if it is not 0."""
-        line = [sys.executable, "-m", *map(str, self.arguments(output))]
+        line = [sys.executable, "-m", "jaxvq", *map(str, self.arguments(output))]
         sizes = (resource.RLIMIT_FSIZE, (limit, limit))
         return subprocess.Popen(
             line,
@@ -45,7 +45,7 @@ class Program:
 
 def programs(place: Place) -> dict[str, Program]:
     """What writes something large: a build, two exports of tokens, one to Signformer, training."""
-    from tools import benchmark_signformer
+    from .. import benchmark_signformer
 
     signs = place.scratch / "signs"
     if not signs.exists():
@@ -56,27 +56,27 @@ def programs(place: Place) -> dict[str, Program]:
     training += ["--config.checkpoint_every", 5, "--config.eval_videos", 0]
     return {
         "build": Program(
-            lambda out: ["tools.build_dataset", "--corpus", "sign_poses", "--input", place.corpus,
+            lambda out: ["build", "--corpus", "sign_poses", "--input", place.corpus,
                          "--data_dir", out, "--workers", 2],
             _read_dataset,
         ),
         "encode to csv": Program(
-            lambda out: ["tools.poses_to_codes", *model, "--output", out / "codes.csv"],
+            lambda out: ["encode", *model, "--output", out / "codes.csv"],
             _read_files("codes.csv"),
         ),
         "encode to jvq": Program(
-            lambda out: ["tools.poses_to_codes", *model, "--output", out / "codes.jvq"],
+            lambda out: ["encode", *model, "--output", out / "codes.jvq"],
             _read_files("codes.jvq"),
         ),
         "export": Program(
-            lambda out: ["tools.export_signformer", "--dataset", "LSFB-CONT", "--input",
+            lambda out: ["export", "signformer", "--dataset", "LSFB-CONT", "--input",
                          signs / "LSFB-CONT", "--output_dir", out, "--chunk_size", 4,
                          "--workers", 2],
             _read_files("*.part*"),
             finds_parts=True,
         ),
         "train": Program(
-            lambda out: ["jaxvq.train", "--config", "configs/fsq_pose.py:runlocal", field,
+            lambda out: ["train", "--config", "configs/fsq_pose.py:runlocal", field,
                          place.data_dir, *training, "--workdir", out],
             _read_model,
         ),
@@ -220,7 +220,8 @@ def writers(place: Place) -> dict[str, Callable[[Path], None]]:
     from jaxvq.signformer import pami0
     from jaxvq.storage import atomic
     from jaxvq.tokens import code_tables, token_file
-    from tools import poses_to_codes
+
+    from .. import poses_to_codes
 
     tokenizer = inference.load(place.run)
     model = tokenizer.model

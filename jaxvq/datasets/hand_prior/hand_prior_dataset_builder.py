@@ -1,4 +1,4 @@
-"""The corpus `hand_prior`: the frames of tools.create_hand_splits, in blocks of 1024."""
+"""The corpus `hand_prior`: the frames of jaxvq make hand-splits, in blocks of 1024."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -107,7 +107,7 @@ class Builder(building.CorpusBuilder):
     @property
     def _splits_dir(self) -> Path:
         if not self.options.splits_dir:
-            raise ValueError("hand_prior needs --splits_dir, made by tools.create_hand_splits")
+            raise ValueError("hand_prior needs --splits_dir, made by jaxvq make hand-splits")
         return Path(self.options.splits_dir)
 
     @cached_property

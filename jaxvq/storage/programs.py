@@ -1,0 +1,55 @@
+"""Where JAX keeps compiled programs, so that a program that ran before starts in seconds."""
+
+import hashlib
+import importlib.util
+import logging
+import os
+import platform
+import sys
+from pathlib import Path
+
+VARIABLE = "JAXVQ_CACHE"
+
+log = logging.getLogger("jaxvq")
+
+
+def keep() -> None:
+    """Tells JAX, before it is imported, to keep compiled programs in a folder of JAXVQ_CACHE.
+
+    Without that variable they are in the user's cache folder; with 0 they are not kept, nor where
+    the folder cannot be written, which is warned of. JAX's own variables win.
+    """
+    chosen = os.environ.get(VARIABLE, "")
+    if chosen == "0" or "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    folder = Path(os.path.expanduser(chosen or f"{cache}/jaxvq")) / f"programs-{_machine()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        log.warning(
+            "compiled programs are not kept: %s cannot be written; set %s to another folder, or "
+            "to 0",
+            *(folder, VARIABLE),
+        )
+        return
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+
+def _machine() -> str:
+    """Another name for each kind of processor: machines that share a home run no code of others.
+
+    JAX compresses with zstandard where that is installed, and would not read what zlib left.
+    """
+    about = platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        about += next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    except OSError:  # not on Linux
+        about += platform.processor()
+    about += f"{sys.version_info[:2]} {importlib.util.find_spec('zstandard') is None}"
+    return hashlib.sha256(about.encode()).hexdigest()[:8]

@@ -1,0 +1,146 @@
+"""What an installation contains, used in a folder that has `tools` and `configs` of its own."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+
+from jaxvq import __version__
+from jaxvq.__main__ import PROGRAMS
+
+# Programs whose branch is not merged yet.
+COMING = {"view", "live", "probe", "export tokens"}
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """A folder with what a wheel contains."""
+    folder = tmp_path_factory.mktemp("wheel")
+    words = [
+        "setup.py",
+        "-q",
+        "build",
+        "-b",
+        str(folder / "build"),
+        "--build-lib",
+        str(folder / "lib"),
+    ]
+    subprocess.run([sys.executable, *words], cwd=REPOSITORY, check=True, capture_output=True)
+    return folder / "lib"
+
+
+@pytest.fixture(scope="module")
+def call(installed, tmp_path_factory):
+    """Runs `jaxvq` from the wheel in a project that has `tools` and `configs` of its own."""
+    project = tmp_path_factory.mktemp("project")
+    for name in ("tools", "configs"):
+        (project / name).mkdir()
+        (project / name / "__init__.py").write_text("raise RuntimeError('these are not jaxvq's')")
+
+    def call(*words, code=0, program=("-m", "jaxvq")) -> str:
+        done = subprocess.run(
+            [sys.executable, *program, *map(str, words)],
+            cwd=project,
+            env=os.environ | {"PYTHONPATH": str(installed)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout if code == 0 else done.stderr
+
+    call.folder = project
+    return call
+
+
+def test_a_wheel_has_one_package_with_programs_configs_and_data(installed):
+    assert [path.name for path in installed.iterdir()] == ["jaxvq"]
+    found = {str(path.relative_to(installed / "jaxvq")) for path in installed.rglob("*.*")}
+    assert {"tools/build_dataset.py", "tools/soaking/stopped.py", "py.typed"} <= found
+    assert {"configs/fsq_pose.py", "configs/stgcn_rvq.yaml"} <= found
+    assert "tools" in (installed / "jaxvq/tools/__init__.py").read_text()
+    assert "__path__" not in (installed / "jaxvq/tools/__init__.py").read_text()
+
+
+def test_the_scripts_of_the_installation_are_there():
+    setup = (REPOSITORY / "setup.py").read_text(encoding="utf-8")
+    scripts = dict(re.findall(r'"(\w+) = ([\w.]+:\w+)"', setup))
+    names = {"jaxvq", "poses_to_codes", "codes_to_poses", "reconstruct_poses"}
+    assert scripts.keys() == names
+    for target in scripts.values():
+        module, _, function = target.partition(":")
+        assert callable(getattr(__import__(module, fromlist=["x"]), function))
+
+
+def test_the_table_of_contents_lists_every_program(call):
+    listed = call("--help")
+    assert call() == listed
+    programs = {path.stem for path in (REPOSITORY / "tools").glob("*.py")} - {"__init__"}
+    named = {module.rpartition(".")[2] for module, _ in PROGRAMS.values()}
+    coming = {PROGRAMS[word][0].rpartition(".")[2] for word in COMING}
+    assert named - coming | {"train"} == programs - coming | {"train"}
+    for word, (_, does) in PROGRAMS.items():
+        assert f"  {word} " in listed and does in listed
+    assert call("--version") == f"jaxvq {__version__}\n"
+    assert call("export", "--help").count("\n  ") == 4
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["encod"], "error: no command 'encod'; did you mean encode?; see jaxvq --help\n"),
+        (["export", "zipp"], "error: no command 'export zipp'; there are export model, "),
+        (["train", "nothing"], "error: no config nothing: no such file, and the names are fsq_"),
+        (["train"], "error: CONFIG is missing; see --help\n"),
+        (["train", "fsq_pose:big"], "error: configs/fsq_pose.py:big is unknown; choose from :sma"),
+        (["encode", "--model", "x"], "error: INPUT is missing; see --help\n"),
+    ],
+)
+def test_what_is_not_there_is_one_line(call, words, message):
+    error = call(*words, code=2)
+    assert error.startswith(message) and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("word", sorted(PROGRAMS.keys() - COMING))
+def test_programs_call_themselves_what_the_user_typed(word):
+    """Their help shows the command line that it is for; read from the sources, to be quick."""
+    path = REPOSITORY / (
+        PROGRAMS[word][0].replace("jaxvq.tools", "tools").replace(".", "/") + ".py"
+    )
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert f"jaxvq {word}" in ast.get_docstring(tree)
+    assert any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body)
+
+
+def test_training_lists_presets_and_fields(call):
+    listed = call("train", "--list")
+    assert re.findall(r"^\w+[.\w]*$", listed, re.MULTILINE) == [
+        *("fsq_pose", "hand_prior", "stgcn_rvq", "stgcn_rvq.yaml")
+    ]
+    assert ":small      the same for a laptop" in listed and ":fsq       a tokenizer" in listed
+    text = call("train", "--help")
+    assert text.startswith("usage: jaxvq train ") and listed.strip() in text
+    assert "--config.batch_size=64 " in text and "rows per step, over all devices" in text
+    text = call("train", "stgcn_rvq:small", "--help")
+    assert "--config.batch_size=8 " in text and "fields of stgcn_rvq:small:" in text
+    text = call("stgcn_rvq.yaml", "--help", program=("-m", "jaxvq.train"))
+    assert "\nusage: python -m jaxvq.train " in text and "--config.num_epochs=100.0 " in text
+
+
+def test_a_model_is_trained_and_used_by_names(call, data_dir, corpus):
+    (call.folder / "data").symlink_to(data_dir)
+    steps = ("--config.total_steps", 2, "--config.model.hidden_dim=16", "--config.eval_videos=0")
+    call("train", "fsq_pose:runlocal", "--data", "data", *steps, "--workdir", "run")
+    config = (call.folder / "run/config.json").read_text()
+    assert f'"dir": "{call.folder}/data"' in config
+    clip = next(path for path in sorted(corpus.glob("*.pose"))[1:])
+    assert call("encode", clip, "--model", "run").endswith("codes.csv: 1 clips\n")
+    assert call("decode", "codes.csv", "--checkpoint", "run") == "decoded: 1 pose\n"
+    assert (call.folder / "decoded" / clip.name).is_file()
+    (call.folder / "data").rename(call.folder / "moved")
+    error = call("evaluate", "run", code=2)
+    assert f"is not at {call.folder}/data; give --data DATA" in error
