@@ -25,7 +25,10 @@ setup(
     ],
     keywords="sign language, human pose, tokenizer, vector quantization, JAX, Flax",
     python_requires=">=3.11",
-    packages=[*find_packages(include=["jaxvq*"]), "jaxvq.tools.soaking"],
+    packages=[
+        *find_packages(include=["jaxvq*"]),
+        *(f"jaxvq.tools.{name}" for name in find_packages("tools")),
+    ],
     package_dir={"jaxvq.tools": "tools", "jaxvq.configs": "configs"},
     package_data={
         "jaxvq.configs": ["*.yaml"],

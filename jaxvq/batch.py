@@ -1,4 +1,4 @@
-"""The one form in which poses reach a model: rows of frames, of one clip or of several."""
+"""The input of all models: rows of frames, of one clip or of several."""
 
 from typing import Any, NamedTuple
 
@@ -6,16 +6,16 @@ import numpy as np
 
 
 class Batch(NamedTuple):
-    """Rows of standardised frames; arrays are numpy's or JAX's.
+    """Rows of standardised frames. Arrays are numpy's or JAX's.
 
-    pose: float32 (b, t, v, c), what the encoder sees; 0 where a point is missing.
-    visible: bool (b, t, v), which points the encoder sees.
+    pose: float32 (b, t, v, c), the input of the encoder; 0 where a point is missing.
+    visible: bool (b, t, v), the points that the encoder sees.
     segment: int32 (b, t), 0 for padding; 1, 2, … count the clips in a row.
     position: int32 (b, t), number of the frame in its clip.
-    target_pose, target_visible: what decoding is to give, where augmentation changed what the
-      encoder sees; None where both are the same. Read them through `target`.
-    clip, start: int32 (b,), in evaluation only: the clip that a row is a window of (-1 for none),
-      and the window's first frame in it.
+    target_pose, target_visible: the reconstruction target, if augmentation changed the input; else
+      None. Read them through `target`.
+    clip, start: int32 (b,), in evaluation only: the clip of a row's window (-1 for none), and the
+      first frame of the window.
     """
 
     pose: Any
@@ -29,22 +29,19 @@ class Batch(NamedTuple):
 
     @property
     def target(self) -> tuple[Any, Any]:
-        """(pose, visible) that decoding is to give."""
+        """(pose, visible) of the reconstruction target."""
         if self.target_pose is None:
             return self.pose, self.visible
         return self.target_pose, self.target_visible
 
     @property
     def frames(self) -> Any:
-        """bool (b, t): frames that are no padding."""
+        """bool (b, t): False for padding."""
         return self.segment > 0
 
 
 def make_batch(pose: Any, visible: Any = None, segment: Any = None, position: Any = None) -> Batch:
-    """A Batch of poses (b, t, v, c); what is left out is that of one whole clip per row.
-
-    visible: all points. segment: 1, no padding. position: 0, 1, … from the first frame on.
-    """
+    """A Batch of poses (b, t, v, c), by default with one whole, fully visible clip per row."""
     b, t = pose.shape[:2]
     if visible is None:
         visible = np.ones(pose.shape[:3], bool)

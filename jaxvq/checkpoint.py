@@ -1,15 +1,15 @@
 """Runs and models on disk, through Orbax.
 
-    RUN/config.json                    what the run was started with
+    RUN/config.json                    the config at the start of the run
     RUN/metrics.jsonl
     RUN/checkpoints/<step>/
         model    {"params", "state"}: the weights to use (averaged if EMA is on)
-        train    what only training needs: the optimizer, and the raw weights if EMA is on
+        train    only for training: the optimizer, and the raw weights if EMA is on
         meta     JSON: step, config, skeleton, statistics, frame rate and fingerprint of the data
 
-Each of the three loads alone, so a notebook reads `model` and `meta` and nothing of the optimizer.
-A model without training state (an imported one) is the same folder without `train`. The
-position in the data needs no file of its own: it is the step.
+Each of the three loads alone, so that inference reads nothing of the optimizer. A model without
+training state, such as an imported one, is the same folder without `train`. The step determines the
+position in the data.
 """
 
 import json
@@ -38,8 +38,8 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Model:
-    """What inference and evaluation need; arrays are numpy. fps: of all poses that it was trained
-    on, and takes; 0 where each had its own."""
+    """A trained model for inference and evaluation, with numpy arrays. fps: the frame rate of its
+    poses; 0 if each clip of the training data had its own."""
 
     config: ConfigDict
     skeleton: Skeleton
@@ -52,7 +52,7 @@ class Model:
 
 
 def make_meta(config, skeleton, statistics, *, fps: float = 0.0, fingerprint: str = "") -> dict:
-    """The part of `meta` that stays the same for a whole run."""
+    """The part of `meta` that is the same for a whole run."""
     return {
         "format": FORMAT,
         "config": config_to_json(config),
@@ -64,13 +64,10 @@ def make_meta(config, skeleton, statistics, *, fps: float = 0.0, fingerprint: st
 
 
 class Checkpointer:
-    """Saves asynchronously; keeps the last `keep_last` and the best `keep_best` checkpoints.
+    """Saves asynchronously, and keeps the last `keep_last` and the best `keep_best` checkpoints.
 
-    Best is the lowest `best_metric` among the metrics given to `save`. A checkpoint appears under
-    its step only when it is complete.
-
-    Raises:
-      ValueError: `save` gets metrics without `best_metric`.
+    The best checkpoint has the lowest `best_metric` among the metrics given to `save`. A checkpoint
+    appears under its step when it is complete.
     """
 
     def __init__(
@@ -89,7 +86,7 @@ class Checkpointer:
         if keep_best > 0:
             policies.append(
                 checkpoint_managers.BestN(
-                    # Infinite for what a run saved before it was continued with another metric.
+                    # Infinite for checkpoints from before a change of the metric.
                     get_metric_fn=lambda metrics: metrics.get(best_metric, math.inf),
                     reverse=True,
                     n=keep_best,
@@ -138,10 +135,9 @@ class Checkpointer:
         )
 
     def restore(self, state: "parallel.TrainState", step: int) -> "parallel.TrainState":
-        """The state of `step`; `state` gives the structure and shapes that this run expects.
+        """The state of `step`. state: has the structure and shapes that this run expects.
 
-        Raises:
-          ValueError: the checkpoint has other parameters, each named with both shapes.
+        ValueError lists the parameters that differ, with both shapes.
         """
         from jaxvq.training import parallel
 
@@ -164,7 +160,7 @@ class Checkpointer:
         )
 
     def wait(self) -> None:
-        """Blocks until what was saved is on disk."""
+        """Blocks until everything is on disk."""
         self._manager.wait_until_finished()
 
     def close(self) -> None:
@@ -172,7 +168,7 @@ class Checkpointer:
 
 
 def save_model(directory, *, config, skeleton, statistics, params, state, step: int = 0) -> None:
-    """Writes a model that was not trained here in the form that `load_model` and all tools read."""
+    """Writes a model without training state, for `load_model` and all programs."""
     import orbax.checkpoint as ocp
 
     directory = Path(directory)
@@ -205,11 +201,7 @@ def save_packed(folder: Path, model: Model) -> None:
 
 
 def load_model(path, step: int | None = None) -> Model:
-    """Reads the newest checkpoint (or that of `step`) of a run or model folder.
-
-    Raises:
-      ValueError: there is none at that path, or it is of a newer format.
-    """
+    """Reads the newest checkpoint, or that of `step`, of a run or model folder."""
     step_directory = find_checkpoint(path, step)
     item = step_directory / "model"
     if (step_directory / packed.FILE).is_file():
@@ -232,7 +224,7 @@ def load_model(path, step: int | None = None) -> Model:
 
 
 def load_config(path, step: int | None = None) -> ConfigDict:
-    """The config in the newest checkpoint (or that of `step`), with what was fitted to the data."""
+    """The config of the newest checkpoint, or that of `step`, with everything fitted to data."""
     return _config_of(load_meta(find_checkpoint(path, step)))
 
 
@@ -268,7 +260,7 @@ def _check_meta(meta, item: Path) -> None:
 
 
 def find_checkpoint(path, step: int | None = None) -> Path:
-    """The folder of one complete checkpoint below a run, a model, `checkpoints` or itself."""
+    """The folder of one complete checkpoint, of a run, a model, `checkpoints` or itself."""
     path = Path(path)
     if not path.exists():
         raise ValueError(
@@ -278,7 +270,7 @@ def find_checkpoint(path, step: int | None = None) -> Path:
     if (path / "meta").is_dir() or (path / packed.FILE).is_file():
         return path.resolve()
     root = path / CHECKPOINTS if (path / CHECKPOINTS).is_dir() else path
-    steps = sorted(int(p.name) for p in root.iterdir() if p.name.isdigit()) if root.is_dir() else []
+    steps = _list_steps(root)
     if not steps:
         # As deep as input_pipeline looks for a dataset.
         if any(any(path.glob("*/" * depth + "dataset_info.json")) for depth in range(4)):
@@ -292,13 +284,12 @@ def find_checkpoint(path, step: int | None = None) -> Path:
 
 
 def latest_step(path) -> int:
-    """The step of the newest complete checkpoint of a run, 0 where there is none yet."""
-    root = Path(path) / CHECKPOINTS
-    steps = (int(p.name) for p in root.iterdir() if p.name.isdigit()) if root.is_dir() else ()
-    return max(steps, default=0)
+    """The step of the newest complete checkpoint of a run, or 0."""
+    return max(_list_steps(Path(path) / CHECKPOINTS), default=0)
 
 
-# ------------------------------------------------------------------------------------- configs
+def _list_steps(root: Path) -> list[int]:
+    return sorted(int(p.name) for p in root.iterdir() if p.name.isdigit()) if root.is_dir() else []
 
 
 def config_to_json(config) -> dict:
@@ -314,13 +305,13 @@ def write_config(workdir, config) -> None:
 
 
 def with_tuples(value):
-    """JSON has no tuples, configs have no lists: levels come back as they were."""
+    """Turns lists into tuples: JSON has no tuples, and configs have no lists."""
     if isinstance(value, dict):
         return {key: with_tuples(item) for key, item in value.items()}
     return tuple(with_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-# What may differ between the run that started a workdir and the one that continues it.
+# Fields that may differ between a run and its continuation.
 MAY_CHANGE = (
     "total_steps",
     "num_epochs",
@@ -343,17 +334,13 @@ MAY_CHANGE = (
 
 
 def check_same_config(workdir, config) -> None:
-    """Refuses to continue a workdir that another config started.
-
-    Raises:
-      ValueError: names the fields that differ, with both values.
-    """
+    """ValueError if another config started a workdir; it names the different fields."""
     path = Path(workdir) / "config.json"
     if not path.exists():
         return
     before = flatten_dict(config_names.to_current_names(reading.read_json(path)), sep=".")
     now = flatten_dict(config_to_json(config), sep=".")
-    # A field that one of them lacks is off there: 0, "" or False.
+    # A missing field is off: 0, "" or False.
     differ = [
         key
         for key in sorted(before.keys() | now.keys())
@@ -369,7 +356,7 @@ def check_same_config(workdir, config) -> None:
 
 
 def check_same_data(workdir, step: int, fingerprint: str) -> None:
-    """Refuses to continue a run on another dataset than the one it was started on."""
+    """ValueError if a run started on another dataset."""
     before = load_meta(find_checkpoint(workdir, step))["data_fingerprint"]
     if before != fingerprint:
         raise ValueError(

@@ -1,8 +1,8 @@
-"""Names of config fields that were renamed, so that configs written before still mean the same."""
+"""Old names of config fields, so that old configs still work."""
 
 import logging
 
-# task -> the name a field had first -> its name now.
+# task -> first name of a field -> present name.
 RENAMED = {
     "pose_autoencoder": {
         "model.patch": "model.frames_per_step",
@@ -20,7 +20,7 @@ log = logging.getLogger("jaxvq")
 
 
 def to_current_names(config: dict) -> dict:
-    """A copy of a nested config with the current field names; warns once if it had others."""
+    """A copy of a nested config with the present field names. Warns once if it had others."""
     renamed = _rename(config, RENAMED.get(config.get("task"), {}))
     old = [
         f"{a} (now {b})" for a, b in RENAMED.get(config.get("task"), {}).items() if _has(config, a)
@@ -31,16 +31,16 @@ def to_current_names(config: dict) -> dict:
 
 
 def to_first_names(config: dict) -> dict:
-    """A copy of a config as a nested dict, with the names that its fields had first.
+    """A copy of a config as a nested dict, with the first names of its fields.
 
-    Fingerprints of models are made of these, so that a new name makes no model another one.
+    Fingerprints of models use these names, so that renaming a field does not change a model.
     """
     names = RENAMED.get(config.get("task"), {})
     return _rename(config, {now: first for first, now in names.items()})
 
 
 def current_name(dotted: str) -> str:
-    """Today's name of a field that is given by its dotted name, whatever its task."""
+    """The present dotted name of a field of any task."""
     for names in (*RENAMED.values(), ALIASES):
         if dotted in names:
             return names[dotted]

@@ -1,8 +1,8 @@
 """Batches from a built dataset: shuffled, packed, sharded by host, and resumable.
 
-Packing is planned, not done on the fly (`packing`): every row is full, every frame is seen once an
-epoch, and any batch can be made at once. So the state of the pipeline is the number of the step,
-and neither hosts nor workers change a batch.
+A plan determines every row in advance (`packing`): rows are full, every frame comes once per epoch,
+and any batch can be made directly. So the state of the pipeline is the number of the step, and
+neither hosts nor workers change a batch.
 """
 
 import functools
@@ -32,7 +32,7 @@ class ClipDataset(Dataset):
     """A dataset of clips, which are packed into the rows of a batch."""
 
     def rows_per_epoch(self, seq_len: int, align: int = 1) -> float:
-        """Rows of training in which every clip of this dataset comes once, mixed ones beside it."""
+        """Training rows in which every clip of this dataset comes once, including mixed rows."""
         _, plan = _plan(self, "train", seq_len, 0, align)
         return plan.frames / seq_len * (1 + sum(weight for _, weight in self.mixed))
 
@@ -46,17 +46,17 @@ class ClipDataset(Dataset):
 
 
 def open_dataset(data_dir: str | Path) -> ClipDataset | HandDataset:
-    """`built.open_dataset`, with the batches that suit what the records hold."""
+    """`built.open_dataset`, with batches of clips or of single frames."""
     dataset = built.open_dataset(data_dir)
     kind = HandDataset if dataset.layout.single_frames else ClipDataset
     return kind(**vars(dataset))
 
 
 def open_for_training(data) -> ClipDataset | HandDataset:
-    """The dataset that the fields `data` of a config describe: see configs/common.py.
+    """The dataset of the fields `data` of a config, see configs/common.py.
 
-    Statistics, validation and test come from data.dir (or data.path, another name of it); other
-    datasets only add to what is trained on. Raises ValueError for what does not fit together.
+    Statistics, validation and test come from data.dir (or data.path, another name of it). The other
+    datasets of a mixture only add training clips. Raises ValueError if they do not fit together.
     """
     dataset = open_dataset(data.dir or data.get("path", ""))
     mixture, fps = data.get("mixture", ()), data.get("fps", 0.0)
@@ -83,11 +83,8 @@ def open_for_training(data) -> ClipDataset | HandDataset:
 
 
 def open_for_model(model, data_dir: str | Path | None = None) -> ClipDataset | HandDataset:
-    """The dataset that a model (checkpoint.Model) was trained on, or that of `data_dir`, at the
-    frame rate of the model.
-
-    Raises:
-      ValueError: no dataset is there, or its frames have other points than the model.
+    """The dataset at `data_dir`, by default the one that a model (checkpoint.Model) was trained on,
+    at the frame rate of the model. ValueError if it has other points than the model.
     """
     trained_on = model.config.data.dir
     if not data_dir:
@@ -108,7 +105,7 @@ def open_for_model(model, data_dir: str | Path | None = None) -> ClipDataset | H
 
 
 def with_absolute_paths(config):
-    """A copy of a config whose datasets are found from any folder."""
+    """A copy of a config whose datasets have absolute paths."""
     config = config.copy_and_resolve_references()
     config.data.dir = _absolute(config.data.dir or config.data.get("path", ""))
     if "mixture" in config.data:
@@ -134,19 +131,19 @@ def train_batches(
     num_workers: int = 0,
     align: int = 1,
 ) -> Iterator[Batch]:
-    """Packed batches for steps start_step … num_steps - 1: this host's rows of each.
+    """Packed batches for steps start_step … num_steps - 1, with the rows of this host.
 
-    batch_size is global; a host gets batch_size / host_count rows.
-    Clips longer than seq_len give a crop of that length, another one each epoch. Clips start at
-    multiples of `align` in their row, with padding (segment 0) in between.
-    Row r of step n depends on (seed, n, r) only. Raises ValueError for an empty or unknown split.
+    batch_size is global; a host gets batch_size / host_count rows. Clips longer than seq_len give a
+    crop of that length, another one in each epoch. In their row, clips start at multiples of
+    `align`, with padding (segment 0) in between. Row r of step n depends on (seed, n, r) only.
+    Raises ValueError for an empty or unknown split.
     """
     rows = host_rows(batch_size, host_count, host_index)
     if seq_len < 1 or seq_len % align:
         raise ValueError(f"seq_len={seq_len}: expected a multiple of {align}")
     parts = []
     for number, (part, weight) in enumerate(((dataset, 1.0), *dataset.mixed)):
-        # Another seed, so that two datasets alike do not come in the same order.
+        # Another seed, so that two equal datasets have different orders.
         clips, plan = _plan(part, split, seq_len, seed + 1_000_003 * number, align)
         parts.append((part.source(split), clips, plan, weight))
     sources, clips, plans, weights = zip(*parts, strict=True)
@@ -164,7 +161,7 @@ def train_batches(
 def _plan(
     dataset: Dataset, split: str, seq_len: int, seed: int, align: int
 ) -> tuple[np.ndarray, PackingPlan]:
-    """The numbers of the clips that pass the filter, and how they fill rows."""
+    """The numbers of the clips that pass the filter, and the plan of their rows."""
     lengths = dataset.split_lengths(split)
     clips = dataset.filter.choose(lengths, functools.partial(dataset.table, split, "hands"))
     plan = PackingPlan(lengths[clips], seq_len, seed, align)
@@ -186,9 +183,9 @@ def eval_batches(
     host_count: int = 1,
     num_workers: int = 0,
 ) -> Iterator[Batch]:
-    """Every frame of a split exactly once, in the order of the records: one window a row.
+    """Every frame of a split exactly once, in the order of the records, with one window per row.
 
-    A clip longer than seq_len gives several consecutive windows. The last batch is filled up with
+    Clips longer than seq_len give several consecutive windows. The last batch is filled up with
     empty rows (segment 0). Batches have `clip` and `start`.
     """
     rows = host_rows(batch_size, host_count, host_index)
@@ -215,12 +212,12 @@ def _run(make, start: int, stop: int, num_workers: int) -> Iterator[Batch]:
     iterator = iter(batches.mp_prefetch(options))
     try:
         for batch in iterator:
-            # Out of the workers' shared memory, which is then free again.
+            # A copy, which frees the shared memory of the workers.
             yield Batch(*(None if array is None else np.array(array) for array in batch))
     finally:
         iterator.close()
         batch = iterator = None
-        gc.collect()  # cycles in grain hold each worker's last batch: shared memory, never freed
+        gc.collect()  # cycles in grain hold the last batch of each worker, in shared memory
 
 
 @dataclass(frozen=True)
@@ -251,7 +248,7 @@ class _TrainBatch:
 
 
 def _read(source, clip: int, skip_damaged: bool) -> dict | None:
-    """A clip, or None where it cannot be read and that is to be no error."""
+    """A clip; None if it is damaged and `skip_damaged` allows that."""
     try:
         return source[clip]
     except DamagedShard as error:
@@ -292,7 +289,7 @@ class _EvalBatch:
 
 
 def _fill(batch: Batch, row, at, example, first, count, segment, position) -> None:
-    """Puts frames [first, first + count) of a clip into a row of the batch, from frame `at` on."""
+    """Copies frames [first, first + count) of a clip into a row, from frame `at` of the row on."""
     place = slice(at, at + count)
     fixed_point.to_float32(example["data"][first : first + count], out=batch.pose[row, place])
     np.logical_not(example["mask"][first : first + count], out=batch.visible[row, place])
@@ -301,9 +298,9 @@ def _fill(batch: Batch, row, at, example, first, count, segment, position) -> No
 
 
 def _standardize(batch: Batch, statistics: Statistics) -> None:
-    """`statistics.standardize` in place, a row at a time while it is in the processor's cache."""
+    """`statistics.standardize` in place, row by row, while a row is in the processor's cache."""
     for pose, visible in zip(batch.pose, batch.visible, strict=True):
         pose -= statistics.mean
         pose /= statistics.std
-        # Numbers of points: three times as fast as a mask.
+        # Indices, which are three times as fast as a mask.
         pose.reshape(-1, pose.shape[-1])[np.flatnonzero(~visible)] = 0

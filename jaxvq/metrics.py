@@ -1,8 +1,8 @@
-"""Metrics as sums and counts, so that a split's mean is exact however it was batched.
+"""Metrics as sums and counts, so that the mean of a split does not depend on batches.
 
-Distances are Euclidean and in shoulder widths; hand points are relative to their wrist, because
-that is how the data stores them. Arrays may be numpy's or JAX'; what returns sums and counts can be
-jitted, and its results may be summed over batches, devices and hosts.
+Distances are Euclidean and in shoulder widths. Hand points are relative to their wrist, as in the
+data. Arrays may be numpy's or JAX's. Functions that return sums and counts can be jitted, and their
+results may be summed over batches, devices and hosts.
 """
 
 import jax
@@ -15,8 +15,8 @@ def distances(predicted, target, std, space_dims: int | None = None) -> jax.Arra
 
     Args:
       predicted, target: (…, v, c), standardised.
-      std: (v, c) in shoulder widths, the statistics' scale.
-      space_dims: how many of c say where a point is, see Skeleton.space_dims; default: all.
+      std: (v, c) in shoulder widths, the scale of the statistics.
+      space_dims: number of spatial coordinates, see Skeleton.space_dims; default: all.
 
     Returns:
       float32 (…, v) in shoulder widths.
@@ -33,8 +33,8 @@ def mpjpe(distance, visible, parts: dict) -> dict:
     Args:
       distance: (…, v) from distances().
       visible: bool (…, v).
-      parts: name -> indices of its points, as Skeleton.parts. Left and right hand, where there are
-        any, are reported together as "hands".
+      parts: name -> indices of points, as Skeleton.parts. The result has one part "hands" for both
+        hands.
     """
     distance, visible = jnp.asarray(distance), jnp.asarray(visible)
     groups = {name: points for name, points in parts.items() if not name.endswith("_hand")}
@@ -49,22 +49,21 @@ def mpjpe(distance, visible, parts: dict) -> dict:
 
 
 def pck(distance, visible, threshold: float = 0.05):
-    """Percentage of correct keypoints as (sum, count): a visible point is correct when it lies
-    within `threshold` shoulder widths; sum / count is a fraction in 0..1."""
+    """Correct keypoints as (sum, count): the visible points within `threshold` shoulder widths."""
     return sum_count((jnp.asarray(distance) <= threshold).astype(jnp.float32), visible)
 
 
 def motion_error(predicted, target, visible, counted, std, order: int):
     """Error of the velocity (order 1) or acceleration (order 2) of every point, as (sum, count).
 
-    The mean Euclidean distance between the differences from frame to frame of both, in shoulder
-    widths per frame, or per frame squared; over points that all frames of a difference show.
+    The mean Euclidean distance between frame-to-frame differences, in shoulder widths per frame, or
+    per frame squared, over points that are visible in all frames of a difference.
 
     Args:
-      predicted, target: (b, t, v, c), standardised; rows hold one clip each.
+      predicted, target: (b, t, v, c), standardised, with one clip per row.
       visible: bool (b, t, v).
-      counted: bool (b, t): a difference counts where its last frame does.
-      std: (v, c) in shoulder widths, the statistics' scale.
+      counted: bool (b, t): a difference counts if its last frame does.
+      std: (v, c) in shoulder widths, the scale of the statistics.
     """
     apart = jnp.asarray(predicted, jnp.float32) - jnp.asarray(target, jnp.float32)
     apart = apart * jnp.asarray(std, jnp.float32)[None, None]
@@ -76,13 +75,13 @@ def motion_error(predicted, target, visible, counted, std, order: int):
 
 
 def sum_count(values, visible):
-    """(sum of the visible values, their number), float32 scalars."""
+    """(sum, number) of the visible values, float32 scalars."""
     visible = jnp.asarray(visible)
     return jnp.where(visible, values, 0).sum(dtype=jnp.float32), visible.sum(dtype=jnp.float32)
 
 
 def mean(pair) -> float:
-    """sum / count of a pair; NaN where nothing was counted."""
+    """sum / count of a pair; NaN if the count is 0."""
     total, count = float(pair[0]), float(pair[1])
     return total / count if count else float("nan")
 
@@ -107,15 +106,15 @@ def code_counts(indices, valid, sizes: tuple[int, ...]) -> jax.Array:
 
 
 def utilization(counts, sizes: tuple[int, ...]) -> float:
-    """Percentage of the codes used at least once, mean over the codebooks, from summed counts."""
+    """Percentage of codes used at least once, a mean over the codebooks, from summed counts."""
     used = (np.asarray(counts) > 0).sum(-1)
     return float(np.mean(100 * used / np.asarray(sizes)))
 
 
 def perplexity(counts) -> float:
-    """exp(entropy in nats) of the code distribution, mean over the codebooks, from summed counts.
+    """exp(entropy in nats) of the codes, a mean over the codebooks, from summed counts.
 
-    Equals the number of codes in use when all are used alike; NaN where nothing was counted.
+    The number of codes in use, if all are used equally. NaN without counts.
     """
     return float(np.exp2(entropy(counts)).mean())
 
@@ -123,8 +122,7 @@ def perplexity(counts) -> float:
 def entropy(counts) -> np.ndarray:
     """Order-0 entropy in bits of each codebook, float64 (s·q,), from summed counts (s·q, k).
 
-    What an ideal code spends on a token that it knows only the frequency of. NaN where nothing was
-    counted.
+    An ideal code that knows only frequencies spends so much per token. NaN without counts.
     """
     counts = np.asarray(counts, np.float64)
     totals = counts.sum(-1, keepdims=True)
@@ -135,18 +133,13 @@ def entropy(counts) -> np.ndarray:
 def summarize(
     sums: dict, codebook_sizes: tuple[int, ...], term_weights: dict[str, float]
 ) -> dict[str, float]:
-    """What a task's summed metrics say.
-
-    Args:
-      sums: a task's metrics, summed over batches and devices.
-      codebook_sizes, term_weights: the task's.
+    """The values of a task's metrics, which were summed over batches and devices.
 
     Returns:
-      "loss", the weighted sum of the terms, which is what training lowers; the mean of each (sum,
-      count) pair, the terms among them; of "code_counts" the "code_utilization" in percent and the
-      "perplexity".
+      "loss", the weighted sum of the terms; the mean of each (sum, count) pair, with the terms; and
+      "code_utilization" in percent and "perplexity" instead of "code_counts".
     """
-    # A term that nothing counted for, as the motion of single frames, adds nothing to the loss.
+    # A term without counts, such as the motion of single frames, adds nothing to the loss.
     counted = {name: weight for name, weight in term_weights.items() if sums[name][1]}
     values = {"loss": sum(weight * mean(sums[name]) for name, weight in counted.items())}
     for name, value in sums.items():

@@ -61,7 +61,7 @@ def tiny_config(data_dir, **fields):
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory) -> Path:
     """A folder of 30 synthetic clips, one of them in a sub-folder and one with a broken end."""
-    from jaxvq.pose.synthetic import write_corpus
+    from tools.make_synthetic_corpus import write_corpus
 
     folder = tmp_path_factory.mktemp("corpus")
     write_corpus(folder, num_clips=30, seed=3)

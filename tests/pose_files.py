@@ -13,7 +13,7 @@ from jaxvq.pose.preprocess import normalize_shoulders
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import HOLISTIC_178, Component, Skeleton
 from jaxvq.pose.skeletons import OPENPOSE_67
-from jaxvq.pose.synthetic import HOLISTIC_543, synthetic_pose
+from tools.make_synthetic_corpus import HOLISTIC_543, synthetic_pose
 
 BODY, FACE, LEFT_HAND, RIGHT_HAND = HOLISTIC_543.components
 CONTOURS = HOLISTIC_178.components[1]

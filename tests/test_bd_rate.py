@@ -2,11 +2,10 @@
 
 import math
 
-import numpy as np
 import pytest
 
-from jaxvq.rate_distortion import bd_rate
-from jaxvq.rate_distortion.bd_rate import bd_rate as saving
+from tools.rate_distortion import bd_rate
+from tools.rate_distortion.bd_rate import bd_rate as saving
 
 
 def test_half_the_rate_at_every_error_is_minus_half():
@@ -36,12 +35,3 @@ def test_points_that_others_beat_do_not_count():
 def test_curves_without_a_common_error_have_no_saving():
     assert math.isnan(saving([(8, 1), (16, 0.5)], [(8, 0.4), (16, 0.2)]))
     assert math.isnan(saving([(8, 1), (16, 0.5)], [(8, 0.7)]))
-
-
-def test_the_curve_is_the_monotone_cubic_of_scipy():
-    interpolate = pytest.importorskip("scipy.interpolate")
-    rng = np.random.default_rng(0)
-    for count in (2, 3, 6):
-        x, y = np.cumsum(rng.random(count) + 0.1), np.cumsum(rng.random(count))[::-1].copy()
-        expected = interpolate.PchipInterpolator(x, y).integrate(x[0] + 0.05, x[-1] - 0.03)
-        assert bd_rate._integral(x, y, x[0] + 0.05, x[-1] - 0.03) == pytest.approx(expected)

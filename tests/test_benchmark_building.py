@@ -7,7 +7,7 @@ from tools import benchmark_building
 
 @pytest.mark.parametrize("layout", [[], ["--compact"]])
 def test_table(tmp_path, capsys, layout):
-    from jaxvq.pose import synthetic
+    from tools import make_synthetic_corpus as synthetic
 
     synthetic.write_corpus(tmp_path, num_clips=3, seed=0)
     benchmark_building.main(

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import pytest
 from PIL import Image
 
-from jaxvq.rate_distortion import cells, floor, methods, report
-from jaxvq.rate_distortion.cells import Job, Settings
-from jaxvq.rate_distortion.first_layers import FirstLayers
-from jaxvq.rate_distortion.methods import Floor, Trained
 from jaxvq.storage import atomic
 from tools import benchmark_rd
+from tools.rate_distortion import cells, floor, methods, report
+from tools.rate_distortion.cells import Job, Settings
+from tools.rate_distortion.first_layers import FirstLayers
+from tools.rate_distortion.methods import Floor, Trained
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxvq.datasets.sentence_corpora import CORPORA, Unusable, list_corpus, read_table, unique_names
+from jaxvq.datasets.schema import SkippedClip
+from jaxvq.datasets.sentence_corpora import CORPORA, list_corpus, read_table, unique_names
 from jaxvq.pose import landmarks
 from tests.signformer_corpus import (
     JSON,
@@ -112,7 +113,7 @@ def test_several_signers_of_one_sentence(tmp_path):
     write_table(tmp_path / "annotations.csv", rows)
     ones = list_corpus(HOW2SIGN, tmp_path)["val"]
     assert Path(ones[0].folder).name == "-x_0-2-rgb_front"
-    with pytest.raises(Unusable, match="no folder for '-x_0-3'") as error:
+    with pytest.raises(SkippedClip, match="no folder for '-x_0-3'") as error:
         ones[1].read()
     assert error.value.reason == "no pose"
 
@@ -130,7 +131,7 @@ def test_how2sign_problems(tmp_path):
     write_table(tmp_path / "annotations.csv", rows)
     reasons = []
     for one in list_corpus(HOW2SIGN, tmp_path)["train"]:
-        with pytest.raises(Unusable) as error:
+        with pytest.raises(SkippedClip) as error:
             one.read()
         reasons.append(error.value.reason)
     assert reasons == ["no frames", "unreadable", "no pose", "no pose"]
@@ -210,7 +211,7 @@ def test_lsfb_problems(tmp_path):
     rows += [(str(n), "t", *case[:3], "train") for n, case in enumerate(cases)]
     write_table(tmp_path / "LSFB-CONT/annotations.csv", rows)
     for one, case in zip(list_corpus(LSFB, tmp_path)["train"], cases, strict=True):
-        with pytest.raises(Unusable) as error:
+        with pytest.raises(SkippedClip) as error:
             one.read()
         assert error.value.reason == case[3], case
     # Beyond the ends of the video there is nothing, which shortens the segment.

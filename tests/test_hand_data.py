@@ -18,6 +18,7 @@ from jaxvq.hands.data_modules import (
     wrap_to_pi,
 )
 from tools import benchmark_hands, create_consolidated_npz
+from tools.hands import draws
 
 FRAMES = {"CMU": 120, "GRAB": 90, "talkshow": 70}
 
@@ -41,12 +42,12 @@ def corpus(tmp_path_factory):
             image_ids=ids,
             body_pose=np.zeros((count, 63), np.float32),
         )
-    recipe = splits.Recipe(
+    recipe = draws.Recipe(
         {"high": ["GRAB"], "medium": ["talkshow"], "low": ["CMU"]},
         {"high": 90, "medium": 50, "low": 60},
         {"train": 0.8, "val": 0.1, "test": 0.1},
     )
-    splits.save(splits.plan(npz.count_frames(data), recipe), output)
+    draws.save(draws.plan(npz.count_frames(data), recipe), output)
     return data, output
 
 

@@ -12,6 +12,7 @@ from jaxvq.hands import consolidated, npz, skeleton, splits
 from jaxvq.storage import atomic
 from tests.hands import synthetic_hands, tiny_config
 from tools import sample_hands
+from tools.hands import draws
 
 
 @pytest.fixture(scope="module")
@@ -23,12 +24,12 @@ def built(tmp_path_factory):
     for name, count in {"GRAB": 3000, "CMU": 1500}.items():
         hands = synthetic_hands(rng, count)
         npz.write_npz(data / f"{name}.npz", {npz.LEFT: hands[:, :45], npz.RIGHT: hands[:, 45:]})
-    recipe = splits.Recipe(
+    recipe = draws.Recipe(
         {"high": ["GRAB"], "medium": [], "low": ["CMU"]},
         {"high": 2000, "medium": 0, "low": 1000},
         {"train": 0.8, "val": 0.1, "test": 0.1},
     )
-    splits.save(splits.plan(npz.count_frames(data), recipe), splits_dir)
+    draws.save(draws.plan(npz.count_frames(data), recipe), splits_dir)
     options = building.Options(input=str(data), splits_dir=str(splits_dir), workers=1)
     building.build("hand_prior", root / "DATA", options)
     return root / "DATA", data, splits_dir

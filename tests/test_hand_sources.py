@@ -6,8 +6,9 @@ import struct
 import numpy as np
 import pytest
 
-from jaxvq.hands import npz, pickles, sources
+from jaxvq.hands import npz, pickles
 from tools import import_hands
+from tools.hands import sources
 
 
 def marked(width, left, frames=3):

@@ -9,6 +9,7 @@ import pytest
 from configs import hand_splits
 from jaxvq.hands import SPLITS, splits
 from tools import create_hand_splits
+from tools.hands import draws
 
 # Frame counts of the public data sets that the hand prior generator's own test splits were drawn
 # from, and sha256 sums of those splits.
@@ -35,7 +36,7 @@ def make_recipe(variant="", **changes):
         "targets": config.targets.to_dict(),
         "ratios": config.ratios.to_dict(),
     }
-    return splits.Recipe(**fields | changes)
+    return draws.Recipe(**fields | changes)
 
 
 def all_frames(samples):
@@ -43,7 +44,7 @@ def all_frames(samples):
 
 
 def test_published_splits_come_out_bit_for_bit():
-    result = splits.plan(PUBLISHED_FRAMES, make_recipe("mini_1k", totals="floor"), seed=42)
+    result = draws.plan(PUBLISHED_FRAMES, make_recipe("mini_1k", totals="floor"), seed=42)
     for split, (count, digest) in PUBLISHED.items():
         text = json.dumps(result.samples[split], separators=(",", ":"))
         assert count_frames(result.samples[split]) == count
@@ -57,7 +58,7 @@ def test_full_draw_meets_its_targets_to_the_frame():
         name: 7_001 + 977 * i
         for i, name in enumerate(name for names in recipe.datasets.values() for name in names)
     }
-    result = splits.plan(frames, recipe)
+    result = draws.plan(frames, recipe)
     assert {s: count_frames(result.samples[s]) for s in SPLITS} == {
         "train": 120_000,
         "val": 15_000,
@@ -75,14 +76,14 @@ def test_full_draw_meets_its_targets_to_the_frame():
 
 def test_same_seed_same_frames_and_another_seed_others():
     recipe, frames = make_recipe("mini_1k"), {"Bedlam": 5000, "speech": 900, "CMU": 3000}
-    first, again, other = (splits.plan(frames, recipe, seed) for seed in (1, 1, 2))
+    first, again, other = (draws.plan(frames, recipe, seed) for seed in (1, 1, 2))
     assert first.samples == again.samples != other.samples
 
 
 def test_blocks_keep_a_distance_between_splits():
     recipe = make_recipe("mini_1k", split_by="block", block_frames=100, gap_frames=10)
     frames = {"Bedlam": 20_000, "GRAB": 3_333, "speech": 9_000, "CMU": 8_000, "KIT": 150}
-    result = splits.plan(frames, recipe)
+    result = draws.plan(frames, recipe)
     assert [count_frames(result.samples[s]) for s in SPLITS] == [800, 100, 100]
     for name in frames:
         train, val, test = (np.array(result.samples[s].get(name, []), int) for s in SPLITS)
@@ -93,13 +94,13 @@ def test_blocks_keep_a_distance_between_splits():
 
 def test_frame_split_of_a_few_frames_has_each_exactly_once():
     recipe = make_recipe(targets={"high": 50, "medium": 0, "low": 0})
-    result = splits.plan({"Bedlam": 50}, recipe)
+    result = draws.plan({"Bedlam": 50}, recipe)
     frames = sorted(f for split in SPLITS for f in result.samples[split]["Bedlam"])
     assert frames == list(range(50))
 
 
 def test_missing_and_unknown_data_sets_are_warned_of(caplog):
-    splits.plan({"Bedlam": 5000, "speech": 900, "CMU": 3000, "mine": 7}, make_recipe("mini_1k"))
+    draws.plan({"Bedlam": 5000, "speech": 900, "CMU": 3000, "mine": 7}, make_recipe("mini_1k"))
     missing, unknown = caplog.messages
     assert "50 listed data sets are missing" in missing and "GRAB" in missing
     assert "mine" in unknown and "no priority list" in unknown
@@ -108,16 +109,16 @@ def test_missing_and_unknown_data_sets_are_warned_of(caplog):
 def test_target_above_what_there_is():
     frames = {"Bedlam": 500, "speech": 900, "CMU": 3000}
     with pytest.raises(ValueError, match="high priority wants 600 frames, its 1 .* hold 500"):
-        splits.plan(frames, make_recipe("mini_1k"))
-    result = splits.plan(frames, make_recipe("mini_1k", cap=True))
+        draws.plan(frames, make_recipe("mini_1k"))
+    result = draws.plan(frames, make_recipe("mini_1k", cap=True))
     targets = [info["target_samples"] for info in result.metadata["sampling_info"].values()]
     assert targets == [500, 250, 150]
     assert sum(map(count_frames, result.samples.values())) == 900
     # In blocks, less: the largest share that every split's blocks hold, without the gaps.
     blocks = {"split_by": "block", "block_frames": 20, "gap_frames": 2}
     with pytest.raises(ValueError, match="wants .* its blocks hold .*--cap"):
-        splits.plan(frames, make_recipe(targets={"high": 500, "medium": 0, "low": 0}, **blocks))
-    result = splits.plan(frames, make_recipe("mini_1k", cap=True, **blocks))
+        draws.plan(frames, make_recipe(targets={"high": 500, "medium": 0, "low": 0}, **blocks))
+    result = draws.plan(frames, make_recipe("mini_1k", cap=True, **blocks))
     assert 300 < result.metadata["sampling_info"]["high"]["target_samples"] < 500
 
 
@@ -139,7 +140,7 @@ def test_recipes_that_cannot_be(changes, message):
 
 def test_none_of_the_data_sets_is_listed():
     with pytest.raises(ValueError, match="none of the 1 data sets.*found mine"):
-        splits.plan({"mine": 100}, make_recipe())
+        draws.plan({"mine": 100}, make_recipe())
 
 
 def test_tool_writes_what_the_loaders_read(tmp_path, capsys):

@@ -6,9 +6,9 @@ import pytest
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import HOLISTIC_178
 from jaxvq.pose.statistics import Statistics
-from jaxvq.rate_distortion import coding, floor, pca_dpcm
-from jaxvq.rate_distortion.floor import Setting
 from jaxvq.tokens import code_tables, token_file
+from tools.rate_distortion import coding, floor, pca_dpcm
+from tools.rate_distortion.floor import Setting
 
 SHAPE = (178, 3)
 

@@ -9,7 +9,7 @@ from jaxvq.pose.preprocess import preprocess, restore
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import HOLISTIC_178, Component, Skeleton
 from jaxvq.pose.statistics import Accumulator
-from jaxvq.pose.synthetic import synthetic_pose
+from tools.make_synthetic_corpus import synthetic_pose
 
 CROSS = Skeleton((Component("A", ("a", "b", "c"), ((0, 1), (1, 2)), ((255, 0, 0),), "XYC"),))
 

@@ -17,7 +17,7 @@ from jaxvq.pose.preprocess import (
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.resample import resample
 from jaxvq.pose.skeleton import FACE_CONTOURS, HOLISTIC_178, Component, Skeleton
-from jaxvq.pose.synthetic import HOLISTIC_543, synthetic_pose
+from tools.make_synthetic_corpus import HOLISTIC_543, synthetic_pose
 
 LEFT_WRIST = HOLISTIC_178.index("POSE_LANDMARKS", "LEFT_WRIST")
 LEFT_HAND = HOLISTIC_178.parts["left_hand"]

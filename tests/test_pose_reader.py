@@ -11,8 +11,8 @@ from jaxvq.pose import reader
 from jaxvq.pose.preprocess import select_points
 from jaxvq.pose.reader import read_pose
 from jaxvq.pose.skeleton import HOLISTIC_178, Component, Skeleton
-from jaxvq.pose.synthetic import synthetic_pose
 from jaxvq.pose.writer import write_header, write_pose
+from tools.make_synthetic_corpus import synthetic_pose
 
 FLAT = (("A", "XYC", ("a",)),)
 

@@ -15,7 +15,7 @@ from jaxvq.pose.statistics import (
     statistics_from_json,
     statistics_to_json,
 )
-from jaxvq.pose.synthetic import synthetic_pose
+from tools.make_synthetic_corpus import synthetic_pose
 
 
 @pytest.fixture(scope="module")

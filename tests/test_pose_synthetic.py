@@ -6,11 +6,11 @@ import zipfile
 import numpy as np
 import pytest
 
-from jaxvq.pose import synthetic
 from jaxvq.pose.files import PoseFile, list_poses
 from jaxvq.pose.preprocess import preprocess
 from jaxvq.pose.reader import read_pose
-from jaxvq.pose.synthetic import HOLISTIC_543, synthetic_pose, write_corpus
+from tools import make_synthetic_corpus as synthetic
+from tools.make_synthetic_corpus import HOLISTIC_543, synthetic_pose, write_corpus
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from jaxvq.pose.reader import read_pose
 from jaxvq.pose.skeleton import HOLISTIC_178
 from jaxvq.pose.skeletons import SKELETONS
 from jaxvq.pose.statistics import Statistics, load_statistics, save_statistics
-from jaxvq.pose.synthetic import write_corpus
 from tools import benchmark_preprocessing, compute_stats, draw_mean_pose, sync_poses
+from tools.make_synthetic_corpus import write_corpus
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from conftest import REPOSITORY
 from jaxvq import inference, input_pipeline
 from jaxvq.datasets import layout
 from jaxvq.pose.reader import read_pose
-from jaxvq.publishing import cards, dataset, page
 from jaxvq.storage import manifests
 from tools import publish_dataset, publish_model
+from tools.publishing import cards, dataset, page
 
 CORPORA = sorted(p.parent.name for p in REPOSITORY.glob("jaxvq/datasets/*/*_dataset_builder.py"))
 # Reads published datasets where jaxvq cannot be imported, and takes the sums as the card says.
@@ -243,7 +243,8 @@ def build_others(root) -> list[str]:
     from test_sentence_datasets import write_samples
 
     from jaxvq.datasets import building
-    from jaxvq.hands import npz, splits
+    from jaxvq.hands import npz
+    from tools.hands import draws
 
     sizes = {"train": 2, "val": 1, "test": 1}
     inputs = {
@@ -258,12 +259,12 @@ def build_others(root) -> list[str]:
     inputs["hand_prior"] = root / "hands"
     hands = synthetic_hands(np.random.default_rng(0), 300)
     npz.write_npz(root / "hands/GRAB.npz", {npz.LEFT: hands[:, :45], npz.RIGHT: hands[:, 45:]})
-    drawn = splits.Recipe(
+    drawn = draws.Recipe(
         {"high": ["GRAB"], "medium": [], "low": []},
         {"high": 200, "medium": 0, "low": 0},
         {"train": 0.8, "val": 0.1, "test": 0.1},
     )
-    splits.save(splits.plan(npz.count_frames(root / "hands"), drawn), root / "splits")
+    draws.save(draws.plan(npz.count_frames(root / "hands"), drawn), root / "splits")
     for corpus, source in inputs.items():
         more = {"splits_dir": str(root / "splits")} if corpus == "hand_prior" else {}
         building.build(corpus, root / "data", building.Options(str(source), workers=1, **more))
@@ -351,7 +352,7 @@ def test_croissant_is_valid_and_loads_the_table(poses):
 
 def test_a_broken_croissant_is_refused(poses, tmp_path):
     pytest.importorskip("mlcroissant")
-    from jaxvq.publishing import croissant
+    from tools.publishing import croissant
 
     content = json.loads((poses / "croissant.json").read_text())
     content["recordSet"][0]["field"][0]["source"]["fileObject"]["@id"] = "nowhere.csv"
@@ -391,7 +392,7 @@ def test_a_dataset_that_is_not_what_was_built(data_dir, terms, poses, tmp_path):
         publish_dataset.main(words(tmp_path, terms, tmp_path / "out"))
     shard = next(changed.glob("*-train.*"))
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")
-    with pytest.raises(ValueError, match="changed since the sums of .* were taken .*-train."):
+    with pytest.raises(ValueError, match="changed since .* was published from it .*-train."):
         dataset.check_same(input_pipeline.open_dataset(tmp_path), poses)
     shard.unlink()
     with pytest.raises(ValueError, match="train.* is missing; build the dataset again"):

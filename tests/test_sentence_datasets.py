@@ -180,7 +180,7 @@ def test_parts_of_pami0_and_odd_samples(tmp_path):
     ("corpus", "options", "message"),
     [
         ("pami0", {}, "no .*absent.train, .val, .dev or .test"),
-        ("pami0", {"fps": 25}, "do not tell their frame rate"),
+        ("pami0", {"fps": 25}, "do not say their frame rate"),
         ("pami0", {"split_file": "x"}, "--split_file x: pami0 has no use for it"),
         ("pami0", {"augmented": "x"}, "--augmented x: pami0 has no use for it"),
         ("lsfb_cont", {}, "no annotations.csv"),

@@ -16,7 +16,7 @@ import yaml
 
 from jaxvq.datasets.sentence_corpora import CORPORA, read_table
 from jaxvq.pose.reader import Pose
-from jaxvq.signformer import export, pami0
+from jaxvq.signformer import pami0
 from jaxvq.storage import atomic
 from tests.signformer_corpus import (
     JSON,
@@ -28,6 +28,7 @@ from tests.signformer_corpus import (
 )
 from tests.test_signformer_pami0 import load_as_signformer
 from tools import convert_how2sign_csv, export_signformer
+from tools.signformer import export
 
 
 def run(dataset, root, out, *options, workers=1) -> int:

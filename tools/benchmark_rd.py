@@ -2,12 +2,13 @@
 
     jaxvq benchmark rd --data DATA --output OUT [--methods sign_vq,fsq,best]
 
-Every method is trained or fitted on the train split, chooses on validation, and is measured on
-test, at each of its rates and for each seed. Methods and rates: jaxvq/rate_distortion/methods.py.
-OUT gets cells/ (one JSON for each method, rate and seed, as soon as it is done), runs/ (the
-trainings), table.md, table.json, curves.png and commands.sh; all of the first seed comes first. The
-same command goes on where it was stopped; finished cells are never computed again. With --jobs N, N
-trainings run at once, each on its share of the cores. Give a GPU one job.
+Each method is trained or fitted on the train split, tuned on validation, and measured on test, at
+each of its rates and for each seed. tools/rate_distortion/methods.py lists methods and rates.
+
+OUT gets cells/ (one JSON file per method, rate and seed, as soon as it is done), runs/ (the
+trainings), table.md, table.json, curves.png and commands.sh. All methods of the first seed come
+first. The same command resumes an interrupted comparison and never repeats a finished cell.
+--jobs N runs N trainings at once, each on its share of the cores. Give a GPU one job.
 """
 
 import os
@@ -32,7 +33,8 @@ def main(argv=None) -> int:
             raise ValueError(f"--{name} {getattr(args, name)}: expected 1 or more")
 
     from jaxvq import input_pipeline
-    from jaxvq.rate_distortion import cells, methods, report
+
+    from .rate_distortion import cells, methods, report
 
     chosen = list(methods.METHODS) if args.methods is None else args.methods.split(",")
     for name in chosen:
@@ -59,7 +61,7 @@ def main(argv=None) -> int:
 
 
 def check_settings(path: Path, settings) -> None:
-    """Keeps the settings of a folder; ValueError where it holds cells of other ones."""
+    """Writes the settings of a new folder. ValueError if an old folder has other settings."""
     now = vars(settings)
     if not path.exists():
         atomic.write_json(path, now)
@@ -74,19 +76,19 @@ def check_settings(path: Path, settings) -> None:
 
 
 def run_all(jobs: list, settings, output: Path, at_once: int) -> list:
-    """Runs each job in a process of its own; returns (job, error) of those that failed."""
+    """Runs each job in a process of its own. Returns (job, error) for each job that failed."""
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor, as_completed
 
     from tqdm import tqdm
 
-    from jaxvq.rate_distortion import report
+    from .rate_distortion import report
 
     context = multiprocessing.get_context("spawn")
     places = context.Queue()
     for cores in split_cores(at_once):
         places.put(cores)
-    # A process of its own each: what one computed leaves nothing on the device of the next.
+    # A new process per job: the job before it leaves nothing on the device.
     options = {"mp_context": context, "max_tasks_per_child": 1}
     failed = []
     with ProcessPoolExecutor(at_once, initializer=_take_place, initargs=(places,), **options) as p:
@@ -99,13 +101,13 @@ def run_all(jobs: list, settings, output: Path, at_once: int) -> list:
                     failed.append((job, f"{type(error).__name__}: {error}"))
                     bar.write(f"failed: {job.name}: {error}")
                 else:
-                    report.write(output, settings)  # so that there is one whenever it is stopped
+                    report.write(output, settings)  # a stopped comparison has one, too
     return failed
 
 
 def split_cores(count: int) -> list[list[int]]:
-    """The cores that this process may use, in `count` shares; empty where that is not known, or
-    where there are fewer cores than shares."""
+    """The cores of this process in `count` shares. A share is empty if the cores are unknown or
+    fewer than the shares."""
     if not hasattr(os, "sched_getaffinity"):
         return [[]] * count
     cores = sorted(os.sched_getaffinity(0))
@@ -121,7 +123,7 @@ def _take_place(places) -> None:
 
 
 def _run(job, settings, output: Path) -> None:
-    from jaxvq.rate_distortion import cells
+    from .rate_distortion import cells
 
     cores = _places.get()
     try:

@@ -22,7 +22,9 @@ import numpy as np
 from jaxvq import command
 from jaxvq.datasets import sentence_corpora
 from jaxvq.pose import openpose
-from jaxvq.signformer import export, pami0
+from jaxvq.signformer import pami0
+
+from .signformer import export
 
 FRAMES = 160  # of a sentence, about the mean of How2Sign
 JSON = "rgb_front/features/openpose_output/json"

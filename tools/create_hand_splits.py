@@ -63,11 +63,13 @@ def main(argv=None) -> int:
     add("--cap", action="store_true", help="lower targets to what the data sets hold")
     args, changes = parser.parse_known_args(argv)
 
-    from jaxvq.hands import npz, splits
+    from jaxvq.hands import npz
     from jaxvq.training import command_line
 
+    from .hands import draws
+
     config = command_line.read_config(args.config, changes)
-    recipe = splits.Recipe(
+    recipe = draws.Recipe(
         datasets=config.datasets.to_dict(),
         targets=config.targets.to_dict(),
         ratios=config.ratios.to_dict(),
@@ -78,8 +80,8 @@ def main(argv=None) -> int:
         cap=args.cap,
     )
     frames = npz.count_frames(args.input)
-    result = splits.plan(frames, recipe, args.seed)
-    splits.save(result, args.output)
+    result = draws.plan(frames, recipe, args.seed)
+    draws.save(result, args.output)
     print(describe(result.metadata, args.output))
     return 0
 

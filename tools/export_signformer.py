@@ -106,7 +106,8 @@ def main(argv=None) -> int:
     args = parse_arguments(argv)
     check(args)
     from jaxvq.datasets import sentence_corpora
-    from jaxvq.signformer import export
+
+    from .signformer import export
 
     corpus = CORPORA[args.corpus]
     sentences = sentence_corpora.list_corpus(
@@ -136,7 +137,7 @@ def export_split(encoder, sentences, folder: Path, base: str, split: str, args):
     """Exports one split, with a line for each part."""
     from tqdm import tqdm
 
-    from jaxvq.signformer import export
+    from .signformer import export
 
     extra = [sentence for sentence in sentences if not sentence.has_row]
     if not args.all_recordings:

@@ -22,7 +22,9 @@ def main(argv=None) -> int:
     import numpy as np
     from tqdm import tqdm
 
-    from jaxvq.hands import npz, sources
+    from jaxvq.hands import npz
+
+    from .hands import sources
 
     formats = "\n".join(f"  {n:<12} {layout.about}" for n, layout in sources.LAYOUTS.items())
     parser = command.parser(__doc__.format(formats=formats))

@@ -36,8 +36,9 @@ def main(argv=None) -> None:
     from absl import logging
 
     logging.set_verbosity(logging.ERROR)  # TFDS warns of folders that it did not make itself
-    from jaxvq.publishing import dataset, folder
     from jaxvq.storage import manifests
+
+    from .publishing import dataset, folder
 
     built = dataset.open_corpus(args.data, args.corpus)
     info = dataset.read_info(built.path)

@@ -39,8 +39,9 @@ def main(argv=None) -> None:
     add("--dry_run", action="store_true", help="check everything, write and send nothing")
     args = parser.parse_args(argv)
 
-    from jaxvq.publishing import folder, model
     from jaxvq.storage import manifests
+
+    from .publishing import folder, model
 
     folder.check_version(args.version)
     if args.hub:

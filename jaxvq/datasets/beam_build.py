@@ -1,9 +1,9 @@
 """Writes the shards of a dataset on Apache Beam: on one machine, or on many that share a folder.
 
-A worker is given a run of clips, as the processes of a local build are, so nothing is shuffled
-between machines, and the shards are the same. Beam only gets the numbers of the runs; the list of
-the clips of each, the shards and what came of them go through a folder that all machines see: that
-of the pipeline's option temp_location, such as gs://bucket/tmp, or else the dataset's.
+A worker gets a run of clips, as the processes of a local build do. So nothing is shuffled between
+machines, and the shards are the same. Beam only transports the numbers of the runs. The lists of
+clips, the shards and the results go through a folder that all machines see: the pipeline option
+temp_location, such as gs://bucket/tmp, or the folder of the dataset.
 """
 
 import functools
@@ -22,27 +22,27 @@ from jaxvq.storage import remote
 
 @dataclass(frozen=True)
 class Place:
-    """Where the files of a run are, until the dataset is complete."""
+    """The files of a run, until the dataset is complete."""
 
     folder: str
     split: str
     number: int
 
     def path(self, kind: str) -> str:
-        """kind: "run", "written" or "records_0" (the first of its shards) and so on."""
+        """The path of a file. kind: "run", "written", or "records_0", … for its shards."""
         return f"{self.folder}/incomplete.{kind}_{self.split}_{self.number:05d}"
 
     def save(self, kind: str, content) -> None:
-        """Anything that pickles."""
+        """Stores anything that pickles."""
         filesystem, path = remote.open_filesystem(self.path(kind))
         filesystem.pipe_file(path, pickle.dumps(content))
 
     def load(self, kind: str):
-        """What was saved."""
+        """Returns what `save` stored."""
         return pickle.loads(remote.read_bytes(self.path(kind)))
 
     def put_records(self, source: str, part: int) -> None:
-        """Moves a local file here, as shard number `part` of the run."""
+        """Moves a local file here, as shard number `part`."""
         filesystem, path = remote.open_filesystem(self.path(f"records_{part}"))
         if not remote.is_remote(self.folder):
             shutil.move(source, path)  # temp_location may be another disk
@@ -51,7 +51,7 @@ class Place:
         os.unlink(source)
 
     def get_records(self, part: int, target: str) -> None:
-        """The inverse: moves a shard to a local file."""
+        """Moves shard number `part` to a local file."""
         filesystem, path = remote.open_filesystem(self.path(f"records_{part}"))
         if not remote.is_remote(self.folder):
             shutil.move(path, target)
@@ -60,14 +60,14 @@ class Place:
         filesystem.rm_file(path)
 
     def remove(self, kind: str) -> None:
-        """Where nothing is there, it does nothing."""
+        """Removes a file, if it exists."""
         filesystem, path = remote.open_filesystem(self.path(kind))
         if filesystem.exists(path):
             filesystem.rm_file(path)
 
 
 def import_beam():
-    """The module apache_beam; ValueError that says how to install it."""
+    """The module apache_beam. ValueError says how to install it."""
     try:
         import apache_beam
     except ModuleNotFoundError as error:
@@ -78,16 +78,13 @@ def import_beam():
 
 
 def parse_options(text: str) -> list[str]:
-    """Flags of a Beam pipeline, from "runner=DirectRunner,…", separated by commas or spaces."""
+    """Flags of a Beam pipeline, from "runner=DirectRunner,…" with commas or spaces."""
     words = [word for word in re.split(r"[,\s]+", text) if word]
     return [word if word.startswith("--") else f"--{word}" for word in words]
 
 
 def write_shards(build: Build, templates: dict, options: str) -> None:
-    """Writes the shards of `build` as `Build.write_shards` does, on the pipeline of these options.
-
-    templates: split -> TFDS' names of the shards. Raises ValueError if the pipeline fails.
-    """
+    """`Build.write_shards` on a Beam pipeline with these options."""
     beam = import_beam()
     flags = beam.options.pipeline_options.PipelineOptions(parse_options(options))
     location = flags.get_all_options(drop_default=True).get("temp_location")
@@ -116,9 +113,9 @@ def write_shards(build: Build, templates: dict, options: str) -> None:
 
 
 def write_on_worker(place: Place, write_run: Callable[..., Written]) -> None:
-    """Runs on a worker; done again after a failure, it replaces what it wrote before."""
+    """Runs on a worker. After a failure, the repetition replaces its files."""
     run: Run = place.load("run")
-    # Beside its place, so that it only has to be renamed; elsewhere if that is not a local disk.
+    # On a local disk, a file beside its place only has to be renamed.
     beside = tempfile.gettempdir() if remote.is_remote(place.folder) else place.folder
     with tempfile.TemporaryDirectory(prefix="incomplete.", dir=beside) as folder:
         written = write_run(run, folder=folder, report=_count)
@@ -134,7 +131,7 @@ def _count(clip: Encoded) -> bool:
 
 
 def _gather(build: Build, split: str, template, places: list[Place]) -> None:
-    """Accounts for what the workers wrote, and gives the shards their names."""
+    """Accounts for the finished runs of a split, and names its shards."""
     results: list[Written] = [place.load("written") for place in places]
     for written in results:
         build.account(split, written)

@@ -1,11 +1,11 @@
 """Builds a corpus into ArrayRecord shards with TFDS and without TensorFlow.
 
-A corpus folder says how to list its clips and how to read one; everything else is here and in
-`shards`: worker processes, skipped clips, splits, side files, and what happens after a kill.
+A corpus lists its clips and reads one of them. This module and `shards` do everything else: worker
+processes, skipped clips, splits, side files, and cleaning up after a kill.
 
-TFDS' own writer shuffles through TensorFlow once a split passes 1 GB. Here the keys are known
-before anything is read, so the clips are *read* in the order of the hash of their keys and written
-as they come: nothing is shuffled on disk, memory stays bounded, and the order is always the same.
+TFDS' own writer shuffles through TensorFlow as soon as a split exceeds 1 GB. Here the workers
+*read* the clips in the order of the hashes of their keys. So nothing is shuffled on disk, memory
+stays bounded, and the order is always the same.
 """
 
 import contextlib
@@ -32,27 +32,28 @@ from jaxvq.storage import atomic, reading, remote
 
 @dataclasses.dataclass(eq=False)
 class ClipConfig(tfds.core.BuilderConfig):
-    """fps: the frame rate that all clips are resampled to; None keeps each clip's own.
-    skeleton: that of a corpus that has several, a name or the path of a JSON file."""
+    """fps: the frame rate to resample all clips to; None keeps the frame rate of each clip.
+    skeleton: a name or the path of a JSON file, for a corpus with several skeletons."""
 
     fps: float | None = None
     skeleton: str | None = None
 
 
 class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
-    """A TFDS builder of clips: a corpus adds VERSION, RELEASE_NOTES, configs and three methods.
+    """A TFDS builder of clips. A corpus adds its configs and three methods.
 
-    `options` are needed to build; without them the builder reads what was built. `listed`: a
-    builder with the same options; what it has found in the input is not looked for again.
-    single_frames: whether the frames of a record are no clip, but each stands for itself.
+    Only building needs `options`. listed: a builder with the same options, whose findings in the
+    input are reused. single_frames: the frames of a record are unrelated to each other.
     """
 
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}
     skeleton: Skeleton
     homepage: str
     single_frames = False
 
     def __init_subclass__(cls, **kwargs):
-        if "name" not in cls.__dict__:  # TFDS takes that of the package, or fails without one
+        if "name" not in cls.__dict__:  # TFDS expects a package to name it
             cls.name = cls.__module__.rpartition(".")[2].removesuffix("_dataset_builder")
         super().__init_subclass__(**kwargs)
 
@@ -65,7 +66,7 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
 
     @classmethod
     def make_config(cls, fps: float | None, skeleton: str | None = None) -> ClipConfig:
-        """The config of a skeleton (the first without one), named after the frame rate too."""
+        """The config of a skeleton, by default the first, and a frame rate."""
         default = cls.find_config(skeleton)
         if fps is None:
             return default
@@ -77,47 +78,47 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
 
     @classmethod
     def find_config(cls, skeleton: str | None) -> ClipConfig:
-        """The config of a skeleton, by default the first; ValueError that lists the choices."""
+        """The config of a skeleton, by default the first. ValueError lists the choices."""
         configs = {config.name: config for config in cls.BUILDER_CONFIGS}
         if skeleton and skeleton not in configs:
             raise ValueError(f"--skeleton {skeleton}: there are: {', '.join(configs)}")
         return configs[skeleton or cls.BUILDER_CONFIGS[0].name]
 
     def list_clips(self) -> list:
-        """What to read: picklable objects with a unique `key`, a relative POSIX path."""
+        """Picklable objects, each with a unique `key`, a relative POSIX path."""
         raise NotImplementedError
 
     @property
     def clips(self) -> list:
-        """What `list_clips` says, asked once in a build."""
+        """list_clips(), called once per build."""
         return self.find("clips", self.list_clips)
 
     def find(self, name: str, function: Callable[[], object]):
-        """function(), called once in a build."""
+        """function(), called once per build."""
         if name not in self._found:
             self._found[name] = function()
         return self._found[name]
 
     def list_inputs(self) -> Iterable:
-        """What a build depends on: objects with key, path and member, by default the clips."""
+        """The files that a build depends on, with key, path and member; by default the clips."""
         self.refuse_options("augmented", "splits_dir")
         return self.clips
 
     def refuse_options(self, *names: str) -> None:
-        """ValueError where one is given: it would change the dataset's name, and nothing else."""
+        """ValueError if one is given: it would change the name of the dataset, and nothing else."""
         for name in names:
             value = getattr(self.options, name)
             if value:
                 raise ValueError(f"--{name} {value}: {self.name} has no use for it")
 
     def assign_splits(self, keys: Iterable[str]) -> dict[str, list[str]]:
-        """Split -> keys in the order of the records; by default as --split_file says, or md5."""
+        """Split -> keys in the order of the records; by default by --split_file or md5."""
         return splits.assign_splits(keys, self.options.split_file)
 
     def make_reader(self, clips: list) -> Callable[..., dict]:
         """A picklable function from a listed object to an example of `schema.features`.
 
-        Its `data` may still be float32, for the sake of the statistics. Raises shards.SkippedClip.
+        The example's `data` may be float32, for exact statistics. Raises shards.SkippedClip.
         """
         raise NotImplementedError
 
@@ -127,7 +128,7 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
         return self.dataset_info_from_configs(features=features, homepage=self.homepage)
 
     def dataset_info_from_configs(self, *, features, **kwargs) -> tfds.core.DatasetInfo:
-        """As TFDS', packed where the build wants it or the dataset is."""
+        """TFDS' method, with packed features for a compact dataset."""
         if self._is_compact():
             features = compact.compact(features)
         return super().dataset_info_from_configs(features=features, **kwargs)
@@ -142,10 +143,10 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
         """Silent: TFDS would announce a download."""
 
     def _log_download_done(self) -> None:
-        """Silent: the tool says in its own words what was built."""
+        """Silent: the program reports what was built."""
 
     def make_recipe(self) -> dict:
-        """`recipes.make_recipe` of the input as it is now, listed once."""
+        """`recipes.make_recipe` of the present input, listed once per build."""
         inputs = self.find("inputs", lambda: list(self.list_inputs()))
         return recipes.make_recipe(inputs, self.options)
 
@@ -178,7 +179,7 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
         data = layout.FIXED_POINT if self.options.compact else dtype
         fps = self.builder_config.fps or 0.0
         layout.write(folder, layout.Layout(data, fps, self.single_frames))
-        # The recipe stays that of the start, so that the next build notices what has changed since.
+        # The recipe of the start lets the next build notice later changes.
         counters = build.counters() | {"recipe": recipe, "input_changed": self._changed(recipe)}
         (folder / "counters.json").write_text(json.dumps(counters))
         infos = [
@@ -194,7 +195,7 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
         self.info.set_splits(tfds.core.SplitDict(infos))
 
     def _changed(self, recipe: dict) -> bool:
-        """Whether a file of the input is gone or another one now; new ones the next build sees."""
+        """Whether a file of the input changed or vanished. The next build finds new files."""
         try:
             return self.make_recipe() != recipe
         except (ValueError, OSError, KeyError, zipfile.BadZipFile):
@@ -202,10 +203,7 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
 
 
 def find_builder(corpus: str) -> type[CorpusBuilder]:
-    """The Builder of jaxvq/datasets/<corpus>, or of any module, such as "mypackage.my_corpus".
-
-    Raises ValueError that lists what there is, or says why the module cannot be used.
-    """
+    """The Builder of jaxvq/datasets/<corpus>, or of any module, such as "mypackage.my_corpus"."""
     files = Path(__file__).parent.glob("*/*_dataset_builder.py")
     corpora = sorted(file.parent.name for file in files)
     if corpus in corpora:
@@ -222,7 +220,7 @@ def find_builder(corpus: str) -> type[CorpusBuilder]:
     builder = getattr(module, "Builder", None)
     if not (isinstance(builder, type) and issubclass(builder, CorpusBuilder)):
         raise ValueError(f"{module.__file__} has no class Builder(building.CorpusBuilder)")
-    # Where TFDS looks for README.md, CITATIONS.bib and TAGS.txt; by itself it expects a package.
+    # TFDS looks for README.md, CITATIONS.bib and TAGS.txt there, and expects a package.
     builder.pkg_dir_path = epath.Path(module.__file__).parent
     return builder
 
@@ -239,15 +237,13 @@ def build(
 ) -> tuple[Path | str, bool]:
     """Builds `corpus` under data_dir; returns its folder, and whether it had to be built.
 
-    Where data_dir is an address such as gs://bucket/folder, the dataset is made on the local disk
-    ($TMPDIR) and copied when it is complete; the folder is then an address too.
+    A complete dataset of the same options and input is left alone. The next build removes what a
+    killed build left behind. If data_dir is an address such as gs://bucket/folder, the dataset is
+    built on the local disk ($TMPDIR) and copied when it is complete.
 
-    A build that fails for its skipped clips leaves their list at skipped_list (default: in the
-    folder of the config).
-
-    A dataset that was finished with the same options from the same input is left alone. A killed
-    build leaves nothing behind that the next one does not remove. Raises ValueError where another
-    build is running, too many clips were skipped, or another dataset is in the way.
+    A build that skips too many clips leaves their list at skipped_list, by default in the folder of
+    the config. Raises ValueError for too many skipped clips, while another build is running, and if
+    another dataset is in the way.
     """
     if not remote.is_remote(data_dir):
         plan = make_plan(corpus, Path(data_dir), options, fps, skeleton)
@@ -257,7 +253,7 @@ def build(
         url = f"{str(data_dir).rstrip('/')}/{plan.folder.relative_to(staging).as_posix()}"
         filesystem, root = remote.open_filesystem(url)
         if filesystem.exists(f"{root}/{remote.LAST}") and not overwrite:
-            # Enough of it to see whether it is the same.
+            # Its recipe tells whether it is the same.
             remote.download(url, plan.folder, ["counters.json"])
         skipped_list = skipped_list or Path(f"{corpus}_skipped.jsonl").absolute()
         built = run(plan, overwrite, skipped_list)
@@ -268,9 +264,9 @@ def build(
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a build will make: recipe, see `recipes.make_recipe`; folder, of the dataset.
+    """A build to run: recipe, see `recipes.make_recipe`; folder, of the dataset.
 
-    make_builder: a builder that reads `folder` as it is then, and lists nothing again.
+    make_builder: returns a builder for the present state of `folder`, which lists nothing again.
     """
 
     recipe: dict
@@ -285,11 +281,11 @@ def make_plan(
     fps: float | None = None,
     skeleton: str | None = None,
 ) -> Plan:
-    """Lists the input, and writes nothing."""
+    """Plans a build: lists the input, and writes nothing."""
     builder_class = find_builder(corpus)
     config = builder_class.make_config(fps, skeleton)
     name = recipes.full_name(config.name, options)
-    if name != config.name:  # TFDS knows the corpus' own configs as these very objects
+    if name != config.name:  # TFDS compares configs of the same name by identity
         config = dataclasses.replace(config, name=name)
     arguments = {"options": options, "data_dir": str(data_dir), "config": config}
     first = builder_class(**arguments)
@@ -299,7 +295,7 @@ def make_plan(
 
 
 def run(plan: Plan, overwrite: bool = False, skipped_list: Path | None = None) -> bool:
-    """Builds what is planned unless it is there; returns whether it was not. See `build`."""
+    """Builds a plan, unless the dataset exists; returns whether it was built. See `build`."""
     folder = plan.folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     skipped_list = skipped_list or folder.parent / "skipped.jsonl"
@@ -309,7 +305,7 @@ def run(plan: Plan, overwrite: bool = False, skipped_list: Path | None = None) -
             _check_same(folder, plan.recipe)
             return False
         with _replacing(folder), _listing_skipped(skipped_list):
-            downloads = folder.parent / "incomplete.downloads"  # TFDS makes this folder always
+            downloads = folder.parent / "incomplete.downloads"  # TFDS always makes this folder
             plan.make_builder().download_and_prepare(download_dir=downloads)
     return True
 
@@ -319,10 +315,10 @@ def _replaced(folder: Path) -> Path:
 
 
 def _clean(folder: Path) -> None:
-    """Removes what a killed build left; a dataset that it was about to replace comes back."""
+    """Removes what a killed build left, and restores a dataset that it was about to replace."""
     if _replaced(folder).exists() and not folder.exists():
         _replaced(folder).rename(folder)
-    # "incomplete." is how TFDS begins the names of what it has not finished.
+    # TFDS gives the prefix "incomplete." to everything unfinished.
     for leftover in (*folder.parent.glob("incomplete.*"), *folder.parent.glob("../.config/incom*")):
         if leftover.is_dir():
             shutil.rmtree(leftover)
@@ -332,18 +328,18 @@ def _clean(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _replacing(folder: Path) -> Iterator[None]:
-    """Puts an earlier dataset aside, and back again if the new one fails."""
+    """Moves an earlier dataset aside, and back if the new one fails."""
     if folder.exists():
         folder.rename(_replaced(folder))
     try:
         yield
     finally:
-        _clean(folder)  # removes the earlier one, or, without a new one, puts it back
+        _clean(folder)  # removes the earlier dataset, or restores it
 
 
 @contextlib.contextmanager
 def _listing_skipped(path: Path) -> Iterator[None]:
-    """Where a build ends for its skipped clips, their list stays at `path`."""
+    """Writes the list of skipped clips to `path` if a build fails for them."""
     path.unlink(missing_ok=True)
     try:
         yield

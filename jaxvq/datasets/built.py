@@ -1,4 +1,4 @@
-"""A built dataset, opened: where it lies, what its points are, and which clips it holds."""
+"""Opens built datasets."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -17,14 +17,13 @@ from jaxvq.storage import reading, remote
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A built dataset; `input_pipeline` makes batches of it.
+    """A built dataset, of which `input_pipeline` makes batches.
 
     lengths: split -> int32 (clips,), frames of each clip in the order of the records.
-    fingerprint: of names, lengths and statistics; the same content has the same one everywhere.
-    target_fps: all clips are resampled to it as they are read; 0 leaves them as they are stored.
-    filter: what to train on. mixed: further datasets to train on, and how many of their frames for
-    each of this one. skip_damaged: frames that cannot be read are padding, with a warning, instead
-    of an error.
+    fingerprint: of lengths and statistics; the same on all machines.
+    target_fps: clips are resampled to it as they are read; 0 keeps their frame rates.
+    filter: the clips to train on. mixed: further datasets to train on, each with the number of its
+    frames per frame of this dataset. skip_damaged: damaged frames become padding, with a warning.
     """
 
     path: Path
@@ -40,31 +39,31 @@ class Dataset:
 
     @property
     def fps(self) -> float:
-        """The frame rate that all clips are read at; 0 where each has its own."""
+        """The frame rate at which all clips are read; 0 if each clip has its own."""
         found = {self.target_fps or self.layout.fps} | {other.fps for other, _ in self.mixed}
         return found.pop() if len(found) == 1 else 0.0
 
     def source(self, split: str) -> RecordSource | ResampledSource:
-        """The clips of a split; ValueError for an unknown split or missing shards."""
+        """The clips of a split. ValueError for an unknown split or missing shards."""
         shards = records.find_shards(self.path, split, len(self.split_lengths(split)))
         source = RecordSource(shards, self.skeleton, self.layout.data)
         return ResampledSource(source, self.target_fps) if self.target_fps else source
 
     def split_lengths(self, split: str) -> np.ndarray:
-        """int32 (clips,); ValueError for an unknown split."""
+        """Frames of each clip, int32 (clips,). ValueError for an unknown split."""
         if split not in self.lengths:
             raise ValueError(f"no split {split!r}; there are: {', '.join(self.lengths)}")
         return self.lengths[split]
 
     def table(self, split: str, name: str) -> np.ndarray:
-        """float32 (clips,): "fps" of the clips as they are stored, or "hands", how much is seen."""
+        """float32 (clips,): the stored "fps", or "hands", the share of frames with a hand."""
         stored = reading.read_npz(self.path / "lengths.npz")
         if f"{split}_{name}" not in stored:
             raise ValueError(f"{self.path} was built without a table of {name}; build it again")
         return stored[f"{split}_{name}"]
 
     def resampled(self, fps: float) -> "Dataset":
-        """The same clips at another frame rate; 0, or that of the build, changes nothing."""
+        """The same clips at another frame rate. 0, or that of the build, changes nothing."""
         if fps in (0, self.layout.fps):
             return self
         lengths = {
@@ -75,11 +74,11 @@ class Dataset:
 
 
 def open_dataset(data_dir: str | Path) -> Dataset:
-    """The dataset that jaxvq build made at data_dir, or the only one anywhere below it.
+    """The dataset of jaxvq build at data_dir, or the only one anywhere below it.
 
-    A zip or folder of clips is built first (`conversion.find_dataset`). What is at an address such
-    as gs://bucket/folder is copied to the local disk. Raises ValueError if there is none, there are
-    several, or it is not complete.
+    A zip or folder of clips is built first (`conversion.find_dataset`). An address such as
+    gs://bucket/folder is copied to the local disk. Raises ValueError if there is no dataset, there
+    are several, or it is incomplete.
     """
     if remote.is_remote(data_dir):
         fetch = remote.fetch_file if str(data_dir).lower().endswith(".zip") else remote.fetch

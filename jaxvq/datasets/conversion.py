@@ -1,4 +1,4 @@
-"""A zip or folder of clips where a dataset is wanted, as sign-vq takes it: built in the cache."""
+"""Opens a zip or folder of clips as a dataset, as sign-vq does, by building it in the cache."""
 
 import fcntl
 import hashlib
@@ -17,26 +17,26 @@ from jaxvq.pose.skeleton import HOLISTIC_178
 from jaxvq.pose.statistics import Statistics, save_statistics
 from jaxvq.storage import remote
 
-LOOKED_AT = 32  # npz files that may have to be opened to learn what they hold
-FEW = 256  # clips that this process converts before others would have started
+LOOKED_AT = 32  # npz files to open at most, to find the corpus
+FEW = 256  # clips that one process converts in the time that others take to start
 
 log = logging.getLogger("jaxvq")
 
 
 def find_dataset(path: Path) -> Path:
-    """Where the dataset at or below `path` lies; clips that lie there instead are built first.
+    """The folder of the dataset at or below `path`, which is built from clips if need be.
 
     path: a folder of jaxvq build, or a zip or folder of `.pose` files, of sign-vq's npz, or
-    of npz with `poses`. What is made of them stays in the cache ($JAXVQ_CACHE) until they change,
-    and appears there when it is complete; a second process waits for the first. Raises ValueError
-    where there is no dataset and there are no clips, or too many clips cannot be used.
+    of npz with `poses`. Datasets of clips stay in the cache ($JAXVQ_CACHE), as long as the clips do
+    not change; a second process waits for the first. Raises ValueError if there are neither a
+    dataset nor clips, or too many clips cannot be used.
     """
     if path.is_dir() and records.list_datasets(path):
         return records.find_dataset(path)
     clips = _list_clips(path)
     corpus = _find_corpus(clips)
     if corpus is None:
-        return records.find_dataset(path)  # says what is wrong
+        return records.find_dataset(path)  # raises the error
     workers = 1 if len(clips) < FEW else os.cpu_count() or 1
     options = recipes.Options(
         str(path), workers=workers, stats=_find_statistics(corpus, clips, path)
@@ -49,16 +49,16 @@ def find_dataset(path: Path) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not records.list_datasets(folder):
             log.info("converting the %d clips of %s, once", len(clips), path)
-            from jaxvq.datasets import building  # TFDS, which takes seconds to import
+            from jaxvq.datasets import building  # imports TFDS, which takes seconds
 
-            logging.getLogger("absl").setLevel(logging.ERROR)  # it tells of configs of other names
+            logging.getLogger("absl").setLevel(logging.ERROR)  # TFDS warns of unknown configs
             building.build(corpus, folder, options)
     log.info("%s is read from %s", path, folder)
     return records.find_dataset(folder)
 
 
 def _list_clips(path: Path) -> list[files.PoseFile]:
-    """The `.pose` files of a zip or folder or, where there are none, its npz files."""
+    """The `.pose` files of a zip or folder or, if there are none, its npz files."""
     if path.is_file() and path.suffix.lower() != ".zip":
         return []
     try:
@@ -71,14 +71,14 @@ def _list_clips(path: Path) -> list[files.PoseFile]:
 
 
 def _find_corpus(clips: list[files.PoseFile]) -> str | None:
-    """The corpus that reads clips like these; None for npz files of something else."""
+    """The corpus that reads these clips; None for other npz files."""
     if any(clip.key.lower().endswith(".pose") for clip in clips):
         return "sign_poses"
     for clip in clips[:LOOKED_AT]:
         try:
             with np.load(io.BytesIO(clip.read()), allow_pickle=False) as arrays:
                 names = set(arrays.files)
-        except Exception:  # whatever a damaged file does; the build lists it
+        except Exception:  # damaged; the build lists it
             continue
         if {"data", "mask"} <= names:
             return "sign_poses"
@@ -88,7 +88,7 @@ def _find_corpus(clips: list[files.PoseFile]) -> str | None:
 
 
 def _find_statistics(corpus: str, clips: list[files.PoseFile], path: Path) -> str | None:
-    """The file that tells what sign-vq's npz were standardised with, where they do not say it."""
+    """The file of statistics that undo the standardisation of sign-vq's npz, if they need one."""
     if corpus != "sign_poses" or not clips[0].key.lower().endswith(".npz"):
         return None
     if path.is_file() and npz.read_statistics(path, HOLISTIC_178):

@@ -1,8 +1,8 @@
-"""Reads records of an ArrayRecord file where they lie, in a third of the reader's time.
+"""Reads records straight from an ArrayRecord file, in a third of the time of ArrayRecord's reader.
 
-An ArrayRecord file is one of Riegeli: chunks one behind the other, each a header and data, with a
-block header in between at every multiple of 64 KiB (riegeli/doc/riegeli_records_file_format.md).
-Where a chunk is one record, not compressed, its bytes are in the file as they are.
+An ArrayRecord file is a Riegeli file: a sequence of chunks, each a header and data, interrupted by
+a block header at every multiple of 64 KiB (riegeli/doc/riegeli_records_file_format.md). A chunk of
+one record that is not compressed has the record's bytes as they are.
 """
 
 import os
@@ -11,15 +11,15 @@ import struct
 import numpy as np
 
 BLOCK, BLOCK_HEADER = 1 << 16, 24
-# Hash of the header, size and hash of the data, type and number of records, size when decoded.
+# Hash of the header, size and hash of the data, type and number of records, decoded size.
 CHUNK_HEADER = struct.Struct("<QQQQQ")
 ONE_RECORD = ord("r") | 1 << 8  # a chunk of a single record, by rows
 UNCOMPRESSED = 0
-_IGNORED = bytearray(BLOCK_HEADER)  # where block headers go; what it holds means nothing
+_IGNORED = bytearray(BLOCK_HEADER)  # receives block headers
 
 
 class DirectFile:
-    """file[i] = the bytes of record i, as uint8. Nothing is checked: see `records.RecordSource`."""
+    """file[i] is record i as uint8. Nothing is checked; see `records.RecordSource`."""
 
     def __init__(self, path: str, places: list[tuple[int, int]]):
         self.places = places  # (first byte in the file, size) of each record
@@ -34,7 +34,7 @@ class DirectFile:
 
 
 def open_direct(path: str, count: int) -> DirectFile | None:
-    """A file of `count` records, or None where it is written in another way."""
+    """A file of `count` records, or None if the file is written in another way."""
     file = os.open(path, os.O_RDONLY)
     try:
         places = _find_records(file, count)
@@ -46,7 +46,7 @@ def open_direct(path: str, count: int) -> DirectFile | None:
 
 
 def read(file: int, begin: int, size: int) -> np.ndarray:
-    """uint8 (size,): what begins at `begin`, without block headers; ValueError if it is short."""
+    """The `size` bytes from `begin` on, without block headers. ValueError at the file's end."""
     content = np.empty(size, np.uint8)
     view, buffers = memoryview(content), []
     at, place = 0, begin
@@ -64,20 +64,20 @@ def read(file: int, begin: int, size: int) -> np.ndarray:
 
 
 def skip(begin: int, size: int) -> int:
-    """Where what begins at `begin` and has so many bytes ends: block headers come in between."""
+    """The end of `size` bytes from `begin` on, with the block headers in between."""
     usable = BLOCK - BLOCK_HEADER
     return begin + size + BLOCK_HEADER * ((size + (begin + usable - 1) % BLOCK) // usable)
 
 
 def _find_records(file: int, count: int) -> list[tuple[int, int]] | None:
     places = []
-    begin = skip(0, CHUNK_HEADER.size)  # behind the chunk that says what file it is
+    begin = skip(0, CHUNK_HEADER.size)  # the first chunk is the signature of the file
     while len(places) < count:
-        # With the few bytes of the data that come before the record.
+        # Two bytes of the data precede the record:
         start = read(file, begin, CHUNK_HEADER.size + 2).tobytes()
         _, data_size, _, kind, size = CHUNK_HEADER.unpack_from(start)
         compression, sizes = start[-2:]
-        # The data: this byte, how long the list of sizes is (one byte for one record), that list.
+        # the compression, and the length of the list of sizes (one byte for one record).
         if kind != ONE_RECORD or compression != UNCOMPRESSED or data_size != 2 + sizes + size:
             return None
         places.append((skip(begin, CHUNK_HEADER.size + 2 + sizes), size))

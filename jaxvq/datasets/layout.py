@@ -1,4 +1,4 @@
-"""How the records of a built dataset are laid out: `layout.json` beside the shards says it."""
+"""The layout of a dataset's records, from `layout.json` beside the shards."""
 
 import json
 import re
@@ -16,9 +16,9 @@ FIXED_POINT = "fixed_point"  # data and mask are packed, see `fixed_point`
 
 @dataclass(frozen=True)
 class Layout:
-    """data: "float16" or "float32", plain numbers, or FIXED_POINT.
-    fps: the frame rate that all clips were resampled to; 0 where each has its own.
-    single_frames: the frames of a record are no clip, but each stands for itself.
+    """data: "float16" or "float32" for plain numbers, or FIXED_POINT.
+    fps: the frame rate that all clips were resampled to; 0 if each clip has its own.
+    single_frames: the frames of a record are unrelated to each other.
     """
 
     data: str = "float16"
@@ -32,12 +32,12 @@ class Layout:
 
     @property
     def packed(self) -> bool:
-        """Whether TFDS needs the features of `compact` to read it."""
+        """Whether TFDS needs the features of `compact`."""
         return self.data == FIXED_POINT
 
 
 def write(folder: Path, layout: Layout) -> None:
-    """Writes the side file, with the CRC-32 of those beside it, which are there already."""
+    """Writes layout.json, with the CRC-32 of the side files, which must exist already."""
     sums = {name: _checksum(folder / name) for name in CHECKED if (folder / name).exists()}
     content = {"format": FORMAT, **asdict(layout), "checksums": sums}
     (folder / FILE).write_text(json.dumps(content) + "\n")
@@ -48,7 +48,7 @@ def _checksum(path: Path) -> int:
 
 
 def read(folder: Path) -> Layout:
-    """The layout of the dataset in a folder; ValueError for one that this version cannot read."""
+    """The layout of the dataset in a folder. ValueError if it is damaged or too new."""
     if not (folder / FILE).exists():
         return _of_version_0_1(folder)
     content = reading.read_json(folder / FILE)
@@ -64,7 +64,7 @@ def read(folder: Path) -> Layout:
 
 
 def _of_version_0_1(folder: Path) -> Layout:
-    """What names and classes tell of a dataset without the side file."""
+    """The layout of a dataset without layout.json, from names and classes."""
     features = reading.read_json(folder / "features.json")["featuresDict"]["features"]
     info = reading.read_json(folder / "dataset_info.json")
     packed = features["data"]["pythonClassName"].startswith("jaxvq.")

@@ -1,13 +1,12 @@
-"""What the loaders of clips and of single frames share: a host's part of a batch, and threads."""
+"""What loaders of clips and of single frames share: the rows of a host, and threads."""
 
 from collections.abc import Callable, Iterator
 
-# Batches made ahead of the one in use. They are large, and one more than the loop needs is enough.
-PREFETCH = 2
+PREFETCH = 2  # batches made ahead, which are large; the loop needs one
 
 
 def host_rows(batch_size: int, host_count: int, host_index: int) -> range:
-    """This host's rows of a batch; ValueError where they do not divide."""
+    """This host's rows of a batch. ValueError if the rows do not divide over the hosts."""
     if batch_size < 1 or batch_size % host_count:
         raise ValueError(f"batch_size={batch_size} does not divide over {host_count} hosts")
     if not 0 <= host_index < host_count:
@@ -17,7 +16,7 @@ def host_rows(batch_size: int, host_count: int, host_index: int) -> range:
 
 
 def in_threads(make: Callable, start: int, stop: int, threads: int = PREFETCH) -> Iterator:
-    """make(start), …, make(stop - 1): threads work ahead of the reader, and 0 threads do not."""
+    """make(start), …, make(stop - 1), which threads compute ahead; 0 threads do not."""
     if start >= stop:
         return
     grain = import_grain()
@@ -26,7 +25,7 @@ def in_threads(make: Callable, start: int, stop: int, threads: int = PREFETCH) -
 
 
 def import_grain():
-    """The module grain, which reads absl's flags, also where no absl.app has parsed them."""
+    """The module grain. It reads absl's flags, which a program may not have parsed."""
     import grain
     from absl import flags
 

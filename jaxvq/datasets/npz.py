@@ -1,9 +1,9 @@
-"""sign-vq's form of a corpus: a zip of npz files, standardised, ready to be packed.
+"""sign-vq's form of a corpus: a zip of standardised npz files.
 
-A member `<stem>.npz` holds `data` float16 (t, v, c), standardised and 0 where missing, and `mask`
+A member `<stem>.npz` has `data` float16 (t, v, c), standardised and 0 where missing, and `mask`
 bool of the same shape, True = missing (sign-language-processing/sign-vq, `ZipPoseDataset`, which
-loads every member of the zip). We add `fps`, and put the statistics, which are needed to read such
-numbers, into the comment of the archive.
+loads every member of the zip). We add `fps`. The comment of the archive has the statistics, without
+which nobody can undo the standardisation.
 """
 
 import collections
@@ -20,11 +20,11 @@ from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Statistics, statistics_from_json, statistics_to_json
 from jaxvq.storage import atomic, reading
 
-FOREIGN_FPS = 25.0  # sign-vq keeps no frame rate and decodes at this one
+FOREIGN_FPS = 25.0  # sign-vq stores no frame rate, and decodes at this one
 
 
 def member_names(keys: Iterable[str]) -> dict[str, str]:
-    """Key -> `<stem>.npz`, or the whole path where several keys share the stem."""
+    """Key -> `<stem>.npz`, or the whole path if several keys share a stem."""
     keys = list(keys)
     stems = collections.Counter(PurePosixPath(key).stem for key in keys)
     names = {}
@@ -36,7 +36,7 @@ def member_names(keys: Iterable[str]) -> dict[str, str]:
 
 
 def encode_clip(data: np.ndarray, mask: np.ndarray, fps: float, statistics: Statistics) -> bytes:
-    """A member: data (t, v, c) not standardised, mask bool (t, v) -> the bytes of an npz."""
+    """A member of the zip: data (t, v, c) before standardisation, mask bool (t, v)."""
     content = io.BytesIO()
     np.savez_compressed(
         content,
@@ -48,7 +48,7 @@ def encode_clip(data: np.ndarray, mask: np.ndarray, fps: float, statistics: Stat
 
 
 def decode_clip(content: bytes, name: str, skeleton: Skeleton, statistics: Statistics) -> Pose:
-    """The inverse of `encode_clip`, also for zips that sign-vq wrote; ValueError naming `name`."""
+    """The inverse of `encode_clip`, also for members that sign-vq wrote."""
     try:
         arrays = reading.read_npz(content, name)
         data, mask = arrays["data"], arrays["mask"]
@@ -75,11 +75,11 @@ def write_zip(
     skeleton: Skeleton,
     statistics: Statistics,
 ) -> None:
-    """Writes (name, bytes) members and the statistics; the file appears when it is complete."""
+    """Writes (name, bytes) members and the statistics, as a whole file or none."""
     comment = json.dumps(statistics_to_json(statistics, skeleton), separators=(",", ":")).encode()
     with (
         atomic.writing(path) as temporary,
-        zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,  # they are compressed
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,  # npz are compressed
     ):
         for name, content in members:
             archive.writestr(name, content)
@@ -87,7 +87,7 @@ def write_zip(
 
 
 def read_statistics(path: str | Path, skeleton: Skeleton) -> Statistics | None:
-    """The statistics that travel in a zip; None where there are none, as in sign-vq's own."""
+    """The statistics in a zip; None if there are none, as in sign-vq's own zips."""
     with zipfile.ZipFile(path) as archive:
         comment = archive.comment
     try:

@@ -1,9 +1,9 @@
-"""Which frames of which clips fill which row of training: pure functions of the row's number.
+"""The frames of each training row, as a pure function of the row's number.
 
-The lengths of all clips are known, so for each epoch a permutation of the clips and a cumulative
-sum lay them end to end on one long line of frames, and row g of training is the frames
-[g * seq_len, (g + 1) * seq_len) of that line, which binary search finds. Several datasets have a
-line each, and a second permutation says which of them gives row g.
+The lengths of all clips are known. For each epoch, a permutation of the clips and a cumulative sum
+lay all clips end to end on one long line of frames. Row g is the frames [g * seq_len,
+(g + 1) * seq_len) of that line, which binary search finds. In a mixture, each dataset has a line,
+and a second permutation chooses the dataset of row g.
 """
 
 import functools
@@ -12,15 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Rows in which datasets have exactly their shares; weights are rounded to one part in so many.
-BLOCK = 1000
+BLOCK = 1000  # rows in which each dataset of a mixture has exactly its (rounded) share
 
 
 @dataclass(frozen=True)
 class Filter:
-    """Which clips to train on. Lengths in frames, after resampling; a maximum of 0 means none.
+    """The clips to train on. Lengths are in frames, after resampling; a maximum of 0 means none.
 
-    min_hands: in how much of a clip a hand must be seen, a mean over both hands.
+    min_hands: minimum share of frames in which a hand is seen, a mean over both hands.
     """
 
     min_frames: int = 0
@@ -36,7 +35,7 @@ class Filter:
             )
 
     def choose(self, lengths: np.ndarray, hands: Callable[[], np.ndarray]) -> np.ndarray:
-        """int64: the numbers of the clips that pass. hands: asked for only where it matters."""
+        """The numbers of the clips that pass, int64. hands: called only if it matters."""
         passing = lengths >= self.min_frames
         if self.max_frames:
             passing &= lengths <= self.max_frames
@@ -47,11 +46,11 @@ class Filter:
 
 @dataclass(frozen=True, eq=False)
 class PackingPlan:
-    """Which frames of which clips fill which row; `lengths` are the frames of each clip.
+    """The frames of each row. lengths: frames of each clip.
 
-    All epochs have the same number of frames, because crops do not change in length, so the line of
-    frames of epoch e starts at e * frames; a row may reach into the next epoch. On the line each
-    clip takes a multiple of `align` frames, and so does a row.
+    All epochs have the same number of frames, because crops do not change in length. So the line of
+    epoch e starts at e * frames, and a row may reach into the next epoch. On the line, each clip
+    takes a multiple of `align` frames, and so does a row.
     """
 
     lengths: np.ndarray
@@ -61,17 +60,17 @@ class PackingPlan:
 
     @functools.cached_property
     def cropped(self) -> np.ndarray:
-        """int64 (clips,): frames that a clip gives in an epoch."""
+        """int64 (clips,): frames per epoch of each clip."""
         return np.minimum(self.lengths.astype(np.int64), self.seq_len)
 
     @functools.cached_property
     def room(self) -> np.ndarray:
-        """int64 (clips,): frames that a clip takes on the line, with its padding."""
+        """int64 (clips,): frames on the line of each clip, with padding."""
         return -(-self.cropped // self.align) * self.align
 
     @functools.cached_property
     def frames(self) -> int:
-        """Frames of the line in an epoch."""
+        """Frames on the line per epoch."""
         return int(self.room.sum())
 
     def row(self, index: int) -> list[tuple[int, int, int, int]]:
@@ -97,7 +96,7 @@ class PackingPlan:
 
 @functools.lru_cache(maxsize=4)
 def _epoch(plan: PackingPlan, epoch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The clips in the order of the epoch, where each ends on its line, first frames of crops."""
+    """The clips in the order of the epoch, their ends on the line, first frames of crops."""
     rng = np.random.default_rng((plan.seed, epoch))
     order = rng.permutation(len(plan.lengths))
     spare = plan.lengths - plan.cropped
@@ -107,16 +106,13 @@ def _epoch(plan: PackingPlan, epoch: int) -> tuple[np.ndarray, np.ndarray, np.nd
 
 @dataclass(frozen=True)
 class FramePlan:
-    """The line of a PackingPlan whose clips are single frames, for many frames at once.
-
-    seed: None keeps the frames in their order.
-    """
+    """A line of single frames. seed: determines their order; None keeps it."""
 
     num_frames: int
     seed: int | None
 
     def frames(self, start: int, stop: int) -> np.ndarray:
-        """int64 (stop - start,): the frames at these places of the line, epoch after epoch."""
+        """int64 (stop - start,): the frames at these places of the line of all epochs."""
         parts = []
         while start < stop:
             epoch, first = divmod(start, self.num_frames)
@@ -135,7 +131,7 @@ def _shuffled(plan: FramePlan, epoch: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class MixedPlan:
-    """Rows of several plans by turns: in every BLOCK rows each gives the share of its weight."""
+    """Rows of several plans. Every BLOCK rows have each plan's share by weight."""
 
     plans: tuple[PackingPlan, ...]
     weights: tuple[float, ...]
@@ -143,7 +139,7 @@ class MixedPlan:
 
     @functools.cached_property
     def counts(self) -> np.ndarray:
-        """int64 (plans,): rows of each in a block; largest remainders make them add up to BLOCK."""
+        """int64 (plans,): rows per block, which largest remainders round to a sum of BLOCK."""
         shares = np.array(self.weights, float) / sum(self.weights) * BLOCK
         counts = np.floor(shares).astype(np.int64)
         last = np.argsort(counts - shares, kind="stable")[: BLOCK - counts.sum()]
@@ -151,7 +147,7 @@ class MixedPlan:
         return counts
 
     def row(self, index: int) -> tuple[int, list[tuple[int, int, int, int]]]:
-        """The number of the plan that gives this row, and the row as `PackingPlan.row` has it."""
+        """The number of the plan of a row, and the row as in `PackingPlan.row`."""
         block, place = divmod(index, BLOCK)
         owners, ranks = _block(self, block)
         plan = int(owners[place])
@@ -160,7 +156,7 @@ class MixedPlan:
 
 @functools.lru_cache(maxsize=4)
 def _block(mixed: MixedPlan, block: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each row of a block: whose it is, and how many of the same came before it."""
+    """For each row of a block: its plan, and the number of rows of that plan before it."""
     owners = np.repeat(np.arange(len(mixed.plans)), mixed.counts)
     owners = np.random.default_rng((mixed.seed, block, 1)).permutation(owners)
     order = np.argsort(owners, kind="stable")

@@ -1,5 +1,5 @@
-"""What a build is told, and what became of it: in the dataset's name, so that different ones lie
-side by side, and in a form that tells whether the same build would make the same again."""
+"""The options of a build: in the name of the dataset, so that different datasets lie side by side,
+and as a recipe, which tells whether a build would give the same dataset again."""
 
 import dataclasses
 import hashlib
@@ -15,9 +15,9 @@ from jaxvq.storage import remote
 
 @dataclass(frozen=True)
 class Options:
-    """What a build is told besides the builder's config; see `jaxvq build --help`.
+    """Options besides the builder's config; see `jaxvq build --help`.
 
-    exact: keep float32, which jaxvq export zip rounds itself.
+    exact: keeps float32, for jaxvq export zip, which rounds itself.
     """
 
     input: str
@@ -45,14 +45,13 @@ class Options:
 
 
 def full_name(config: str, options: Options) -> str:
-    """The name of a config with every option that changes the content, so that datasets made with
-    different options lie side by side. Files count by their content."""
+    """The name of a config, with every option that changes the content. Files count by content."""
     marks = []
     if options.hand_threshold != type(options).hand_threshold:
         marks.append(f"hands_{options.hand_threshold:g}")
     marks += [option for option in ("augmented", "compact", "exact") if getattr(options, option)]
     files = {"splits": options.split_file, "stats": options.stats}
-    # A file that is not there is an error of the corpus that wants it.
+    # The corpus that needs a missing file reports it.
     there = {mark: path for mark, path in files.items() if path and Path(path).is_file()}
     marks += [f"{mark}_{_digest(path)[:8]}" for mark, path in there.items()]
     if options.splits_dir:
@@ -61,7 +60,7 @@ def full_name(config: str, options: Options) -> str:
 
 
 def make_recipe(clips: Iterable, options: Options) -> dict:
-    """All that decides what a build makes, in a form that can be compared with an earlier one."""
+    """Everything that determines the result of a build, to compare with an earlier build."""
     digest = hashlib.md5()
     count = 0
     for line in sorted(_stamps(clips)):
@@ -74,7 +73,7 @@ def make_recipe(clips: Iterable, options: Options) -> dict:
         "split_file": _digest(options.split_file),
         "stats": _digest(options.stats),
         "hand_threshold": options.hand_threshold,
-        "compact": fixed_point.FIXED if options.compact else None,  # which tells the layout
+        "compact": fixed_point.FIXED if options.compact else None,  # the mark of the layout
     }
 
 
@@ -83,7 +82,7 @@ def _digest(path: str | Path | None) -> str | None:
 
 
 def _digest_of_samples(folder: str) -> str:
-    """Of the frames that jaxvq make hand-splits drew, whose order counts too."""
+    """A digest of the frames that jaxvq make hand-splits drew, and of their order."""
     digest = hashlib.md5()
     for path in sorted(Path(folder).glob("*_samples.json")):
         digest.update(f"{path.name} {_digest(path)}\n".encode())
@@ -91,7 +90,7 @@ def _digest_of_samples(folder: str) -> str:
 
 
 def _stamps(clips: Iterable) -> Iterator[str]:
-    """A line a clip that changes when the file does, without reading it."""
+    """One line per clip, which changes with the file. No file is read."""
     archives: dict[str, dict[str, int]] = {}
     for clip in clips:
         if remote.is_remote(clip.path):
@@ -101,7 +100,7 @@ def _stamps(clips: Iterable) -> Iterator[str]:
             try:
                 status = os.stat(clip.path)
                 yield f"{clip.key} {status.st_size} {status.st_mtime_ns}\n"
-            except OSError:  # it will be skipped as unreadable
+            except OSError:  # the build will skip it
                 yield f"{clip.key} unreadable\n"
             continue
         if clip.path not in archives:

@@ -1,4 +1,4 @@
-"""Where a built dataset lies, and its clips by number, from ArrayRecord shards, without TFDS."""
+"""Finds built datasets, and reads clips by number from ArrayRecord shards, without TFDS."""
 
 import bisect
 import itertools
@@ -14,23 +14,22 @@ from jaxvq.pose.resample import resample
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.storage import reading
 
-# Readers would otherwise read ahead, which random reads do not want, and hand a single record to
-# their own threads, which takes longer than reading it.
+# By default, readers read ahead, which slows random access, and give single records to their own
+# threads, which takes longer than reading them.
 READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
 
 
 class DamagedShard(ValueError):
-    """A shard, or a record of it, cannot be read; the message begins with the shard's path."""
+    """A shard or record that cannot be read. The message begins with the shard's path."""
 
 
 class RecordSource:
     """Random access to the clips of a split: source[i] is {"data", "mask", "id", "fps"}.
 
-    data is as it is stored, int16 steps in compact shards: see `schema.parse`.
-    shards: path -> number of its records, in order. stored: see `layout.Layout.data`. Pickles as
-    these, and opens a shard where it is used first. A record's checksum is verified when it is read
-    first; from then on it is read without ArrayRecord's reader, which takes longer than all else.
-    Raises DamagedShard.
+    data is as stored (see `schema.parse`), int16 steps in compact shards. shards: path -> number of
+    records, in order. stored: see `layout.Layout.data`. A shard is opened at its first use. The
+    first read of a record verifies its checksum; later reads leave out ArrayRecord's reader, which
+    takes longer than everything else. Raises DamagedShard.
     """
 
     def __init__(self, shards: dict[str, int], skeleton: Skeleton, stored: str = "float16"):
@@ -90,8 +89,8 @@ class RecordSource:
 
 
 class _Shard(NamedTuple):
-    """An open shard: ArrayRecord's reader, ours where it can read it, and where the values of each
-    record lie that is verified."""
+    """An open shard: ArrayRecord's reader, our reader if it can read the file, and the places of
+    values in each verified record."""
 
     reader: object
     direct: direct.DirectFile | None
@@ -99,7 +98,7 @@ class _Shard(NamedTuple):
 
 
 class ResampledSource:
-    """A source of clips at another frame rate; a build with --fps does that once and for all."""
+    """A source of clips, resampled as they are read."""
 
     def __init__(self, source: RecordSource, fps: float):
         self.source, self.fps, self.skeleton = source, fps, source.skeleton
@@ -116,13 +115,13 @@ class ResampledSource:
 
 
 def resampled_lengths(lengths: np.ndarray, fps: np.ndarray, target_fps: float) -> np.ndarray:
-    """int32 (clips,): frames that `resample` makes of clips of these lengths and frame rates."""
+    """int32 (clips,): lengths after `resample`, of clips with these lengths and frame rates."""
     frames = np.rint(lengths * np.float64(target_fps) / fps.astype(np.float64))
     return np.maximum(frames, 1).astype(np.int32)
 
 
 def list_datasets(root: Path) -> list[Path]:
-    """Where built datasets lie at or below a folder."""
+    """The folders of built datasets at or below a folder."""
     # DATA/<corpus>/<config>/<version> is the deepest; "incomplete." marks unfinished builds.
     patterns = ["/".join(["*"] * depth + ["dataset_info.json"]) for depth in range(4)]
     infos = (path.parent for pattern in patterns for path in root.glob(pattern))
@@ -130,7 +129,7 @@ def list_datasets(root: Path) -> list[Path]:
 
 
 def find_dataset(root: Path) -> Path:
-    """Where the only built dataset at or below root lies; ValueError for none and for several."""
+    """The folder of the only built dataset at or below root. ValueError for none or several."""
     if not root.is_dir():
         raise ValueError(f"no such directory: {root}")
     found = list_datasets(root)
@@ -151,9 +150,9 @@ def find_dataset(root: Path) -> Path:
 
 
 def find_shards(folder: Path, split: str, length: int) -> dict[str, int]:
-    """Path -> number of records of the shards of a split that has `length` clips.
+    """Path -> number of records, for the shards of a split of `length` clips.
 
-    Raises ValueError where some are missing, or are not those that the dataset's info tells of.
+    Raises ValueError if some are missing, or dataset_info.json disagrees.
     """
     info = reading.read_json(folder / "dataset_info.json")
     try:

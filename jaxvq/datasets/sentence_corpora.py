@@ -1,7 +1,6 @@
-"""Sentence-level corpora on disk: which sentences there are, and how to read one.
+"""Sentence-level corpora on disk, for datasets and for the export to Signformer.
 
-`list_corpus` lists the sentences of an entry of CORPORA, and `Sentence.read` gives the pose of one.
-Both the datasets for training and the export to Signformer start here.
+`list_corpus` lists the sentences of an entry of CORPORA, and `Sentence.read` reads the pose of one.
 """
 
 import csv
@@ -11,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from jaxvq.datasets.schema import SkippedClip
 from jaxvq.pose import landmarks, openpose
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import Skeleton
@@ -18,24 +18,15 @@ from jaxvq.pose.skeletons import LSFB_75, OPENPOSE_67
 
 SPLITS = ("train", "val", "test")
 _SPLIT_NAMES = {"dev": "val", "validation": "val"}
-# How2Sign's studio recorded 30 frames per second (Duarte et al., 2021); its JSON files do not say.
-HOW2SIGN_FPS = 30.0
-
-
-class Unusable(ValueError):
-    """A sentence that is to be skipped. reason: a short category, by which skips are counted."""
-
-    def __init__(self, reason: str, message: str):
-        super().__init__(message)
-        self.reason = reason
+HOW2SIGN_FPS = 30.0  # of the studio (Duarte et al., 2021)
 
 
 @dataclass(frozen=True)
 class OpenPoseSentence:
     """A sentence of How2Sign: a folder of JSON files, one per frame.
 
-    folder: None where the corpus has no such folder; `problem` then says what is missing.
-    has_row: False for a recording that no row of the table refers to; its text is that of the first
+    folder: None if the corpus lacks the folder; `problem` then says what is missing.
+    has_row: False for a recording that no row of the table refers to. Its text is that of the first
       row of the same sentence.
     """
 
@@ -52,20 +43,20 @@ class OpenPoseSentence:
         return [self.folder] if self.folder else []
 
     def read(self, hand_threshold: float = openpose.HAND_THRESHOLD) -> tuple[Pose, Counter]:
-        """The pose in pixels, and counts of frames and oddities; raises Unusable."""
+        """The pose in pixels, and counts of frames and oddities. Raises SkippedClip."""
         if self.folder is None:
-            raise Unusable("no pose", self.problem)
+            raise SkippedClip("no pose", self.problem)
         if not openpose.list_frames(self.folder):
-            raise Unusable("no frames", f"{self.folder}: no *{openpose.SUFFIX} files")
+            raise SkippedClip("no frames", f"{self.folder}: no *{openpose.SUFFIX} files")
         try:
             return openpose.read_clip(self.folder, HOW2SIGN_FPS, hand_threshold)
         except (ValueError, OSError) as error:
-            raise Unusable("unreadable", str(error)) from error
+            raise SkippedClip("unreadable", str(error)) from error
 
 
 @dataclass(frozen=True)
 class LsfbSentence:
-    """A sentence of LSFB-CONT: milliseconds [start, end) of a video. folder: of all landmarks."""
+    """A sentence of LSFB-CONT: milliseconds [start, end) of a video. folder: has all landmarks."""
 
     name: str
     text: str
@@ -74,7 +65,7 @@ class LsfbSentence:
     video: str
     start: str
     end: str
-    has_row = True  # a sentence is nothing but its row
+    has_row = True
 
     @property
     def files(self) -> list[str]:
@@ -83,22 +74,22 @@ class LsfbSentence:
         return [str(path) for path in paths if path.exists()]
 
     def read(self, hand_threshold: float = openpose.HAND_THRESHOLD) -> tuple[Pose, Counter]:
-        """The pose in shares of the picture (0 to 1), and the count of its frames; raises Unusable.
+        """The pose in shares of the picture (0 to 1), and a count of frames. Raises SkippedClip.
 
-        hand_threshold has no effect: LSFB has no confidences.
+        hand_threshold has no effect, because LSFB has no confidences.
         """
         try:
             start, end = landmarks.frame_of(self.start), landmarks.frame_of(self.end)
         except ValueError as error:
-            raise Unusable("bad row", f"{self.name}: {error}") from error
+            raise SkippedClip("bad row", f"{self.name}: {error}") from error
         try:
             segment = landmarks.read_segment(self.folder, self.video, start, end)
         except FileNotFoundError as error:
-            raise Unusable("no pose", str(error)) from error
+            raise SkippedClip("no pose", str(error)) from error
         except landmarks.NoFrames as error:
-            raise Unusable("no frames", f"{self.name}: {error}") from error
+            raise SkippedClip("no frames", f"{self.name}: {error}") from error
         except (ValueError, OSError) as error:
-            raise Unusable("unreadable", str(error)) from error
+            raise SkippedClip("unreadable", str(error)) from error
         return segment, Counter(frames=len(segment.data))
 
 
@@ -110,12 +101,12 @@ class Corpus:
     """One corpus.
 
     folder: its name in a directory of corpora, and in the names of exported files.
-    scale: per axis, the factor that turns coordinates into pixels.
-    parts: the parts of the skeleton whose x and y are exported, in this order.
-    columns: the columns that its annotations must have besides `split`.
-    augmented: the name of the table of augmented training sentences.
-    list_sentences: (root, split, its rows) -> its sentences in the order of the rows; behind them
-      the recordings without a row.
+    scale: factors from coordinates to pixels, per axis.
+    parts: parts of the skeleton whose x and y are exported, in this order.
+    columns: required columns of the annotations, besides `split`.
+    augmented: name of the table of augmented training sentences.
+    list_sentences: (root, split, rows) -> sentences in the order of the rows, then the recordings
+      without a row.
     """
 
     folder: str
@@ -134,14 +125,12 @@ def list_corpus(
     *,
     all_recordings: bool = False,
 ) -> dict[str, list[Sentence]]:
-    """Split -> its sentences, names unique in each; also splits that the table has besides SPLITS.
+    """Split -> sentences with unique names, for SPLITS and any other splits of the table.
 
     Args:
-      root: the folder of annotations.csv, or the one above it.
+      root: the folder of annotations.csv, or the folder above it.
       augmented: the folder of the augmented table, whose rows replace those of train.
-      all_recordings: also list the recordings without a row, behind the sentences of their split.
-    Raises:
-      ValueError: a table is missing, cannot be read, or lacks a column.
+      all_recordings: adds the recordings without a row to the end of their split.
     """
     path = find_table(root, corpus.folder, "annotations.csv")
     rows: dict[str, list[dict]] = {split: [] for split in SPLITS}
@@ -162,7 +151,7 @@ def list_corpus(
 
 
 def find_table(root: str | Path, folder: str, name: str) -> Path:
-    """root/name or root/folder/name; ValueError if neither is a file."""
+    """root/name or root/folder/name. ValueError if neither exists."""
     places = [Path(root) / name, Path(root) / folder / name]
     for place in places:
         if place.is_file():
@@ -171,12 +160,12 @@ def find_table(root: str | Path, folder: str, name: str) -> Path:
 
 
 def read_table(path: str | Path, columns: Iterable[str]) -> list[dict[str, str]]:
-    """The rows of a table whose first line names the columns: column in lower case -> text.
+    """The rows of a table, as dicts from column names in lower case to text.
 
-    The separator is TAB if the first line has one, a comma otherwise; lines end with LF or CRLF.
+    The first line names the columns. The separator is TAB if that line has one, else a comma.
     Between commas, quotes enclose a value. Between TABs, quotes are part of the text, as How2Sign
-    writes them, unless all quotes inside are doubled, as pandas writes them. Values that a short
-    row lacks are "". Raises ValueError if the file is no table, or lacks one of `columns`.
+    writes them, unless all inner quotes are doubled, as pandas writes them. Values missing from a
+    short row are "". Raises ValueError if the file is no table, or lacks one of `columns`.
     """
     path = Path(path)
     try:
@@ -187,7 +176,7 @@ def read_table(path: str | Path, columns: Iterable[str]) -> list[dict[str, str]]
                 reader = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
                 table = [[_unquote(value) for value in row] for row in reader if any(row)]
             else:
-                # Strict: a quote that is never closed would make one value of all lines behind it.
+                # strict: an unclosed quote would turn all following lines into one value.
                 table = [row for row in csv.reader(file, strict=True) if any(row)]
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a table of text: {error}") from error
@@ -200,7 +189,7 @@ def read_table(path: str | Path, columns: Iterable[str]) -> list[dict[str, str]]
 
 
 def _unquote(value: str) -> str:
-    """What pandas enclosed in quotes because of the quotes inside; other values as they are."""
+    """Undoes the quotes of pandas around a value with quotes inside."""
     inner = value[1:-1]
     if len(value) > 1 and value[0] == value[-1] == '"' and '"' in inner:
         if '"' not in inner.replace('""', ""):
@@ -209,7 +198,7 @@ def _unquote(value: str) -> str:
 
 
 def unique_names(names: Iterable[str]) -> list[str]:
-    """The first of equal names stays, the others become name#1, name#2, …"""
+    """Names, of which equal ones after the first become name#1, name#2, …"""
     names = list(names)
     taken, seen, numbers = set(names), set(), Counter()
     result = []
@@ -253,10 +242,10 @@ def _list_how2sign(root: Path, split: str, rows: list[dict]) -> list[Sentence]:
 
 
 def _choose_recordings(rows: list[dict], recordings: list[str]) -> list[str | None]:
-    """The folder of each row, None where there is none.
+    """The folder of each row, or None.
 
-    Several signers may have recorded one sentence: a row without `sentence_name` that is the k-th
-    of its id and text gets the k-th recording of the id, or the last one where there are fewer.
+    Several signers may have recorded a sentence. A row without `sentence_name` that is the k-th of
+    its id and text gets the k-th recording of the id, or the last one if there are fewer.
     """
     existing, by_id = set(recordings), defaultdict(list)
     for recording in recordings:
@@ -281,7 +270,7 @@ def _wanted(row: dict) -> str:
 
 
 def _sentence_id(recording: str) -> str:
-    """The id in the name of a folder, <id>-<signer>-rgb_front."""
+    """The id in a folder name, <id>-<signer>-rgb_front."""
     return recording.rsplit("-", 2)[0]
 
 

@@ -1,4 +1,4 @@
-"""What the builders of sentence-level corpora share: their tables tell splits and texts."""
+"""The builder of sentence-level corpora, whose tables have splits and texts."""
 
 import os
 from collections.abc import Callable
@@ -12,23 +12,20 @@ from jaxvq.datasets.sentence_corpora import Corpus, Sentence
 from jaxvq.datasets.shards import SkippedClip
 from jaxvq.pose import preprocess
 from jaxvq.pose.files import PoseFile
-from jaxvq.pose.resample import resample
-
-_TFDS_SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
 
 @dataclass(frozen=True)
 class SentenceClip:
-    """A sentence under a key that is unique in all splits: <split>/<name>."""
+    """A sentence with a key that is unique in all splits: <split>/<name>."""
 
     key: str
     sentence: Sentence
 
 
 class SentenceBuilder(building.CorpusBuilder, skip_registration=True):
-    """A builder for one of sentence_corpora.CORPORA; each clip comes with its sentence.
+    """A builder for one of sentence_corpora.CORPORA.
 
-    Records hold, besides schema.features: text, signer, and name as the export calls the sentence.
+    Records have schema.features, text, signer, and the name of the sentence in exported files.
     """
 
     corpus: Corpus
@@ -45,13 +42,13 @@ class SentenceBuilder(building.CorpusBuilder, skip_registration=True):
             self.corpus, self.options.input, self.options.augmented
         )
         return [
-            SentenceClip(f"{_TFDS_SPLITS[split]}/{sentence.name}", sentence)
+            SentenceClip(f"{splits.NAMES[split]}/{sentence.name}", sentence)
             for split in sentence_corpora.SPLITS
             for sentence in listed[split]
         ]
 
     def list_inputs(self) -> list[PoseFile]:
-        """The tables and all that is read."""
+        """The tables, and all files of the sentences."""
         self.refuse_options("stats", "splits_dir")
         folder = self.corpus.folder
         paths = {str(sentence_corpora.find_table(self.options.input, folder, "annotations.csv"))}
@@ -66,7 +63,7 @@ class SentenceBuilder(building.CorpusBuilder, skip_registration=True):
         return [PoseFile(os.path.relpath(path, root), path) for path in paths]
 
     def assign_splits(self, keys) -> dict[str, list[str]]:
-        """The table's splits, unless --split_file says otherwise."""
+        """The splits of the table or of --split_file."""
         if self.options.split_file:
             return splits.assign_splits(keys, self.options.split_file)
         return splits.by_first_folder(keys)
@@ -80,32 +77,20 @@ class SentenceBuilder(building.CorpusBuilder, skip_registration=True):
 
 @dataclass(frozen=True)
 class SentenceReader:
-    """Turns a sentence into an example. scale: what makes pixels; fps: to resample to, or None."""
+    """Turns a sentence into an example. scale: factors to pixels; fps: to resample to, or None."""
 
     scale: tuple[float, ...]
     hand_threshold: float
     fps: float | None
 
     def __call__(self, clip: SentenceClip) -> dict:
-        """Raises SkippedClip with the reason of Unusable, or for want of shoulders."""
+        """Raises SkippedClip, also without shoulders."""
         sentence = clip.sentence
-        try:
-            pose, _ = sentence.read(self.hand_threshold)
-        except sentence_corpora.Unusable as error:
-            raise SkippedClip(error.reason, str(error)) from error
+        pose, _ = sentence.read(self.hand_threshold)
         pose = pose.replace(data=pose.data * np.array(self.scale, np.float32))
         try:
             pose, _ = preprocess.preprocess(pose, pose.skeleton)
         except ValueError as error:
             raise SkippedClip("no shoulders", f"{clip.key}: {error}") from error
-        if self.fps is not None:
-            pose = resample(pose, self.fps)
-        return {
-            "data": pose.data,
-            "mask": pose.mask,
-            "id": clip.key,
-            "fps": pose.fps,
-            "text": sentence.text,
-            "signer": sentence.signer,
-            "name": sentence.name,
-        }
+        texts = {"text": sentence.text, "signer": sentence.signer, "name": sentence.name}
+        return schema.example(pose, clip.key, self.fps) | texts

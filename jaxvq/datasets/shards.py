@@ -1,8 +1,8 @@
-"""Writes the shards and the side files of a dataset, and keeps account of skipped clips.
+"""Writes the shards and side files of a dataset, and keeps account of skipped clips.
 
-Every clip's place is known before anything is read. So a process is given a run of clips that it
-reads, encodes and writes to a file of its own: records, which are large, never travel between
-processes, and which process does what changes nothing.
+The place of every clip is known before anything is read. So each process gets a run of clips, which
+it reads, encodes and writes to a file of its own. Records, which are large, never travel between
+processes, and the number of processes does not change the result.
 """
 
 import collections
@@ -25,32 +25,24 @@ from tensorflow_datasets.core import example_serializer
 from tqdm import tqdm
 
 from jaxvq.datasets import workers
+from jaxvq.datasets.schema import SkippedClip
 from jaxvq.pose import writer
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Accumulator, Statistics, save_statistics
 
 # Shards of up to this size load well from local disks and buckets alike.
 SHARD_BYTES = 256 << 20
-# Clips of a run, and so of a shard: some 150 MB of clips of 120 frames. Fewer in a small split, so
-# that many processes have something to do.
+# Clips per run, and so per shard: 150 MB with clips of 120 frames. Runs of small splits are
+# shorter, to keep many processes busy.
 LARGE_RUN, SMALL_RUN, RUNS = 1000, 64, 64
-# One record a group, for random access; docs/data.md has the measurements behind both.
+# One record per group, for random access; docs/data.md has measurements.
 WRITER_OPTIONS = "group_size:1,uncompressed"
-# Bad clips above the limit with which the input must be the wrong one: the rest need not be read.
-GIVE_UP_AFTER = 1000
-
-
-class SkippedClip(ValueError):
-    """A clip that cannot be used. reason: a short category to count; message: what is wrong."""
-
-    def __init__(self, reason: str, message: str):
-        super().__init__(message)
-        self.reason = reason
+GIVE_UP_AFTER = 1000  # bad clips above the limit: then it must be the wrong input
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A clip as a record, or the reason why there is none."""
+    """A clip as a record, or the reason to skip it."""
 
     key: str
     record: bytes = b""
@@ -64,17 +56,14 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Encoder:
-    """Reads a clip and serialises it as TFDS would; this is what the workers run.
-
-    hands: the indices of the points of each hand.
-    """
+    """Reads a clip and serialises it as TFDS would, in a worker. hands: the points of each hand."""
 
     read: Callable[..., dict]
     features: tfds.features.FeaturesDict
     hands: tuple[np.ndarray, ...] = ()
 
     def __call__(self, clip) -> Encoded:
-        if not _is_unicode(clip.key):
+        if clip.key.encode(errors="ignore").decode() != clip.key:
             return Encoded(clip.key, reason="odd name", message="the file's name is not Unicode")
         try:
             example = self.read(clip)
@@ -82,7 +71,7 @@ class Encoder:
             return Encoded(clip.key, reason=error.reason, message=str(error))
         except OSError as error:
             return Encoded(clip.key, reason="unreadable", message=str(error))
-        except Exception as error:  # one odd file must not end a build of hours: it is listed
+        except Exception as error:  # one odd file must not end a build of hours
             message = f"{type(error).__name__}: {error}"
             return Encoded(clip.key, reason="unexpected error", message=message)
         gathered = Accumulator()
@@ -101,36 +90,28 @@ class Encoder:
 
 
 def _hands_seen(mask: np.ndarray, hands: tuple[np.ndarray, ...]) -> float:
-    """In how much of the clip a hand is seen, a mean over the hands; 0 where there are none."""
+    """The share of frames in which a hand is seen, a mean over the hands; 0 without hands."""
     return float(np.mean([~mask[:, hand].all(axis=1) for hand in hands])) if hands else 0.0
-
-
-def _is_unicode(name: str) -> bool:
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 @dataclass(frozen=True)
 class Run:
-    """Clips of a split that follow each other, which one process writes to shards."""
+    """Consecutive clips of a split, which one process writes to shards."""
 
     split: str
     number: int
     clips: list
 
     def path(self, folder: str | Path, part: int) -> str:
-        """Where its shard number `part` is until the dataset is complete."""
+        """The place of shard number `part` until the dataset is complete."""
         return f"{folder}/incomplete.{self.split}_{self.number:05d}_{part:05d}"
 
 
 @dataclass(frozen=True)
 class Written:
-    """What came of a run: clips without their records, and the moments of what was stored.
+    """A finished run: its clips, without records, and the moments of the stored clips.
 
-    lengths: records in each of its shards; num_bytes: size of all records.
+    lengths: records in each shard; num_bytes: size of all records.
     """
 
     clips: list[Encoded]
@@ -140,7 +121,7 @@ class Written:
 
 
 def plan_runs(clips: dict[str, list], num_shards: int | None) -> list[Run]:
-    """The runs of all splits, in order; with num_shards that many a split, where clips suffice."""
+    """The runs of all splits, in order. num_shards: runs per split, if there are enough clips."""
     runs = []
     for split, listed in clips.items():
         size = min(LARGE_RUN, max(SMALL_RUN, len(listed) // RUNS))
@@ -162,9 +143,9 @@ def write_run(
     shard_bytes: float,
     report: Callable[[Encoded], bool],
 ) -> Written:
-    """Writes the clips of a run to `run.path(folder, 0)`, and so on where a shard gets too large.
+    """Writes the clips of a run to run.path(folder, 0), and further parts above `shard_bytes`.
 
-    options: ArrayRecord's. report: told of each clip; where it says False the run ends early.
+    options: those of ArrayRecord. report: is called for each clip, and ends the run with False.
     """
     clips, lengths, sizes, moments = [], [], [], Accumulator()
     file = None
@@ -188,23 +169,20 @@ def write_run(
         if not report(encoded):
             break
     if file is not None:
-        with writing(run.path(folder, len(lengths) - 1)):  # what does not fit often shows only here
+        with writing(run.path(folder, len(lengths) - 1)):  # full disks often show only here
             file.close()
     return Written(clips, lengths, sum(sizes), moments)
 
 
 class Progress:
-    """How far all processes are, in memory that they share; pickles to a process that starts.
-
-    Above `limit` skipped clips all are told to end.
-    """
+    """The progress of all processes, in shared memory. Above `limit` skipped clips, all end."""
 
     def __init__(self, limit: float):
         self.limit = limit
         self._counts = multiprocessing.get_context("spawn").Array("q", 2)
 
     def report(self, clip: Encoded) -> bool:
-        """Counts a clip; False where the run should end."""
+        """Counts a clip. False means that the run should end."""
         with self._counts.get_lock():
             self._counts[0] += 1
             self._counts[1] += bool(clip.reason)
@@ -212,20 +190,17 @@ class Progress:
 
     @property
     def done(self) -> int:
-        """Clips that were read."""
+        """Number of clips read."""
         return self._counts[0]
 
     @property
     def skipped(self) -> int:
-        """Clips among them that cannot be used."""
+        """Number of clips that cannot be used."""
         return self._counts[1]
 
 
 class Build:
-    """One pass over the clips of all splits: their shards, then the side files.
-
-    As a context manager it owns the progress bar, and ends the worker processes with it.
-    """
+    """One pass over the clips of all splits. As a context manager, it owns the progress bar."""
 
     def __init__(
         self, encode: Encoder, clips: dict[str, list], *, num_shards: int | None, max_skipped: float
@@ -234,7 +209,7 @@ class Build:
         self.runs = plan_runs(clips, num_shards)
         self.max_skipped = max_skipped
         self.progress = Progress(max_skipped * self.total + GIVE_UP_AFTER)
-        # What a process needs to write a run, besides the folder and whom to report to.
+        # A process adds run, folder and report.
         self.write_run = functools.partial(
             write_run,
             encode=encode,
@@ -264,7 +239,7 @@ class Build:
         self.bar.close()
 
     def _show(self) -> None:
-        """Moves the bar: from a thread, because this process waits for whole runs."""
+        """Moves the bar, in a thread, because this process waits for whole runs."""
         while True:
             ended = self._ended.wait(0.2)
             more, skipped = self.progress.done - self.bar.n, self.progress.skipped
@@ -276,12 +251,12 @@ class Build:
                 return
 
     def write_shards(self, templates: dict, num_workers: int) -> None:
-        """Writes all shards on this machine. templates: split -> TFDS' template of their names."""
+        """Writes all shards on this machine. templates: split -> TFDS' template of shard names."""
         folder = next(iter(templates.values())).data_dir
         write = functools.partial(self.write_run, folder=folder, report=self.progress.report)
         results = workers.map_ordered(write, self.runs, num_workers, chunk=1)
         paths: dict[str, list[str]] = {split: [] for split in templates}
-        with contextlib.closing(results):  # where it fails, the processes end at once
+        with contextlib.closing(results):  # after an error, the processes end at once
             for run, written in zip(self.runs, results, strict=True):
                 self.account(run.split, written)
                 self.check_skipped(finished=False)
@@ -291,7 +266,7 @@ class Build:
                 os.replace(path, shard_path(template, number, len(paths[split])))
 
     def account(self, split: str, written: Written) -> None:
-        """Takes down what is in the next shards of a split, and what is not."""
+        """Adds a finished run, the next one of its split."""
         for clip in written.clips:
             if clip.reason:
                 self.skipped.append(clip)
@@ -305,15 +280,13 @@ class Build:
             self.moments.merge(written.moments)
 
     def check_skipped(self, *, finished: bool) -> None:
-        """Raises TooManySkipped above the limit: at the end, or GIVE_UP_AFTER clips beyond it."""
-        limit = self.max_skipped * self.total
-        if len(self.skipped) > limit + (0 if finished else GIVE_UP_AFTER):
-            raise TooManySkipped(self.skipped, self.total, self.max_skipped)
-        if finished and len(self.skipped) == self.total:
+        """TooManySkipped above the limit; before the end, GIVE_UP_AFTER clips above it."""
+        limit = self.max_skipped * self.total + (0 if finished else GIVE_UP_AFTER)
+        if len(self.skipped) > limit or (finished and len(self.skipped) == self.total):
             raise TooManySkipped(self.skipped, self.total, self.max_skipped)
 
     def counters(self) -> dict:
-        """Clips and frames per split, how many were skipped for which reason, and the speed."""
+        """Clips and frames per split, skipped clips per reason, and the speed."""
         reasons = collections.Counter(clip.reason for clip in self.skipped)
         return {
             "splits": {
@@ -331,7 +304,7 @@ class Build:
         shape = (skeleton.num_points, skeleton.num_dims)
         if self.lengths.get("train"):
             statistics = self.moments.result()
-        else:  # a corpus only to evaluate on; a trained model brings its own statistics
+        else:  # a corpus for evaluation: a trained model brings its statistics
             statistics = Statistics(np.zeros(shape), np.ones(shape))
         save_statistics(folder / "pose_normalization.json", skeleton, statistics)
         lengths = {split: np.asarray(values, np.int32) for split, values in self.lengths.items()}
@@ -353,7 +326,7 @@ class TooManySkipped(ValueError):
 
 
 def write_skipped(path: Path, skipped: list[Encoded]) -> None:
-    """One JSON object a line: file, reason, message; sorted by file."""
+    """Writes one JSON object per line: file, reason, message; sorted by file."""
     with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
         for clip in sorted(skipped, key=lambda clip: clip.key):
             line = {"file": clip.key, "reason": clip.reason, "message": clip.message}
@@ -361,13 +334,13 @@ def write_skipped(path: Path, skipped: list[Encoded]) -> None:
 
 
 def shard_path(template, number: int, count: int) -> str:
-    """The name of a shard of a complete dataset."""
+    """The path of a shard in a complete dataset."""
     return str(template.sharded_filepath(shard_index=number, num_shards=count))
 
 
 @contextlib.contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """ArrayRecord's errors, such as that of a full disk, as Python has them."""
+    """Turns ArrayRecord's errors, such as that of a full disk, into OSError."""
     try:
         yield
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""Which clip belongs to which split, and in which order the clips are stored."""
+"""The split of each clip, and the order in which clips are stored."""
 
 import csv
 import hashlib
@@ -8,31 +8,34 @@ from pathlib import Path, PurePosixPath
 from jaxvq.datasets.schema import SPLITS
 from jaxvq.storage import reading
 
+# Names of splits in corpora -> ours.
+NAMES = {name: "validation" for name in ("val", "valid", "dev")} | {name: name for name in SPLITS}
+
 
 def record_order(key: str) -> bytes:
-    """Sort key of the records: a hash, so that neighbours on disk are unrelated clips."""
+    """The sort key of records: a hash, so that neighbours on disk are unrelated."""
     return hashlib.md5(key.encode("utf-8", "surrogateescape")).digest()
 
 
 def default_split(key: str) -> str:
-    """Split by md5 of the stem: 80 % train, 10 % validation, 10 % test, on every machine."""
+    """A split by the md5 of the stem: 80 % train, 10 % validation, 10 % test."""
     stem = PurePosixPath(key).stem.encode("utf-8", "surrogateescape")
     digit = int(hashlib.md5(stem).hexdigest(), 16) % 10
     return "train" if digit < 8 else "validation" if digit == 8 else "test"
 
 
 def by_first_folder(keys: Iterable[str]) -> dict[str, list[str]]:
-    """Split -> its keys in record order, for keys <split>/<name>."""
+    """Split -> keys in record order, for keys <split>/<name>."""
     keys = sorted(keys, key=record_order)
     return {split: [key for key in keys if key.startswith(f"{split}/")] for split in SPLITS}
 
 
 def assign_splits(keys: Iterable[str], split_file: str | Path | None) -> dict[str, list[str]]:
-    """Split -> its keys in record order.
+    """Split -> keys in record order.
 
-    split_file: JSON {split: [key or stem, …]} or CSV with the columns file,split; keys that it does
-    not name are left out. Raises ValueError for an unknown split, a name in two splits, and names
-    that match no clip.
+    split_file: JSON {split: [key or stem, …]} or CSV with the columns file,split. Keys that it does
+    not name are left out. Raises ValueError for unknown splits, names in two splits, and a file
+    whose names match no clip.
     """
     keys = sorted(keys, key=record_order)
     assigned = {split: [] for split in SPLITS}
@@ -58,15 +61,12 @@ def assign_splits(keys: Iterable[str], split_file: str | Path | None) -> dict[st
 
 def _read_split_file(path: Path) -> dict[str, str]:
     text = path.read_text("utf-8-sig")
-    if path.suffix.lower() == ".json":
-        pairs = list(_json_pairs(path, text))
-    else:
-        pairs = list(_csv_pairs(path, text))
+    pairs = _json_pairs if path.suffix.lower() == ".json" else _csv_pairs
     split_of: dict[str, str] = {}
-    for name, split in pairs:
-        split = {"val": "validation", "dev": "validation"}.get(split, split)
-        if split not in SPLITS:
-            raise ValueError(f"{path}: unknown split {split!r}; there are: {', '.join(SPLITS)}")
+    for name, given in pairs(path, text):
+        if given not in NAMES:
+            raise ValueError(f"{path}: unknown split {given!r}; there are: {', '.join(SPLITS)}")
+        split = NAMES[given]
         if split_of.setdefault(name, split) != split:
             raise ValueError(f"{path}: {name!r} is both in {split_of[name]} and in {split}")
     if not split_of:

@@ -1,4 +1,4 @@
-"""Runs a function over many inputs on all cores; results come back in the order of the inputs."""
+"""Runs a function over many inputs on all cores. Results have the order of the inputs."""
 
 import itertools
 import multiprocessing
@@ -11,21 +11,19 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
-# Inputs a task: enough to make the cost of a task small, few enough to bound the memory.
-CHUNK = 4
+CHUNK = 4  # inputs per task: bounds both the overhead of tasks and the memory
 
-_function: Callable | None = None  # in a worker: what it was started for
+_function: Callable | None = None  # what a worker process runs
 
 
 def map_ordered(
     function: Callable, inputs: Iterable, num_workers: int, *, chunk: int = CHUNK
 ) -> Iterator:
-    """`map(function, inputs)` on that many processes, holding at most a few results at a time.
+    """`map(function, inputs)` on `num_workers` processes, with few results in memory at a time.
 
-    chunk: how many inputs a process takes at once. The results do not depend on `num_workers`; 1
-    (or 0) stays in this process. Function, inputs and results must pickle. Processes are spawned,
-    so a script needs `if __name__ == "__main__"`. Where the iteration ends early they end at once.
-    Raises ValueError if a process dies.
+    chunk: inputs that a process takes at once. One worker, or none, is this process. Function,
+    inputs and results must pickle, and scripts need `if __name__ == "__main__"`, because processes
+    are spawned. They end as soon as the iteration does. Raises ValueError if a process dies.
     """
     if num_workers <= 1:
         yield from map(function, inputs)
@@ -45,7 +43,7 @@ def map_ordered(
         while pending:
             yield from pending.popleft().result()
     except BaseException as error:
-        end.close()  # whatever it is, nobody wants the rest
+        end.close()  # nobody needs the other results
         if not isinstance(error, BrokenProcessPool):
             raise
         raise ValueError(
@@ -58,13 +56,13 @@ def map_ordered(
 
 
 def _start(function: Callable, ending: multiprocessing.connection.Connection) -> None:
-    """Keeps the function, and ends this process when its parent is killed, or closes `ending`.
+    """Keeps the function. Ends this process when its parent is killed or closes `ending`.
 
-    Without the former it would wait for work for ever: it holds both ends of its queue.
+    Without a parent, the process would wait for work forever: it holds both ends of its queue.
     """
     global _function
     _function = function
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     parent = multiprocessing.parent_process()
 
     def watch() -> None:

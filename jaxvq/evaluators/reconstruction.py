@@ -1,7 +1,7 @@
-"""How far reconstructions are from the poses, and what the tokens cost.
+"""Errors of reconstructions, and the cost of tokens.
 
-Distances are in shoulder widths over visible points, hands relative to their wrist; every mean is a
-sum over the whole split divided by its count.
+Distances are in shoulder widths, over visible points, with hands relative to their wrists. Every
+mean is a sum over the whole split divided by its count.
 """
 
 import math
@@ -23,8 +23,8 @@ PCK_THRESHOLDS = (0.02, 0.05, 0.1)  # shoulder widths
 
 class Evaluation(NamedTuple):
     """values: name -> number, see `evaluate`. point_errors: float (v,), mean distance of each point
-    in shoulder widths, NaN where it was never seen. code_counts: int (s·q, k), how often each code
-    was used. codebooks: `codebook_names`."""
+    in shoulder widths, NaN if it was never visible. code_counts: int (s·q, k), uses of each code.
+    codebooks: `codebook_names`."""
 
     values: dict[str, float]
     point_errors: np.ndarray
@@ -37,27 +37,23 @@ def evaluate(tokenizer: PoseTokenizer, clips: Iterator[Pose]) -> Evaluation:
 
     Returns an Evaluation with the values:
       mpjpe/all, mpjpe/body, mpjpe/face, mpjpe/hands   mean Euclidean distance, shoulder widths
-      mpjpe_mean_pose/…                  the same when every frame is taken for the mean pose
-      mpjpe_layers/1, …                  of the first layers only, where each refines the one before
-      pck/0.02, pck/0.05, pck/0.1        share of points closer than so many shoulder widths
-      velocity_error                     mean Euclidean distance of the differences from frame to
-                                         frame, shoulder widths per frame
-      acceleration_error                 of the differences of these, shoulder widths per frame²
+      mpjpe_mean_pose/…                  the same for the mean pose in every frame
+      mpjpe_layers/1, …                  with the first residual quantizers only
+      pck/0.02, pck/0.05, pck/0.1        share of points within so many shoulder widths
+      velocity_error                     distance of frame-to-frame differences, per frame
+      acceleration_error                 distance of differences of these, per frame²
       mse, mae, rmse                     of coordinates, in shoulder widths (squared)
       mse_standardized                   of all numbers, in standard deviations squared
-      confidence_error                   mean size of a confidence's error, where one is coded
-      code_utilization, perplexity       percent of codes used; exp(entropy), mean over codebooks
-      code_utilization/1, …              the same of each codebook, and so perplexity/1, …
-      quantization_error                 mean square of what is left of a latent's features, in the
-                                         space of the code vectors: after the last quantizer where
-                                         each refines the one before, else after each of them
-      quantization_error/1/before, …     of what each quantizer is given, and has left (…/after)
-      bits_per_frame, bits_per_second    nominal rate, and at the clips' own frame rates
+      confidence_error                   mean absolute error of coded confidences
+      code_utilization, perplexity       percent of codes used; exp(entropy); means over codebooks
+      code_utilization/1, …              of each codebook; also perplexity/1, …
+      quantization_error                 mean square remainder of a latent's features, in the space
+                                         of the code vectors; of residual quantizers, after the last
+      quantization_error/1/before, …     before and after (…/after) each quantizer
+      bits_per_frame, bits_per_second    nominal rate, and at the frame rates of the clips
       entropy_per_frame                  order-0 entropy of these tokens, bits
-      compression                        bits of the pose's numbers as float32 over those of tokens
+      compression                        bits of the poses as float32 over bits of the tokens
       clips, frames
-    Raises:
-      ValueError: no clips, or none with a visible point.
     """
     step = make_step(tokenizer)
     sums, count, frames, seconds = None, 0, 0, 0.0
@@ -109,8 +105,8 @@ def _quantization_values(pair, task: TokenTask) -> dict[str, float]:
 
 
 def codebook_names(task: TokenTask) -> tuple[str, ...]:
-    """A name for each of the s·q codebooks: "face 2/4" is the second of four that code the face,
-    "codebook 2/4" one of a task with a single stream."""
+    """A name for each of the s·q codebooks, such as "face 2/4", or "codebook 2/4" for a task with a
+    single stream."""
     count = task.token_shape[1]
     streams = ["+".join(parts) or "codebook" for parts in task.stream_parts]
     return tuple(
@@ -121,7 +117,7 @@ def codebook_names(task: TokenTask) -> tuple[str, ...]:
 
 
 def make_step(tokenizer: PoseTokenizer) -> Callable:
-    """Returns a compiled `step(variables, batch, kept) -> sums` over one batch of windows."""
+    """A compiled `step(variables, batch, kept) -> sums` over one batch of windows."""
     task, skeleton = tokenizer.task, tokenizer.model.skeleton
     std, dims = tokenizer.model.statistics.scale, skeleton.space_dims
 
@@ -150,12 +146,12 @@ def make_step(tokenizer: PoseTokenizer) -> Callable:
 
 
 def distortion(predicted, target, visible, kept, std, skeleton: Skeleton) -> dict:
-    """Sums over one batch for `distortion_values`; add those of several batches up.
+    """Sums over one batch for `distortion_values`, to be summed over batches.
 
     Args:
-      predicted, target: (b, t, v, c), standardised, a clip or a part of one a row.
-      visible: bool (b, t, v). kept: bool (b, t), frames that count; the others are context.
-      std: (v, c) in shoulder widths, and of a confidence as it is.
+      predicted, target: (b, t, v, c), standardised, with a clip or a part of one per row.
+      visible: bool (b, t, v). kept: bool (b, t), the frames that count; others are context.
+      std: (v, c), the scale of the statistics.
     """
     shown = visible & kept[..., None]
     apart = predicted - target
@@ -178,7 +174,7 @@ def distortion(predicted, target, visible, kept, std, skeleton: Skeleton) -> dic
 
 
 def distortion_values(sums: dict) -> dict[str, float]:
-    """What the sums of `distortion` say: mpjpe/…, pck/…, the errors of motion, and mse to rmse."""
+    """The values of the sums of `distortion`: mpjpe/…, pck/…, errors of motion, mse to rmse."""
     values = {f"mpjpe/{part}": metrics.mean(pair) for part, pair in sums["mpjpe"].items()}
     for limit, pair in zip(PCK_THRESHOLDS, sums["pck"], strict=True):
         values[f"pck/{limit}"] = metrics.mean(pair)
@@ -189,7 +185,7 @@ def distortion_values(sums: dict) -> dict[str, float]:
 
 
 def _decode_layers(task, variables, indices, batch):
-    """Poses from the first layer of the tokens, the first two, …; nothing for other tokens."""
+    """Yields poses from the first quantizer, the first two, …, if the quantizers are residual."""
     if task.refines:
         count = task.token_shape[1]
         for layers in range(1, count + 1):

@@ -1,10 +1,9 @@
-"""The drawn frames of all data sets in one NPZ file per split, and quick access to its rows.
+"""The drawn frames of all data sets in one NPZ file per split, and fast access to its rows.
 
-{train,val,test}.npz hold `lhand_pose` and `rhand_pose` float32 (n, 45), `mean` and `std` of the 90
-numbers, and where each row comes from: `dataset_names`, `dataset_idx`, `frame_idx` and, where any
-data set has them, `image_ids` ("" for the others). The files are not compressed: mapped into
-memory, they are read as they are used. Rows stand in the order of the split file: data set after
-data set, frames as they were drawn.
+{train,val,test}.npz have `lhand_pose` and `rhand_pose` float32 (n, 45), `mean` and `std` of the 90
+numbers, and the origin of each row: `dataset_names`, `dataset_idx`, `frame_idx` and, if any data
+set has them, `image_ids` ("" for the others). The files are not compressed, so that they can be
+mapped into memory. The rows have the order of the split file.
 """
 
 import json
@@ -36,12 +35,11 @@ def consolidate(
 ) -> dict[str, int]:
     """Copies the frames of the splits out of the data sets; returns split -> number of frames.
 
-    Numbers are copied bit for bit (float64 becomes float32). metadata: also writes the table
+    Numbers are copied bit for bit (float64 becomes float32). metadata: also writes
     {split}_metadata.json, a list of {dataset_name, original_idx, consolidated_idx}.
 
     Raises:
-      ValueError: a data set that the splits name is missing or has no usable hands, or a frame does
-        not exist or holds NaN.
+      ValueError: a data set is missing or has no usable hands, or a frame is missing or has NaN.
     """
     drawn = {split: splits.load(splits_dir, split) for split in SPLITS}
     sources = {
@@ -78,7 +76,7 @@ def _write_split(path: Path, sources: dict, frames: dict, progress) -> None:
         yield getattr(_statistics(*gathered.values()), name)
 
     columns = {side: _floats((count, HAND), hands(side)) for side in gathered}
-    if count:  # written behind the hands, when all of these have been gathered
+    if count:  # written after the hands, when all of them have been gathered
         columns |= {name: _floats((2 * HAND,), moment(name)) for name in ("mean", "std")}
     columns |= {
         "dataset_names": np.array(list(sources) or [""], dtype=np.str_),
@@ -109,14 +107,14 @@ def _add(gathered: Accumulator, rows: np.ndarray) -> None:
 
 
 def _statistics(*gathered: Accumulator) -> Statistics:
-    """Mean and std float32 (45,) per hand, one after the other; the std is at least 1e-6."""
+    """Mean and std of all hands side by side, float32; the std is at least MIN_STD."""
     found = [one.result() for one in gathered]
     mean = np.concatenate([one.mean.ravel() for one in found])
     return Statistics(mean, np.concatenate([one.scale.ravel() for one in found]).clip(MIN_STD))
 
 
 def _write_metadata(path: Path, samples: splits.Samples) -> None:
-    """A line per frame, without the table of all frames in memory."""
+    """Writes one line per frame, without all lines in memory."""
     row, separator = 0, "["
     with atomic.writing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         for name, frames in samples.items():
@@ -130,14 +128,8 @@ def _write_metadata(path: Path, samples: splits.Samples) -> None:
         file.write("\n]\n" if row else "[]\n")
 
 
-# ------------------------------------------------------------------------------------ reading
-
-
 class Rows:
-    """The hand vectors of a split: `take(indices)` gives float32 (len(indices), 90), left first.
-
-    in_memory: read everything now instead of mapping the file.
-    """
+    """The hand vectors of a split. in_memory: read the file now, instead of mapping it."""
 
     def __init__(self, path: str | Path, *, in_memory: bool = False):
         self.path = Path(path)
@@ -152,6 +144,7 @@ class Rows:
         return len(self._sides[0])
 
     def take(self, indices: np.ndarray) -> np.ndarray:
+        """float32 (len(indices), 90), left hand first."""
         width = self._sides[0].shape[1]
         result = np.empty((len(indices), 2 * width), np.uint8)
         result[:, :width] = self._sides[0].take(indices, axis=0)
@@ -160,14 +153,14 @@ class Rows:
 
     @cached_property
     def statistics(self) -> Statistics:
-        """Of all rows, mean and std float32 (90,): as stored in the file, else computed."""
+        """Mean and std float32 (90,) of all rows: those in the file, or else computed."""
         if {"mean", "std"} <= self._members.keys():
             with np.load(self.path, allow_pickle=False) as file:
                 return Statistics(file["mean"], file["std"])
         return self.statistics_of(np.asarray)
 
     def statistics_of(self, function: Callable[[np.ndarray], np.ndarray]) -> Statistics:
-        """Of function(rows), piece by piece; ValueError where there are no rows."""
+        """Mean and std of function(rows), which gets a part of the rows at a time."""
         if not len(self):
             raise ValueError(f"{self.path} has no frames to take the mean and std of")
         gathered = Accumulator()
@@ -177,8 +170,8 @@ class Rows:
         return _statistics(gathered)
 
     def origin(self, indices: np.ndarray) -> dict:
-        """Where rows come from: `dataset_name`, a list of str, `frame_idx` int64 (len(indices),)
-        and, where known, `image_id`, a list of str; {} for files of other programs."""
+        """The origin of rows: `dataset_name`, a list of str, `frame_idx` int64 (len(indices),) and,
+        if known, `image_id`, a list of str. {} for files of other programs."""
         if "dataset_idx" not in self._members:
             return {}
         names, dataset, frames = self._origin
@@ -196,7 +189,7 @@ class Rows:
 
 
 def _unpacked(member: npz.Member) -> np.memmap:
-    """A mapped float32 copy of an array that cannot be mapped, in a temporary file without name."""
+    """A float32 copy of an array that cannot be mapped, mapped from a temporary file."""
     file = tempfile.TemporaryFile()
     log.info("%s is not stored as float32: unpacking it into a temporary file", member)
     for _, piece in npz.pieces(member):
@@ -206,7 +199,7 @@ def _unpacked(member: npz.Member) -> np.memmap:
 
 
 def find_splits(directory: str | Path) -> dict[str, Path]:
-    """Split -> its file; ValueError where there are none."""
+    """Split -> its file. ValueError if there are none."""
     found = {split: Path(directory) / f"{split}.npz" for split in SPLITS}
     found = {split: path for split, path in found.items() if path.is_file()}
     if not found:

@@ -5,10 +5,10 @@
     dm.setup()
     for batch in dm.train_dataloader():   # float32 (8192, 90), standardised
 
-A loader iterates over one epoch. Differences from PyTorch's: batches are numpy arrays (text a
-list), num_workers counts threads, and pin_memory is accepted and does nothing. Additions: all
-modules take seed, host_index and host_count (batch_size counts the rows of all hosts), and
-`train_dataloader(start=loader.position)` goes on where another loader was stopped.
+A loader iterates over one epoch. Unlike PyTorch's, batches are numpy arrays (text is a list),
+num_workers counts threads, and pin_memory has no effect. All modules also take seed, host_index and
+host_count (batch_size counts the rows of all hosts). `train_dataloader(start=loader.position)`
+continues where another loader stopped.
 """
 
 import functools
@@ -33,12 +33,11 @@ VAL_BATCH_SIZE = 131072
 
 @dataclass
 class Loader:
-    """Iterates over one epoch of batches at a time; the next iteration is the next epoch.
+    """Batches of one epoch; every further iteration is the next epoch.
 
-    A batch is `make(rows)` of a few row numbers: whole batches are gathered, never single rows.
-    position counts the batches handed out; a loader made with position=other.position goes on where
-    the other one was stopped. batch_size counts the rows of all hosts, which get consecutive parts.
-    seed: of the order of each epoch; None keeps the order of the rows.
+    make: row numbers -> batch. position: number of the next batch since the first epoch.
+    batch_size counts the rows of all hosts, which get consecutive parts. seed: determines the order
+    of each epoch; None keeps the order of the rows.
     """
 
     num_rows: int
@@ -53,7 +52,7 @@ class Loader:
     def __post_init__(self):
         if self.batch_size < 1:
             raise ValueError(f"batch_size={self.batch_size}: expected 1 or more")
-        host_rows(self.host_count, self.host_count, self.host_index)  # checks the latter
+        host_rows(self.host_count, self.host_count, self.host_index)  # checks host_index
         self.plan = FramePlan(self.num_rows, self.seed)
 
     def __len__(self) -> int:
@@ -80,7 +79,7 @@ class Loader:
 class _HandDataModule:
     """What the three modules share: the rows of three splits, and loaders over them.
 
-    cache_dir: where the drawn frames are copied to once; default splits_dir/consolidated.
+    cache_dir: gets a copy of the drawn frames, once; by default splits_dir/consolidated.
     """
 
     mmap = True
@@ -107,11 +106,11 @@ class _HandDataModule:
         self._statistics: Statistics | None = None
 
     def prepare_data(self) -> None:
-        """Copies the drawn frames to cache_dir, unless they are there."""
+        """Copies the drawn frames to cache_dir, unless they are there already."""
         prepare_cache(self.data_dir, self.splits_dir, self.cache_dir)
 
     def setup(self, stage: str | None = None) -> None:
-        """Opens the splits of a stage: fit, validate or test; None for all."""
+        """Opens the splits of a stage: fit, validate, test, or None for all."""
         stages = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), None: SPLITS}
         if stage not in stages:
             raise ValueError(f"stage {stage!r} is not known; choices: fit, validate, test, None")
@@ -123,19 +122,19 @@ class _HandDataModule:
 
     @property
     def stats(self) -> dict[str, np.ndarray] | None:
-        """{"mean", "std"} float32 (90,) of the frames for training; None where not standardised."""
+        """{"mean", "std"} float32 (90,) of the train split; None without standardisation."""
         return self._statistics and {"mean": self._statistics.mean, "std": self._statistics.std}
 
     def train_dataloader(self, start: int = 0) -> Loader:
-        """All frames for training, in another order each epoch."""
+        """The train split, in another order in each epoch."""
         return self._loader("train", self.batch_size, self.seed, start)
 
     def val_dataloader(self, start: int = 0) -> Loader:
-        """All frames for validation, in the order of the split."""
+        """The validation split, in its order."""
         return self._loader("val", self.val_batch_size, None, start)
 
     def test_dataloader(self, start: int = 0) -> Loader:
-        """All frames for testing, in the order of the split."""
+        """The test split, in its order."""
         return self._loader("test", self.val_batch_size, None, start)
 
     def _loader(self, split: str, batch_size: int, seed: int | None, start: int) -> Loader:
@@ -155,11 +154,10 @@ class _HandDataModule:
 
 
 class HandPriorDataModule(_HandDataModule):
-    """Frames with their names: dicts of lhand_pose and rhand_pose float32 (b, 45), raw,
-    dataset_name list of str, frame_idx int64 (b,), and, where any data set has ids, image_id list
-    of str ("" for a frame without one).
+    """Dicts of lhand_pose and rhand_pose float32 (b, 45), as in the files, dataset_name (list of
+    str), frame_idx int64 (b,) and, if any data set has ids, image_id (list of str, "" without one).
 
-    transform: a function from a sample (the same dict of one frame) to a sample.
+    transform: changes a sample, which is the same dict for one frame.
     """
 
     def __init__(
@@ -183,7 +181,7 @@ class HandPriorDataModule(_HandDataModule):
         super().setup(stage)
 
     def get_dataset_info(self) -> dict:
-        """dataset_metadata.json of the splits; ValueError before setup()."""
+        """The content of dataset_metadata.json. ValueError before setup()."""
         if self.metadata is None:
             raise ValueError("the splits are not read yet; call setup() first")
         return self.metadata
@@ -205,12 +203,11 @@ class HandPriorDataModule(_HandDataModule):
 
 
 class HandVAEDataModule(_HandDataModule):
-    """Vectors to train on: float32 (b, 90), left hand first; or, with return_dict, dicts of x90,
-    lhand_pose and rhand_pose (b, 45) as they are in the files, mean and std (90,), and what
-    HandPriorDataModule says of each frame.
+    """Vectors float32 (b, 90), left hand first; or, with return_dict, dicts of x90 (b, 90), the
+    entries of HandPriorDataModule, and mean and std (90,).
 
-    standardize: by mean and standard deviation of the frames for training. wrap_angles: x90 only,
-    into -π..π. mmap: map the frames into memory instead of reading all of them at once.
+    standardize: by mean and std of the train split. wrap_angles: wraps x90 into [-π, π). mmap: maps
+    the frames into memory, instead of reading all of them at once.
     """
 
     def __init__(
@@ -247,7 +244,7 @@ class HandVAEDataModule(_HandDataModule):
         self._statistics = train.statistics_of(wrap_to_pi) if self.wrap_angles else train.statistics
 
     def get_sample_batch(self, split: str = "train", n_samples: int = 8):
-        """A few frames drawn at random, as the loaders give them."""
+        """A batch of a few random frames."""
         rows = np.random.default_rng().choice(len(self.rows[split]), n_samples, replace=False)
         return self._make_batch(self.rows[split], rows)
 
@@ -255,7 +252,7 @@ class HandVAEDataModule(_HandDataModule):
         raw = source.take(rows)
         x90 = wrap_to_pi(raw) if self.wrap_angles else raw
         if self._statistics is not None:
-            # In place, unless the raw numbers are still wanted: memory is what a batch costs.
+            # In place, unless return_dict needs the raw numbers: memory bounds the speed.
             x90 = np.subtract(x90, self._statistics.mean, out=None if self.return_dict else x90)
             x90 /= self._statistics.std
         if not self.return_dict:
@@ -265,8 +262,8 @@ class HandVAEDataModule(_HandDataModule):
 
 
 class ConsolidatedHandDataModule(HandVAEDataModule):
-    """As HandVAEDataModule, from the files of jaxvq make hand-npz (or the hand prior
-    generator's own, which lack dataset_name and frame_idx)."""
+    """HandVAEDataModule for files of jaxvq make hand-npz, or of the hand prior generator,
+    which lack dataset_name and frame_idx."""
 
     def __init__(
         self,
@@ -288,24 +285,17 @@ class ConsolidatedHandDataModule(HandVAEDataModule):
         self.consolidated_dir = self.cache_dir
 
     def prepare_data(self) -> None:
-        """Checks that the files are there; ValueError else."""
+        """ValueError if there are no files."""
         consolidated.find_splits(self.cache_dir)
 
 
 def wrap_to_pi(angles: np.ndarray) -> np.ndarray:
-    """Each number plus a multiple of 2π, in [-π, π)."""
+    """The angles in [-π, π)."""
     return np.mod(angles + np.float32(np.pi), np.float32(2 * np.pi)) - np.float32(np.pi)
 
 
-# ------------------------------------------------------------------------------------ cache
-
-
 def prepare_cache(data_dir: Path, splits_dir: Path, cache_dir: Path) -> None:
-    """Copies the drawn frames into mappable files, once for each state of splits and data sets.
-
-    Raises:
-      ValueError: no such folders, or what `consolidate` finds wrong.
-    """
+    """Copies the drawn frames into mappable files, unless splits and data sets are unchanged."""
     for what, directory in (("data set", data_dir), ("splits", splits_dir)):
         if not directory.is_dir():
             raise ValueError(f"{what} directory not found: {directory}")
@@ -319,7 +309,7 @@ def prepare_cache(data_dir: Path, splits_dir: Path, cache_dir: Path) -> None:
 
 
 def _stamp(data_dir: Path, splits_dir: Path) -> dict:
-    """Changes with a split file, a data set that it names, and what `consolidate` writes."""
+    """A description that changes with the split files and the data sets that they name."""
     digest, names = hashlib.sha256(), set()
     for split in SPLITS:
         names |= splits.load(splits_dir, split).keys()

@@ -1,8 +1,8 @@
-"""Pictures of hands, by forward kinematics on a generic skeleton: no licensed body model needed.
+"""Pictures of hands, by forward kinematics on a generic skeleton, without a licensed body model.
 
-As in SMPL-X, a hand at rest lies flat, palm down: the left one's fingers point along +x and its
-thumb side towards +z, the right one is its mirror image, and the rotation of a joint is about the
-axes of that rest pose, relative to its parent. The proportions are our own, of an average hand, in
+As in SMPL-X, a hand at rest lies flat, palm down. The fingers of the left hand point along +x and
+its thumb side towards +z; the right hand is its mirror image. Joints rotate about the axes of that
+rest pose, relative to their parents. The proportions are our own, those of an average hand, in
 units of the distance from the wrist to the knuckle of the middle finger.
 """
 
@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from jaxvq.hands import HAND
 from jaxvq.hands.skeleton import COLORS, FINGERS
 
-# Of a left hand at rest: the knuckle, the direction of the finger, and the lengths of its bones.
+# A left hand at rest: the knuckle, the direction of the finger, and the lengths of its bones.
 _REST = {
     "index": ((0.96, 0.0, 0.24), (1.0, 0.0, 0.06), (0.46, 0.28, 0.23)),
     "middle": ((1.0, 0.02, 0.03), (1.0, 0.0, 0.0), (0.51, 0.32, 0.25)),
@@ -25,16 +25,16 @@ _BONE, _PALM, _BACKGROUND = 0.045, (150, 150, 158), (255, 255, 255)
 
 
 def _offsets() -> np.ndarray:
-    """(5, 4, 3): from each point of the left hand's fingers to the next, from the wrist on."""
+    """(5, 4, 3): vectors from each point of the left fingers to the next, from the wrist on."""
     knuckles, directions, lengths = (np.array(part) for part in zip(*_REST.values(), strict=True))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     return np.concatenate([knuckles[:, None], directions[:, None] * lengths[..., None]], axis=1)
 
 
 def hand_points(hand: np.ndarray, *, right: bool) -> np.ndarray:
-    """Where the joints are: axis-angle (…, 45) of one hand to points (…, 21, 3), the wrist at 0.
+    """Points (…, 21, 3) of one hand of axis-angle vectors (…, 45).
 
-    After the wrist, three joints and the tip of each finger.
+    The wrist, at 0, then three joints and the tip of each finger.
     """
     import jax
 
@@ -54,7 +54,7 @@ def hand_points(hand: np.ndarray, *, right: bool) -> np.ndarray:
 
 
 def draw_pairs(vectors: np.ndarray, size: int = 128) -> np.ndarray:
-    """Pictures of pairs of hands (n, 90), left hand left: uint8 (n, size, 2 size, 3)."""
+    """Pictures uint8 (n, size, 2 size, 3) of pairs of hands (n, 90), the left hand on the left."""
     vectors = np.asarray(vectors, np.float32)
     if vectors.ndim != 2 or vectors.shape[1] != 2 * HAND:
         raise ValueError(f"hands of shape {vectors.shape}, expected (n, {2 * HAND})")
@@ -66,15 +66,15 @@ def draw_pairs(vectors: np.ndarray, size: int = 128) -> np.ndarray:
 
 
 def _draw(points: np.ndarray, size: int, right: bool) -> np.ndarray:
-    """Seen from the palm's side and a little from the thumb's, fingers up."""
+    """Views from the side of the palm and a little from the thumb, fingers up."""
     side = -1 if right else 1
-    # Right, up and towards the eye of a viewer who looks at the palm of the left hand.
+    # Right, up and towards a viewer who looks at the palm of the left hand.
     across, along, depth = -points[..., 2], points[..., 0] * side, -points[..., 1]
     yaw, pitch = np.radians(-35), np.radians(20)
     across, depth = _turned(across, depth, yaw)
     depth, along = _turned(depth, along, pitch)
     fine = size * _OVERSAMPLING
-    # 2.6 units high, the wrist near the lower edge.
+    # The picture is 2.6 units high, with the wrist near its lower edge.
     places = np.stack([0.5 + across * side / 2.6, 0.88 - along / 2.6], -1) * fine
     return np.stack([_draw_hand(p, d, fine) for p, d in zip(places, depth, strict=True)])
 
@@ -91,7 +91,7 @@ def _draw_hand(places: np.ndarray, depth: np.ndarray, size: int) -> np.ndarray:
         chain = [0, *range(1 + 4 * i, 5 + 4 * i)]
         for a, b in zip(chain, chain[1:], strict=False):
             bones.append((depth[a] + depth[b], a, b, COLORS[finger] if a else _PALM))
-    for _, a, b, color in sorted(bones):  # what is near covers what is far
+    for _, a, b, color in sorted(bones):  # near bones cover far ones
         width = max(1, round(_BONE * size * (1.0 if a else 0.8)))
         draw.line([tuple(places[a]), tuple(places[b])], fill=color, width=width)
         for x, y in (places[a], places[b]):
@@ -100,7 +100,7 @@ def _draw_hand(places: np.ndarray, depth: np.ndarray, size: int) -> np.ndarray:
 
 
 def grid(pictures: np.ndarray, columns: int, margin: int = 4) -> np.ndarray:
-    """Pictures (n, h, w, 3) in rows of `columns` with white between them: uint8 (H, W, 3)."""
+    """One picture uint8 (H, W, 3) of pictures (n, h, w, 3), in rows of `columns`."""
     pictures = np.pad(
         pictures,
         ((0, -len(pictures) % columns), *[(margin, margin)] * 2, (0, 0)),

@@ -1,4 +1,4 @@
-"""What a model of hands keeps of a split: the task's metrics, and degrees for each joint."""
+"""Metrics of a model of hands on a split: those of the task, and degrees for each joint."""
 
 import jax
 import numpy as np
@@ -14,11 +14,8 @@ BATCH_SIZE = 4096
 def evaluate(task, params, state, dataset: HandDataset, split: str) -> dict[str, float]:
     """Means over all frames of a split.
 
-    Returns:
-      loss, degrees, degrees/<hand or finger>, degrees_mean_pose, and kl or the use of codes: as in
-      training; degrees/left_index1, …: of each of the 30 joints; frames.
-    Raises:
-      ValueError: an unknown or empty split.
+    Returns the metrics of training (loss, degrees, degrees/<hand or finger>, degrees_mean_pose, and
+    kl or code usage), degrees/left_index1, … of each of the 30 joints, and frames.
     """
     count = int(dataset.split_lengths(split).sum())
     if not count:

@@ -1,4 +1,4 @@
-"""Losses and metrics on rotations of hands, shared by the tasks that train on them."""
+"""Losses and metrics on rotations of hands, which the tasks of hands share."""
 
 import dataclasses
 
@@ -12,45 +12,45 @@ from jaxvq.hands import NUM_JOINTS, rotations, skeleton
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class HandSpace:
-    """The way between standardised poses and angles. mean, std: float32 (30, 3), radians."""
+    """Converts standardised poses and angles. mean, std: float32 (30, 3), radians."""
 
     mean: np.ndarray
     std: np.ndarray
 
     @classmethod
     def make(cls, statistics) -> "HandSpace":
-        """From a dataset's statistics."""
+        """The space of a dataset's statistics."""
         return cls(np.asarray(statistics.mean, np.float32), np.asarray(statistics.std, np.float32))
 
     def angles(self, pose) -> jax.Array:
-        """Standardised (b, t, 30, 3) -> axis-angle in radians."""
+        """Axis-angle in radians, of a standardised pose (b, t, 30, 3)."""
         return pose * self.std[None, None] + self.mean[None, None]
 
     def standardize(self, angles) -> jax.Array:
         return (angles - self.mean[None, None]) / self.std[None, None]
 
     def mirror(self, pose, flip) -> jax.Array:
-        """The poses of which flip, bool (b, t), is True, as seen in a mirror."""
+        """The poses, mirrored where `flip`, bool (b, t), is True."""
         left, right = jnp.split(self.angles(pose), 2, axis=2)
         signs = np.array([1, -1, -1], np.float32).reshape(1, 1, 1, 3)
         mirrored = jnp.concatenate([right * signs, left * signs], axis=2)
         return jnp.where(flip[..., None, None], self.standardize(mirrored), pose)
 
     def errors(self, predicted, target) -> tuple[dict, jax.Array]:
-        """What a reconstruction costs, and by how much each joint is off.
+        """Errors of a reconstruction.
 
         Returns:
-          "mse", the mean square error of the standardised numbers, and "geodesic", the mean angle
-          between the rotations in radians, each float32 (b, t).
-          The angles in radians, float32 (b, t, 30).
+          A dict of float32 (b, t): "mse", the mean square error of standardised numbers, and
+          "geodesic", the mean angle between rotations in radians.
+          The angle of each joint in radians, float32 (b, t, 30).
         """
         angles = rotations.joint_angles(self.angles(predicted), self.angles(target))
         mse = losses.point_error(predicted, target, "l2").mean(-1)
         return {"mse": mse, "geodesic": angles.mean(-1)}, angles
 
     def metrics(self, angles, target, used, *, detailed: bool) -> dict:
-        """(sum, count) pairs of frames in use, bool (b, t): "degrees" a joint; detailed: also those
-        of either hand and each finger, and "degrees_mean_pose", as far as the mean pose is off."""
+        """(sum, count) pairs over the frames in `used`, bool (b, t): "degrees" per joint. detailed:
+        also of each hand and finger, and "degrees_mean_pose", the error of the mean pose."""
         used = used[..., None]
 
         def degrees(values):
@@ -66,7 +66,7 @@ class HandSpace:
 
 
 class FrameTask:
-    """What the tasks on single frames share (see tasks/base.py)."""
+    """The parts that tasks on single frames share (see tasks/base.py)."""
 
     frames_per_step = 1
     measured_with = "sample"

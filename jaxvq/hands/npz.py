@@ -1,9 +1,9 @@
 """NPZ files of hands, one per data set: `lhand_pose`, `rhand_pose` (n, 45), maybe `image_ids`.
 
-numpy cannot map the arrays of an NPZ file into memory. `map_rows` can where they are not
-compressed, and `read_rows` reads compressed ones in pieces, so that a file of five million frames
-takes no more memory than a small one. Arrays of objects are pickles: only `read_texts` reads them,
-and runs nothing.
+numpy cannot map the arrays of an NPZ file into memory. `map_rows` maps arrays that are not
+compressed, and `read_rows` reads others piece by piece, so that a file of five million frames takes
+no more memory than a small one. Only `read_texts` reads arrays of objects, which are pickles, and
+runs nothing in them.
 """
 
 import io
@@ -30,8 +30,7 @@ _LOCAL_HEADER = 30  # bytes before the name of a zip member
 class Member:
     """An array in an NPZ file.
 
-    header: bytes in front of its numbers. offset: where its numbers start in the file; None for a
-    compressed one.
+    header: bytes before its numbers. offset: place of its numbers in the file; None if compressed.
     """
 
     path: Path
@@ -46,12 +45,12 @@ class Member:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row, the numbers at one first index."""
+        """Bytes per row, which is everything at one first index."""
         return int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
 
 
 def members(path: str | Path) -> dict[str, Member]:
-    """Name -> array of a file; reads headers only. ValueError if it is damaged, or no NPZ file."""
+    """Name -> array of a file, from its headers. ValueError if the file is damaged or no NPZ."""
     path = Path(path)
     found = {}
     try:
@@ -87,10 +86,10 @@ def _member(path: Path, archive, info, raw) -> Member:
 
 
 def hand_members(path: str | Path) -> dict[str, Member]:
-    """The arrays of a file of hands, without `image_ids` unless there is one per frame.
+    """The arrays of a file of hands; `image_ids` only if there is one per frame.
 
     Raises:
-      ValueError: a hand is missing, is not (n, 45) numbers, or has another length than the other.
+      ValueError: a hand is missing or not (n, 45) numbers, or the hands differ in length.
     """
     found = members(path)
     for name in (LEFT, RIGHT):
@@ -114,11 +113,7 @@ def hand_members(path: str | Path) -> dict[str, Member]:
 
 
 def count_frames(directory: str | Path) -> dict[str, int]:
-    """Data set -> frames, for the NPZ files of a folder, sorted by name; reads headers only.
-
-    Raises:
-      ValueError: no NPZ files there, or one without usable hands.
-    """
+    """Data set -> frames, for the NPZ files of a folder, sorted by name. Reads headers only."""
     directory = Path(directory)
     paths = sorted(directory.glob("*.npz")) if directory.is_dir() else []
     if not paths:
@@ -127,27 +122,23 @@ def count_frames(directory: str | Path) -> dict[str, int]:
 
 
 def map_rows(member: Member) -> np.memmap:
-    """The rows of an array that is not compressed as bytes, uint8 (n, bytes per row), mapped.
+    """The rows of an array that is not compressed, mapped as bytes: uint8 (n, bytes per row).
 
-    Bytes, because arrays start anywhere in a zip: to take a few rows, numpy would copy all of a
-    float array that is not aligned. `rows.take(…, axis=0).view(dtype)` is exact and fast.
+    Arrays in a zip are not aligned, and numpy would copy a whole float array to take a few rows.
+    `rows.take(…, axis=0).view(dtype)` is exact and fast.
     """
     return np.memmap(member.path, np.uint8, "r", member.offset, (member.shape[0], member.row_bytes))
 
 
 def check_rows(member: Member, rows: np.ndarray) -> None:
-    """ValueError that names the first of the rows that does not exist."""
+    """ValueError that names the first missing row."""
     bad = rows[(rows < 0) | (rows >= member.shape[0])]
     if bad.size:
         raise ValueError(f"{member} has {member.shape[0]} frames, there is no frame {bad[0]}")
 
 
 def read_rows(member: Member, rows: np.ndarray) -> np.ndarray:
-    """A copy of some rows, in the order given; reads the array once from front to end.
-
-    Raises:
-      ValueError: a row does not exist, or the file is damaged.
-    """
+    """A copy of some rows, in the given order. Reads the array once, from front to end."""
     rows = np.asarray(rows, np.int64)
     check_rows(member, rows)
     result = np.empty((len(rows), *member.shape[1:]), member.dtype)
@@ -160,7 +151,7 @@ def read_rows(member: Member, rows: np.ndarray) -> np.ndarray:
 
 
 def read_hand(member: Member, frames: np.ndarray) -> np.ndarray:
-    """Some frames of one hand, float32 (len(frames), 45); ValueError also for NaN and infinity."""
+    """Some frames of one hand, float32 (len(frames), 45). ValueError for NaN and infinity."""
     hand = read_rows(member, frames).astype(np.float32, copy=False)
     check_finite(hand, frames, str(member))
     return hand
@@ -169,8 +160,7 @@ def read_hand(member: Member, frames: np.ndarray) -> np.ndarray:
 def read_texts(member: Member, rows: np.ndarray) -> np.ndarray:
     """Some rows of image_ids as text, U (len(rows),); "" for None.
 
-    Where the pickle of an array of objects asks for more than text and numbers, all are "", with a
-    warning.
+    All are "", with a warning, if an array of objects has more than text and numbers.
     """
     if member.dtype.kind == "S":
         return np.char.decode(read_rows(member, rows), "utf-8", "replace")
@@ -187,7 +177,7 @@ def read_texts(member: Member, rows: np.ndarray) -> np.ndarray:
 
 
 def pieces(member: Member) -> Iterator[tuple[int, np.ndarray]]:
-    """(number of the first row, rows) from front to end."""
+    """Yields (number of the first row, rows), from front to end."""
     width = member.row_bytes
     step = max(1, _PIECE_BYTES // max(width, 1))
     try:
@@ -204,8 +194,8 @@ def pieces(member: Member) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def check_finite(values: np.ndarray, frames: np.ndarray, what: str) -> None:
-    """ValueError that names the first of the frames with a number that is not finite."""
-    # A sum is finite only if all its terms are; unlike isfinite, it needs no array of their size.
+    """ValueError that names the first frame with a number that is not finite."""
+    # A sum is finite only if all terms are. Unlike isfinite, it needs no array of their size.
     with np.errstate(invalid="ignore", over="ignore"):
         odd = np.flatnonzero(~np.isfinite(values.sum(1, dtype=np.float64)))
     if odd.size:
@@ -217,7 +207,7 @@ def check_finite(values: np.ndarray, frames: np.ndarray, what: str) -> None:
 
 @dataclass(frozen=True)
 class Column:
-    """An array that is written piece by piece, and so never in memory as a whole."""
+    """An array that is written piece by piece, and never in memory as a whole."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -225,7 +215,7 @@ class Column:
 
 
 def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray | Column]) -> None:
-    """Writes an NPZ file without compression, so that it can be mapped, array after array."""
+    """Writes an NPZ file without compression, so that its arrays can be mapped."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with (

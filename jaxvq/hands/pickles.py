@@ -1,7 +1,7 @@
-"""Reads pickles of numpy arrays and PyTorch tensors without running anything in them.
+"""Reads pickles of numpy arrays and PyTorch tensors, and runs nothing in them.
 
-Motion data is passed around as pickled dicts of arrays, plain or in PyTorch's zip files, and numpy
-pickles arrays of objects. `safe_pickle` reads all of them, and refuses what is not listed below.
+Motion data is published as pickled dicts of arrays, plain or in PyTorch's zip files, and numpy
+pickles arrays of objects. `safe_pickle` reads them and refuses everything that is not listed below.
 """
 
 import re
@@ -25,14 +25,14 @@ _TEXT_VALUES = (str, int, float, np.generic, type(None))
 
 
 class _EmptyArray:
-    """An array that has not been given its shape and numbers yet."""
+    """An array before the pickle gives it a shape and numbers."""
 
 
 def load_arrays(path: str | Path) -> dict:
-    """The dict that a pickle or PyTorch zip file holds; arrays and tensors in it are numpy arrays.
+    """The dict in a pickle or a PyTorch zip file. Tensors become numpy arrays.
 
     Raises:
-      ValueError: not such a file, damaged, or it asks for more than arrays: nothing is run.
+      ValueError: the file is damaged or another, or asks for more than arrays.
     """
     path = Path(path)
     if zipfile.is_zipfile(path):
@@ -53,7 +53,7 @@ def load_texts(source: bytes | BinaryIO, count: int) -> list[str]:
     """The `count` texts or numbers of a pickled array of objects, as text; "" for None.
 
     Raises:
-      ValueError: damaged, too few or many, or it asks for more than these: nothing is run.
+      ValueError: the pickle is damaged, has another number of values, or asks for more than these.
     """
     # numpy.str_ takes 15 instructions, and str two.
     most = MAX_INSTRUCTIONS + 15 * count
@@ -72,7 +72,7 @@ def _dtype(code, *_flags) -> np.dtype:
 
 
 def _text_dtype(code, *_flags) -> np.dtype:
-    """Also objects, and text of a fixed length, which numpy.str_ is pickled as."""
+    """Also objects, and the text of fixed length that numpy.str_ is pickled as."""
     return np.dtype(code) if re.fullmatch(r"O8|U\d{1,4}", expect(code, str)) else _dtype(code)
 
 
@@ -81,7 +81,7 @@ def _scalar(dtype, data):
 
 
 def _encode(text, encoding) -> bytes:
-    """Older pickles write bytes as text."""
+    """Bytes, which older pickles write as text."""
     return expect(text, str).encode(expect(encoding, str))
 
 
@@ -90,13 +90,13 @@ def _bytes(data) -> bytes | bytearray:
 
 
 def _from_buffer(data, dtype, shape, order) -> np.ndarray:
-    """How numpy writes arrays since protocol 5."""
+    """An array, as numpy pickles it since protocol 5."""
     array = np.frombuffer(_bytes(data), expect(dtype, np.dtype))
     return array.reshape(expect(shape, tuple), order="F" if order == "F" else "C")
 
 
 def _set_state(target, state):
-    """What BUILD does: the numbers of an array, the byte order of a type."""
+    """Gives an array its numbers, and a type its byte order (the instruction BUILD)."""
     if isinstance(target, dict):
         return target
     state = expect(state, tuple)
@@ -110,7 +110,7 @@ def _set_state(target, state):
 
 
 def _load_from_bytes(content) -> Storage:
-    """A tensor's numbers, as PyTorch puts them into a plain pickle."""
+    """The numbers of a tensor in a plain pickle of PyTorch."""
     content = expect(content, bytes)
     return load_legacy_storage(lambda offset, size: content[offset : offset + size])
 

@@ -1,4 +1,4 @@
-"""The built corpus of hands, as training reads it: single frames, shuffled over the whole split."""
+"""Batches of the built corpus of hands: single frames, shuffled over the whole split."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from jaxvq.datasets.packing import FramePlan
 
 @dataclass(frozen=True, eq=False)
 class HandDataset(Dataset):
-    """Records are blocks of frames that are no clips: a batch takes its frames from anywhere.
+    """Blocks of unrelated frames. A batch takes its frames from anywhere in a split.
 
-    For that all frames of a split are read into memory, 360 bytes each.
+    So all frames of a split are read into memory, 360 bytes each.
     """
 
     def rows(self, split: str) -> np.ndarray:
-        """All frames of a split, float32 (n, 90); ValueError for an unknown split."""
+        """All frames of a split, float32 (n, 90)."""
         lengths = self.split_lengths(split)
         rows = np.empty((lengths.sum(), self.skeleton.num_points * 3), np.float32)
         source = self.source(split) if len(lengths) else None
@@ -29,7 +29,7 @@ class HandDataset(Dataset):
         return rows
 
     def rows_per_epoch(self, seq_len: int, align: int = 1) -> float:
-        """Frames of training: each is a row."""
+        """The number of training frames, each of which is a row."""
         _check_single(seq_len, align)
         return float(self.split_lengths("train").sum())
 
@@ -47,9 +47,9 @@ class HandDataset(Dataset):
         num_workers: int = 0,
         align: int = 1,
     ) -> Iterator[Batch]:
-        """As input_pipeline.train_batches, with one frame per row; every frame once per epoch.
+        """input_pipeline.train_batches with one frame per row, and every frame once per epoch.
 
-        num_workers has no effect: a batch is a single gather, which threads do ahead.
+        num_workers has no effect: threads gather the batches ahead.
         """
         _check_single(seq_len, align)
         mine = loading.host_rows(batch_size, host_count, host_index)
@@ -75,7 +75,7 @@ class HandDataset(Dataset):
         host_count: int = 1,
         num_workers: int = 0,
     ) -> Iterator[Batch]:
-        """As input_pipeline.eval_batches; clip and start are a frame's block and place in it."""
+        """input_pipeline.eval_batches; clip and start are the block and the place of a frame."""
         _check_single(seq_len, 1)
         mine = loading.host_rows(batch_size, host_count, host_index)
         rows = self.rows(split)
@@ -97,7 +97,7 @@ class HandDataset(Dataset):
         return loading.in_threads(make, 0, -(-len(rows) // batch_size))
 
     def standardized_batch(self, frames: np.ndarray) -> Batch:
-        """A batch of frames float32 (n, 90), an array of its own, which is changed."""
+        """A batch of frames float32 (n, 90), an array that this function overwrites."""
         pose = frames.reshape(len(frames), 1, self.skeleton.num_points, 3)
         pose -= self.statistics.mean
         pose /= self.statistics.std

@@ -1,4 +1,4 @@
-"""Rotations of joints, on jax arrays: axis-angle vectors, matrices, and the angle between two."""
+"""Rotations as axis-angle vectors and matrices, and the angle between two, on jax arrays."""
 
 import jax
 import jax.numpy as jnp
@@ -7,9 +7,9 @@ _SMALL = 1e-8  # of a squared angle: below it series replace divisions by the an
 
 
 def to_matrix(vectors: jax.Array) -> jax.Array:
-    """Axis-angle (…, 3) in radians to rotation matrices float32 (…, 3, 3), by Rodrigues' formula.
+    """Rotation matrices float32 (…, 3, 3) of axis-angle vectors (…, 3), by Rodrigues' formula.
 
-    Smooth everywhere, also in its gradient at zero.
+    The function is smooth everywhere, and so is its gradient at zero.
     """
     vectors = vectors.astype(jnp.float32)
     squared = jnp.square(vectors).sum(-1)[..., None, None]
@@ -26,10 +26,10 @@ def to_matrix(vectors: jax.Array) -> jax.Array:
 
 
 def angle_between(first: jax.Array, second: jax.Array) -> jax.Array:
-    """The geodesic distance of rotation matrices (…, 3, 3): radians in 0..π, float32 (…).
+    """The geodesic distance of rotation matrices (…, 3, 3): float32 (…), radians from 0 to π.
 
-    From the chord, |A - B| = 2 √2 sin(angle / 2), which is exact for small angles, where the usual
-    arc cosine of the trace loses all digits. Its gradient is bounded, and 0 where both are equal.
+    It follows from the chord, |A - B| = 2 √2 sin(angle / 2), which is exact for small angles, where
+    the arc cosine of the trace loses all digits. The gradient is bounded, and 0 at equality.
     """
     squared = jnp.square(first - second).sum((-2, -1)) / 8
     near = squared < 1e-12
@@ -39,5 +39,5 @@ def angle_between(first: jax.Array, second: jax.Array) -> jax.Array:
 
 
 def joint_angles(predicted: jax.Array, target: jax.Array) -> jax.Array:
-    """Angle between the rotations that axis-angle vectors (…, 3) stand for, radians (…)."""
+    """Angles in radians (…) between the rotations of axis-angle vectors (…, 3)."""
     return angle_between(to_matrix(predicted), to_matrix(target))

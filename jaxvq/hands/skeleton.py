@@ -1,7 +1,6 @@
 """The joints of two hands, as a Skeleton whose three coordinates are axis-angle rotations.
 
-So a frame of hands is a pose of 30 points, and datasets, batches, statistics and checkpoints treat
-it as they treat any other pose.
+So a frame of hands is a pose of 30 points, for datasets, batches, statistics and checkpoints.
 """
 
 import numpy as np
@@ -31,7 +30,7 @@ HAND_ROTATIONS = Skeleton((_component(LEFT), _component(RIGHT)))
 
 
 def groups() -> dict[str, np.ndarray]:
-    """Name -> indices among the 30 joints: both hands, and each finger of both."""
+    """Name -> indices of joints: of each hand, and of each finger on both hands."""
     found = {"left": np.arange(NUM_JOINTS), "right": np.arange(NUM_JOINTS) + NUM_JOINTS}
     for i, finger in enumerate(FINGERS):
         found[finger] = np.concatenate([np.arange(3) + 3 * i + side for side in (0, NUM_JOINTS)])
@@ -39,7 +38,7 @@ def groups() -> dict[str, np.ndarray]:
 
 
 def check_hands(skeleton: Skeleton) -> None:
-    """ValueError if a dataset holds anything else than the rotations of two hands."""
+    """ValueError unless a dataset has the rotations of two hands."""
     if skeleton != HAND_ROTATIONS:
         names = ", ".join(component.name for component in skeleton.components)
         raise ValueError(

@@ -1,9 +1,9 @@
-"""Configs written as YAML with the keys of the original Pose Tokenizer.
+"""YAML configs with the keys of the original Pose Tokenizer.
 
-Each key sets a field of configs/stgcn_rvq.py, or is ignored with one line that says why. What a
-file leaves out is as in the original: `read` starts from the variant :original. Fields of the
-config itself are read too, dotted or nested. Nothing in a file can run: plain text, lists and
-sections are read; tags and aliases are refused.
+Each key sets a field of configs/stgcn_rvq.py, or is ignored with one line that says why. Missing
+keys have the original's defaults, which are those of the variant :original. Files may also name
+fields of our config, dotted or nested. Nothing in a file can run: `read` accepts text, lists and
+sections, and refuses tags and aliases.
 """
 
 import difflib
@@ -22,7 +22,7 @@ log = logging.getLogger("jaxvq")
 MAX_BYTES = 100_000
 MAX_DEPTH = 10
 
-# Other words for a key of FIELDS, or for a field.
+# Other names of a key of FIELDS, or of a field.
 ALIASES = {
     "epochs": "num_epochs",
     "val_interval": "eval_epochs",
@@ -45,7 +45,7 @@ ALIASES = {
     "temporal": "temporal_weight",
 }
 
-# Key -> the field that it sets. The values of some are translated first.
+# Key -> the field that it sets. `_translate` changes some of the values first.
 FIELDS = {
     "sequence_length": "data.seq_len",
     "data_dir": "data.dir",
@@ -82,11 +82,11 @@ FIELDS = {
     "w_bone": "loss.bone",
     "w_vq": "loss.quantization",
 }
-# The original's later revision has the second terms, of absolute errors, in place of the first.
+# The original's later revision replaced the first terms by the second, which are absolute errors.
 FIRST_TERMS = ("reconstruction_weight", "quantization_weight", "temporal_weight")
 LATER_TERMS = ("w_pos", "w_vel", "w_acc", "w_bone", "w_vq")
 
-# Keys that set several fields, or one together with others.
+# Keys that set several fields, or one field together with other keys.
 TOGETHER = ("augment_data", "min_lr", "step_size", "gamma", "steps_per_epoch")
 
 # Keys without effect -> why.
@@ -114,18 +114,17 @@ KNOWN = {*FIELDS, *TOGETHER, *(key for keys in IGNORED for key in keys)}
 
 
 def get_config(path: str) -> ConfigDict:
-    """The original's config with the values of a YAML file; errors as `read`."""
+    """The original's config with the values of a YAML file. Errors are those of `read`."""
     from jaxvq.configs import stgcn_rvq
 
     return read(path, stgcn_rvq.get_config("original"))
 
 
 def read(path: str, config: ConfigDict) -> ConfigDict:
-    """`config` with the values of a YAML file; logs keys that have no effect, and why.
+    """`config` with the values of a YAML file. Logs which keys have no effect, and why.
 
     Raises:
-      ValueError: one line about a file that is not plain YAML, an unknown key, or a value of
-        another type than its field.
+      ValueError: the file is not plain YAML, or it has an unknown key or a value of a wrong type.
     """
     fields = flatten_dict(config.to_dict(), sep=".")
     own, theirs = {}, {}
@@ -159,9 +158,9 @@ def read(path: str, config: ConfigDict) -> ConfigDict:
 
 
 def _translate(own: dict, theirs: dict, config) -> tuple[dict, list[str]]:
-    """Field -> text of its value, and a line for each group of keys without effect.
+    """Field -> text of its value, and one line per group of keys without effect.
 
-    own: field -> text. theirs: key of the original -> text. config: with the defaults.
+    own: field -> text. theirs: key of the original -> text. config: has the defaults.
     """
     new, notes = {}, []
 
@@ -207,7 +206,7 @@ def _translate(own: dict, theirs: dict, config) -> tuple[dict, list[str]]:
 
 
 def _schedule(own: dict, theirs: dict, config, ignore) -> dict:
-    """Field -> text of the learning rate's course, and of what the original counts in epochs."""
+    """Field -> text, for the learning rate's schedule and for everything counted in epochs."""
 
     def positive(key: str, default: float) -> float:
         value = _value(theirs.pop(key, str(default)), 0.0, key)
@@ -240,13 +239,10 @@ def _schedule(own: dict, theirs: dict, config, ignore) -> dict:
     else:
         ignore("only scheduler_type step and exponential have them", "step_size", "gamma")
         if "min_lr" in theirs:
-            rate = own.get("optim.learning_rate", theirs.get("learning_rate"))
-            rate = (
-                config.optim.learning_rate if rate is None else _value(rate, 0.0, "learning_rate")
-            )
-            new["optim.final_scale"] = str(
-                _value(theirs.pop("min_lr"), 0.0, "min_lr") / (rate or 1)
-            )
+            rate = theirs.get("learning_rate", str(config.optim.learning_rate))
+            rate = _value(own.get("optim.learning_rate", rate), 0.0, "learning_rate")
+            lowest = _value(theirs.pop("min_lr"), 0.0, "min_lr")
+            new["optim.final_scale"] = str(lowest / (rate or 1))
     if "steps_per_epoch" in theirs:
         steps = positive("steps_per_epoch", 0)
         for field, count in epochs.items():
@@ -261,7 +257,7 @@ def _schedule(own: dict, theirs: dict, config, ignore) -> dict:
 
 
 def _load(path: str) -> dict:
-    """Dotted key -> text, or list of texts, of a YAML file."""
+    """Dotted key -> text or list of texts, from a YAML file."""
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such file")
     with open(path, "rb") as file:
@@ -290,55 +286,42 @@ def _load(path: str) -> dict:
 def _value(text, like, what: str):
     """Text, or a list of texts, as a value of the type of `like`."""
     try:
-        return _PARSERS[type(like)](text)
+        match like:
+            case bool():
+                return yaml.SafeLoader.bool_values[text.lower()]
+            case int() | float():
+                return type(like)(_number(text, whole=isinstance(like, int)))
+            case str():
+                return "" if text.lower() in ("null", "~") else text
+            case tuple() if isinstance(text, list):
+                return _item(text)
+        raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         expected = type(like).__name__
         raise ValueError(f"{what} is {_short(text)!r}, expected {expected}") from None
 
 
-def _bool(text: str) -> bool:
-    return {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}[
-        text.lower()
-    ]
-
-
-def _int(text: str) -> int:
-    if not _float(text).is_integer():
-        raise ValueError
-    return int(text) if text.lstrip("+-").isdecimal() else int(float(text))
-
-
-def _float(text: str) -> float:
+def _number(text: str, whole: bool = False) -> int | float:
+    """A finite number: an int if its value is whole, which `whole` demands."""
     number = float(text)
-    if not math.isfinite(number):
+    if not math.isfinite(number) or (whole and not number.is_integer()):
         raise ValueError
-    return number
-
-
-def _str(text: str) -> str:
-    return "" if text.lower() in ("null", "~") else text
-
-
-def _tuple(items: list) -> tuple:
-    if not isinstance(items, list):
-        raise ValueError
-    return tuple(map(_item, items))
+    if not number.is_integer():
+        return number
+    return int(text) if text.lstrip("+-").isdecimal() else int(number)
 
 
 def _item(item):
     """A number, a text, or a tuple of these."""
     if isinstance(item, list):
-        return _tuple(item)
+        return tuple(map(_item, item))
     try:
-        return _int(item) if _float(item).is_integer() else _float(item)
+        return _number(item)
     except ValueError:
         return item
 
 
-_PARSERS = {bool: _bool, int: _int, float: _float, str: _str, tuple: _tuple}
-
-
 def _short(value) -> str:
-    """On one line, and cut where it is long."""
+    """The value on one line of at most 100 characters."""
     text = " ".join(str(value).split())
     return text if len(text) <= 100 else text[:99] + "…"

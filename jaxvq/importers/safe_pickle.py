@@ -1,13 +1,13 @@
 """Reads pickles without running what is in them.
 
-A pickle is a program. Here the standard library only decodes its instructions (pickletools); they
-are carried out below, on lists, dicts, tuples, numbers and text alone. A global name must be on the
-caller's allow-list, only such a name can be called, and it stands for the caller's own function,
-never for an imported one. All else is a ValueError that says what was asked for.
+A pickle is a program. The standard library (pickletools) only decodes its instructions; `_Machine`
+carries them out, on lists, dicts, tuples, numbers and text alone. The caller lists the global names
+that a pickle may mention, and gives a function for each one that it may call. Nothing is imported.
+Anything else is a ValueError that says what the pickle asked for.
 
-pickle.Unpickler with `find_class` is not enough: it hashes the keys of dicts, which takes 2**60
-steps for a tuple nested in itself 60 times, makes room for as many memos as a pickle claims to
-have, keeps all bytes until the end, and lets a pickle set the attributes of what `find_class` gave.
+pickle.Unpickler with `find_class` is not enough. It hashes dict keys, which takes 2**60 steps for a
+tuple nested in itself 60 times. It allocates as many memos as a pickle claims to have, keeps all
+bytes until the end, and lets a pickle set attributes of the objects that `find_class` returned.
 """
 
 import io
@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-MAX_INSTRUCTIONS = 1 << 22  # each may make an object: a few hundred MB in all
-# The types a dict key may have. Tuples are left out: hashing a nested one can take forever.
+MAX_INSTRUCTIONS = 1 << 22  # an object each is a few hundred MB in all
+# Allowed types of dict keys. Hashing a nested tuple could take forever.
 _KEYS = (str, bytes, int, float, type(None))
 _VALUES = frozenset(
     "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING "
@@ -34,7 +34,7 @@ class Refused(ValueError):
 
 @dataclass(frozen=True)
 class Global:
-    """A name that a pickle mentions, module.name; `function` is what calling it does here."""
+    """A global name in a pickle. `function` runs when the pickle calls it."""
 
     module: str
     name: str
@@ -60,20 +60,20 @@ def load_pickle(
     """Loads one pickle of any protocol.
 
     Args:
-      source: bytes, or a file, which is left right behind the pickle (several may follow).
-      allowed: (module, name) -> the function that takes the place of that global when the pickle
-        calls it, or None for one that may only be mentioned. It is given what the pickle gives,
-        which need not make sense: check types first, and never print or hash a tuple (nested in
-        itself, it can be of any size). Mentioned globals reach functions and the result as Global.
-      persistent_load: makes an object of a persistent id.
-      set_state: (object, state) -> object, for objects that are given a state after they are made.
-        Without it the state of a dict is dropped (PyTorch keeps version numbers there).
-      take_bytes: what stands for each bytes object from then on, such as its place on disk.
-      most_bytes: of one value, and of all values but those that `take_bytes` took.
-      most_instructions: of the pickle, each of which may make an object.
+      source: bytes, or a file, whose position is left behind the pickle (several may follow).
+      allowed: (module, name) -> the function to run when the pickle calls that global, or None if
+        the pickle may only mention it. The pickle chooses the arguments: check their types first,
+        and never print or hash a tuple, which can be nested to any size. Functions and the result
+        get mentioned globals as Global.
+      persistent_load: persistent id -> object.
+      set_state: (object, state) -> object, for objects that get a state after their creation. By
+        default, the state of a dict is dropped (PyTorch stores version numbers there).
+      take_bytes: bytes -> the object that replaces them, such as their place on disk.
+      most_bytes: limit of one value, and of all values together that `take_bytes` did not replace.
+      most_instructions: limit of instructions, each of which may create an object.
 
     Raises:
-      ValueError: the pickle asks for something that is not allowed (Refused), or is damaged.
+      ValueError: the pickle is damaged, or asks for something that is not allowed (Refused).
     """
     file = io.BytesIO(source) if isinstance(source, bytes | bytearray | memoryview) else source
     bounded = _Bounded(file, most_bytes)
@@ -91,14 +91,14 @@ def load_pickle(
         return result
     except Refused:
         raise
-    except Exception as error:  # whatever damaged bytes lead to, in the decoder or a function
+    except Exception as error:  # damaged bytes can raise anything, here or in a function
         detail = " ".join(str(error).split())[:200]
         raise ValueError(f"damaged pickle ({type(error).__name__}: {detail})") from error
 
 
 @dataclass
 class _Bounded:
-    """A file that gives no more at once than fits into memory, also when it unfolds from gzip."""
+    """A file that refuses to read more than `most` bytes at once, which gzip could expand to."""
 
     file: BinaryIO
     most: int
@@ -113,7 +113,7 @@ class _Bounded:
 
 
 class _Machine:
-    """Carries out the instructions of one pickle."""
+    """The state of one pickle: its stack and memo."""
 
     def __init__(self, allowed, persistent_load, set_state):
         self.allowed = allowed
@@ -124,6 +124,7 @@ class _Machine:
         self.memo_keys = {}  # id of a memoised object -> its key
 
     def run(self, name: str, argument) -> None:
+        """Carries out one instruction."""
         stack = self.stack
         if name in _VALUES:
             stack.append(argument)
@@ -217,14 +218,14 @@ class _Machine:
 
     def build(self, target, state) -> None:
         self.stack.append(self.set_state(target, state))
-        # The object was put in the memo before it had its state.
+        # The pickle memoised the object before it gave it a state.
         key = self.memo_keys.get(id(target))
         if key is not None and self.memo[key] is target:
             self.memoize(key)
 
 
 def expect(value, kind):
-    """The value, which must be of the type (or one of the types) `kind`; ValueError otherwise."""
+    """`value`. ValueError unless it is of the type (or one of the types) `kind`."""
     if not isinstance(value, kind):
         wanted = getattr(kind, "__name__", kind)
         raise ValueError(f"{wanted} expected, got {type(value).__name__}")
@@ -232,19 +233,15 @@ def expect(value, kind):
 
 
 def set_items(target, items: list) -> dict:
-    """Puts key, value, key, value, … into a dict; ValueError for keys that are not plain."""
+    """Puts key, value, key, value, … into a dict. ValueError for keys that are not plain."""
     expect(target, dict)
     if len(items) % 2:
         raise ValueError("a dict key has no value")
     for key, value in zip(items[::2], items[1::2], strict=True):
-        target[_expect_key(key)] = value
+        if not isinstance(key, _KEYS):
+            raise Refused(f"refused: the pickle uses a {type(key).__name__} as the key of a dict")
+        target[key] = value
     return target
-
-
-def _expect_key(key):
-    if not isinstance(key, _KEYS):
-        raise Refused(f"refused: the pickle uses a {type(key).__name__} as the key of a dict")
-    return key
 
 
 def _drop_state_of_dict(target, state):

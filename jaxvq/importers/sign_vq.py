@@ -1,9 +1,8 @@
-"""Turns sign-vq's trained checkpoints into models of this project.
+"""Converts sign-vq's checkpoints to models of this project.
 
 sign-vq (https://github.com/sign-language-processing/sign-vq) is a post-norm PyTorch transformer
-with FSQ: one setting of PoseTransformer's fields. It adds its positional vectors along the batch
-instead of the time axis, so at inference every frame gets the vector of index 0:
-position="constant".
+with FSQ, which PoseTransformer can express. sign-vq adds its positional vectors along the batch
+axis, so that at inference every frame gets the vector of index 0: position="constant".
 """
 
 import numpy as np
@@ -14,7 +13,7 @@ from jaxvq.pose.skeleton import HOLISTIC_178, Skeleton
 from jaxvq.pose.statistics import Statistics, load_statistics
 from jaxvq.storage import reading
 
-# sign-vq's names for its codebooks, and the FSQ levels behind them. 2048 changed between versions.
+# Codebook size in sign-vq's arguments -> FSQ levels. Those of 2048 changed between versions.
 LEVELS: dict[int, tuple[tuple[int, ...], ...]] = {
     2**4: ((4, 4),),
     2**8: ((8, 6, 5),),
@@ -26,7 +25,7 @@ LEVELS: dict[int, tuple[tuple[int, ...], ...]] = {
     2**16: ((8, 8, 8, 5, 5, 5),),
 }
 
-# args.json holds the arguments of sign-vq's model; its own defaults stand in for missing ones.
+# sign-vq's own defaults, for arguments that args.json leaves out.
 _DEFAULTS = {
     "codebook_size": None,
     "pose_dims": (178, 3),
@@ -37,23 +36,19 @@ _DEFAULTS = {
     "num_layers": 6,
 }
 
-# sign-vq computes a clip whole, however long. Clips beyond this are cut, to bound the memory.
-_WINDOW = 2048
+_WINDOW = 2048  # frames; sign-vq encodes clips of any length whole, which takes unbounded memory
 
 
 def convert(checkpoint, args, stats) -> tuple[ConfigDict, dict, Skeleton, Statistics]:
-    """Reads a checkpoint of sign-vq's trainer.
+    """Config, params, skeleton and statistics for checkpoint.save_model.
 
     Args:
       checkpoint: path of the Lightning checkpoint (model.ckpt). Its pickle is not run.
       args: path of the model's arguments (args.json).
       stats: path of the mean and standard deviation of each point (pose_normalization.json).
 
-    Returns:
-      config, params, skeleton and statistics, as checkpoint.save_model takes them.
-
     Raises:
-      ValueError: a file is damaged or no such file, or the three do not belong together.
+      ValueError: a file is missing or damaged, or the three files do not belong together.
     """
     statistics = load_statistics(stats, HOLISTIC_178)
     _check_order(stats)
@@ -66,7 +61,7 @@ def convert(checkpoint, args, stats) -> tuple[ConfigDict, dict, Skeleton, Statis
 
 
 class _Weights:
-    """The tensors of a checkpoint by sign-vq's names, and which of them were taken."""
+    """The tensors of a checkpoint by sign-vq's names. `taken`: the names read so far."""
 
     def __init__(self, path):
         self.path = path
@@ -94,7 +89,7 @@ class _Weights:
             raise ValueError(f"{self.path}: model.{name}: {error}") from error
 
     def left(self) -> list[str]:
-        """Names of the tensors that nobody has asked for."""
+        """The names of the tensors that nobody has read."""
         return sorted(self.tensors.keys() - self.taken)
 
 
@@ -120,7 +115,7 @@ def _read_arguments(path) -> dict:
 
 
 def _check_order(path) -> None:
-    """The order of the points in the file is the order in which sign-vq fed them to the network."""
+    """ValueError unless the file has our points in our order: sign-vq's network has the file's."""
     content = reading.read_json(path)
     names = tuple((component, point) for component in content for point in content[component])
     if names != HOLISTIC_178.names:
@@ -128,7 +123,7 @@ def _check_order(path) -> None:
 
 
 def _find_levels(arguments: dict, weights: _Weights) -> tuple[int, ...]:
-    """The levels that go with both the name of the codebook and the width of the weights."""
+    """The levels that fit both the codebook size and the width of the weights."""
     codebooks, size = arguments["num_codebooks"], arguments["codebook_size"]
     # Without a projection the features are the codes.
     projected = "fsq.project_in.weight" in weights
@@ -170,24 +165,24 @@ def _make_config(arguments: dict, levels: tuple[int, ...]) -> ConfigDict:
 
 
 def _map_params(weights: _Weights, config: ConfigDict) -> dict:
-    """sign-vq's tensors in the tree of PoseTransformer; every one must find its place."""
+    """sign-vq's tensors as the params of PoseTransformer. Every tensor must have a place."""
     layers = config.model.num_layers
     params = {
         "project_pose": {"kernel": weights["encoder.2.weight"].T},
         "encoder": _stack(weights, "encoder.4.layers", layers),
         "decoder": _stack(weights, "decoder.1.layers", layers),
-        "project_back": _dense(weights, "decoder.2"),
+        "project_back": _dense(weights, "decoder.2."),
     }
     for name in ("project_in", "project_out"):
         if f"fsq.{name}.weight" in weights:
-            params[name] = _dense(weights, f"fsq.{name}")
+            params[name] = _dense(weights, f"fsq.{name}.")
         else:
             width = config.model.hidden_dim
             zeros = np.zeros(width, np.float32)
             params[name] = {"kernel": np.eye(width, dtype=np.float32), "bias": zeros}
     for name in ("encoder.3.pe", "decoder.0.pe"):
         _check_position(weights, name)
-    # What older versions of vector-quantize-pytorch saved follows from the levels.
+    # Older versions of vector-quantize-pytorch also saved what follows from the levels.
     left = [name for name in weights.left() if name not in ("fsq._basis", "fsq.implicit_codebook")]
     if left:
         raise ValueError(
@@ -210,32 +205,27 @@ def _stack(weights: _Weights, prefix: str, num_layers: int) -> dict:
 
 def _block(weights: _Weights, prefix: str) -> dict:
     attention = {
-        "qkv": _transposed(weights, f"{prefix}.self_attn.in_proj_"),
-        "out": _dense(weights, f"{prefix}.self_attn.out_proj"),
+        "qkv": _dense(weights, f"{prefix}.self_attn.in_proj_"),
+        "out": _dense(weights, f"{prefix}.self_attn.out_proj."),
     }
     norms = {
-        f"norm_{n}": {"scale": weights[f"{prefix}.norm{n}.weight"],
-                      "bias": weights[f"{prefix}.norm{n}.bias"]}
+        f"norm_{n}": {
+            "scale": weights[f"{prefix}.norm{n}.weight"],
+            "bias": weights[f"{prefix}.norm{n}.bias"],
+        }
         for n in (1, 2)
-    }  # fmt: skip
-    layers = {
-        "up": _dense(weights, f"{prefix}.linear1"),
-        "down": _dense(weights, f"{prefix}.linear2"),
     }
-    return {"attention": attention, **norms, **layers}
+    up, down = _dense(weights, f"{prefix}.linear1."), _dense(weights, f"{prefix}.linear2.")
+    return {"attention": attention, **norms, "up": up, "down": down}
 
 
 def _dense(weights: _Weights, prefix: str) -> dict:
-    return _transposed(weights, f"{prefix}.")
-
-
-def _transposed(weights: _Weights, prefix: str) -> dict:
-    # PyTorch keeps (out, in), Flax (in, out).
+    """A linear layer. PyTorch stores kernels as (out, in), Flax as (in, out)."""
     return {"kernel": weights[f"{prefix}weight"].T.copy(), "bias": weights[f"{prefix}bias"]}
 
 
 def _check_params(config, statistics, params, checkpoint, args) -> None:
-    """Compares every shape with the model that the arguments describe."""
+    """ValueError unless the shapes are those of the model that the arguments describe."""
     import jax
 
     from jaxvq.batch import make_batch

@@ -1,9 +1,9 @@
-"""Reads what PyTorch saved, without PyTorch and without running anything (see safe_pickle).
+"""Reads PyTorch's files without PyTorch, and runs nothing in them (see safe_pickle).
 
     checkpoint = load_torch_zip("model.ckpt")       # since PyTorch 1.6; tensors become Tensor
     checkpoint["state_dict"]["bias"].numpy()
 
-What a plain pickle of tensors calls, torch.storage._load_from_bytes, is load_legacy_storage.
+Plain pickles of tensors call torch.storage._load_from_bytes; `load_legacy_storage` does its work.
 """
 
 import io
@@ -31,15 +31,14 @@ _STORAGES = {
     "BoolStorage": "?",
 }
 
-# How torch.save's format from before the zip files starts.
+# The first two values in torch.save's format before the zip files.
 LEGACY_MAGIC, LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
-# A few hundred bytes stand before the numbers of a storage.
-_MAX_HEADER = 4096
+_MAX_HEADER = 4096  # a few hundred bytes precede the numbers of a storage
 
 
 @dataclass(frozen=True)
 class Storage:
-    """Elements in a row, read when asked for. `kind` is PyTorch's class, e.g. "FloatStorage"."""
+    """A row of elements, read on demand. `kind` is PyTorch's class, e.g. "FloatStorage"."""
 
     kind: str
     size: int
@@ -72,7 +71,7 @@ class Tensor:
     strides: tuple[int, ...]  # in elements
 
     def numpy(self) -> np.ndarray:
-        """A copy as an array of the tensor's shape; bfloat16 comes as float32."""
+        """A copy in the tensor's shape. bfloat16 becomes float32."""
         values = self.storage.numpy()
         strides = [stride * values.itemsize for stride in self.strides]
         view = np.lib.stride_tricks.as_strided(values[self.offset :], self.shape, strides)
@@ -80,7 +79,7 @@ class Tensor:
 
 
 def torch_storage(kind: Global, size: int, read: Callable[[], bytes], byteorder="<") -> Storage:
-    """A storage as a pickle names it; ValueError for a type or size that cannot be."""
+    """The storage that a pickle describes. ValueError for an impossible type or size."""
     name = expect(kind, Global).name
     if name not in _STORAGES:
         raise ValueError(f"{kind} is not the type of a storage")
@@ -90,13 +89,12 @@ def torch_storage(kind: Global, size: int, read: Callable[[], bytes], byteorder=
 
 
 def load_legacy_storage(read: Callable[[int, int], bytes]) -> Storage:
-    """The storage that torch.storage._load_from_bytes would return: torch.save's older format.
+    """The storage that torch.storage._load_from_bytes would return, in torch.save's older format.
 
-    Five small pickles (magic number, protocol, system, the storage's kind, key and size, the keys
-    that follow), the size once more, then the elements.
+    The format is five small pickles (magic number, protocol, system; the storage's kind, key and
+    size; the keys of all storages), the size again, then the elements.
 
-    Args:
-      read: (offset, size) -> that part of the bytes, shorter at their end.
+    read: (offset, size) -> that part of the bytes, shorter at the end.
     """
     header = io.BytesIO(read(0, _MAX_HEADER))
     magic, protocol, system = (load_pickle(header, {}) for _ in range(3))
@@ -107,7 +105,8 @@ def load_legacy_storage(read: Callable[[int, int], bytes]) -> Storage:
     keys, count = load_pickle(header, {}), header.read(8)
     if keys != [key] or count != size.to_bytes(8, "little", signed=True):
         raise ValueError(f"a storage of {size} elements, but the file announces another number")
-    start, itemsize = header.tell(), _itemsize(kind)
+    start = header.tell()
+    itemsize = np.dtype(_STORAGES.get(expect(kind, Global).name, "u1")).itemsize
     byteorder = "<" if system.get("little_endian", True) else ">"
     return torch_storage(kind, size, lambda: read(start, size * itemsize), byteorder)
 
@@ -117,10 +116,6 @@ def _legacy_reference(identity) -> tuple:
     if what != "storage" or view is not None:
         raise ValueError("a tensor does not refer to a whole storage")
     return kind, expect(key, str), expect(size, int)
-
-
-def _itemsize(kind: Global) -> int:
-    return np.dtype(_STORAGES.get(expect(kind, Global).name, "u1")).itemsize
 
 
 def _rebuild_tensor(storage, offset, shape, strides, *_unused) -> Tensor:
@@ -140,35 +135,25 @@ def _rebuild_tensor(storage, offset, shape, strides, *_unused) -> Tensor:
 
 
 def _ordered_dict(pairs=()) -> dict:
-    flat = [item for pair in expect(pairs, tuple | list) for item in _pair(pair)]
-    return set_items({}, flat)
-
-
-def _pair(pair):
-    key, value = pair
-    return key, value
-
-
-def _parameter(data, *_unused):
-    return expect(data, Tensor)
+    return set_items({}, [x for key, value in expect(pairs, tuple | list) for x in (key, value)])
 
 
 TORCH_GLOBALS: Allowed = {
     ("collections", "OrderedDict"): _ordered_dict,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_parameter"): _parameter,
+    ("torch._utils", "_rebuild_parameter"): lambda data, *_unused: expect(data, Tensor),
     ("torch", "Size"): lambda dimensions: tuple(expect(dimensions, tuple | list)),
     **{("torch", kind): None for kind in _STORAGES},
 }
 
 
 def load_torch_zip(path, allowed: Allowed = TORCH_GLOBALS, *, set_state=None) -> Any:
-    """What torch.save wrote, with every tensor as Tensor; storages are read when asked for.
+    """The content of a file of torch.save. Tensors become Tensor, which read their numbers later.
 
-    `set_state` is that of load_pickle, for other objects than tensors.
+    `set_state` is that of load_pickle, for objects other than tensors.
 
     Raises:
-      ValueError: not such a file, damaged, or its pickle asks for something not in `allowed`.
+      ValueError: the file is damaged or of another format, or asks for something not in `allowed`.
     """
     with open(path, "rb") as file:
         try:
@@ -181,7 +166,7 @@ def load_torch_zip(path, allowed: Allowed = TORCH_GLOBALS, *, set_state=None) ->
                 order = members.get(root + "byteorder")
                 byteorder = ">" if order and _read_stored(archive, order) == b"big" else "<"
                 data = _read_stored(archive, members[pickles[0]])
-        except Exception as error:  # zipfile has many words for damage
+        except Exception as error:  # zipfile raises many kinds of errors
             what = "not a PyTorch file of the zip format, or damaged"
             raise ValueError(f"{path}: {what} ({error})") from error
 
@@ -204,10 +189,10 @@ def _read_member(path, member) -> bytes:
 
 
 def _read_stored(archive, member) -> bytes:
-    # PyTorch never compresses; a compressed member could unfold to any size.
+    # PyTorch never compresses; a compressed member could expand to any size.
     if member.compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{member.filename} is compressed, which PyTorch never does")
     try:
         return archive.read(member)
-    except Exception as error:  # zipfile has many words for damage
+    except Exception as error:  # zipfile raises many kinds of errors
         raise ValueError(f"{member.filename} is damaged ({error})") from error

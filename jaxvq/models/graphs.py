@@ -1,21 +1,21 @@
-"""What a graph network has to know of a skeleton: edges, left and right, and the adjacency.
+"""The graph of a skeleton: edges, mirror images, and the adjacency for graph networks.
 
 The adjacency follows ST-GCN's spatial partition (Yan et al. 2018,
-https://arxiv.org/abs/1801.07455): the neighbours of a point, itself among them, fall into those as
-far from the root as it is, those nearer and those farther. The root is the pair of shoulders, since
-poses are normalised by them.
+https://arxiv.org/abs/1801.07455): the neighbours of a point, including the point itself, are as far
+from the root as the point, nearer, or farther. The root is the pair of shoulders, by which poses
+are normalised.
 """
 
-from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import coo_array, csgraph
 
 from jaxvq.pose.skeleton import FACE_PATHS, Skeleton
 
 PARTITIONS = 3
 
-# iBUG's 68 points of the face: each row of points, from left to right, with its mirrored row.
+# iBUG's 68 points of the face: rows of points from left to right, each with its mirrored row.
 _FACE_68_MIRROR = (
     (range(0, 17), range(16, -1, -1)),
     (range(17, 22), range(26, 21, -1)),
@@ -31,9 +31,9 @@ _FACE_68_MIRROR = (
 @dataclass(frozen=True, eq=False)
 class Graph:
     """edges: int (e, 2), all connections, each once; the graph is connected.
-    bones: int (n, 2), those inside one component: pairs whose distance is a length of the body.
-    adjacency: float32 (3, v, v); adjacency[k, i, j] is the weight of point j's message to point i;
-      all messages to a point add up to 1.
+    bones: int (n, 2), the connections inside a component, whose lengths are those of the body.
+    adjacency: float32 (3, v, v); adjacency[k, i, j] is the weight of point j's message to point i.
+      The weights of all messages to a point sum to 1.
     """
 
     edges: np.ndarray
@@ -42,8 +42,7 @@ class Graph:
 
 
 def make_graph(skeleton: Skeleton) -> Graph:
-    """The graph of a skeleton; its root are the shoulders, or the first point where there are none
-    (a hand's wrist)."""
+    """The graph of a skeleton. Its root is the shoulders or, without shoulders, the first point."""
     bones = np.array(sorted({(min(e), max(e)) for e in skeleton.limbs if e[0] != e[1]}), np.int64)
     bones = bones.reshape(-1, 2)
     edges = _connect(skeleton, bones)
@@ -55,7 +54,7 @@ def _root(skeleton: Skeleton) -> tuple[int, ...]:
 
 
 def _connect(skeleton: Skeleton, bones: np.ndarray) -> np.ndarray:
-    """The bones, and what joins hands, face and pieces of the face to the rest."""
+    """The bones, and edges that join hands, face and pieces of the face to the rest."""
     root = _root(skeleton)
     edges = [tuple(bone) for bone in bones.tolist()]
     if len(root) > 1:
@@ -67,8 +66,8 @@ def _connect(skeleton: Skeleton, bones: np.ndarray) -> np.ndarray:
         if not len(away):
             break
         point = int(away[0])
-        # The first piece of the face is joined to the root, as is every other loose piece; further
-        # pieces of the face are joined to the first.
+        # Loose pieces are joined to the root, except further pieces of the face, which are joined
+        # to its first piece.
         if point in face and point != face[0]:
             edges.append((int(face[0]), point))
         else:
@@ -77,21 +76,12 @@ def _connect(skeleton: Skeleton, bones: np.ndarray) -> np.ndarray:
 
 
 def _distances(num_points: int, edges, roots) -> np.ndarray:
-    """Edges between each point and the nearest root, int (v,); -1 where no way leads there."""
-    neighbours: list[list[int]] = [[] for _ in range(num_points)]
-    for a, b in edges:
-        neighbours[a].append(b)
-        neighbours[b].append(a)
-    distance = np.full(num_points, -1)
-    distance[list(roots)] = 0
-    queue = deque(roots)
-    while queue:
-        point = queue.popleft()
-        for other in neighbours[point]:
-            if distance[other] < 0:
-                distance[other] = distance[point] + 1
-                queue.append(other)
-    return distance
+    """Edges between each point and the nearest root, int (v,); -1 for unreachable points."""
+    start, end = np.asarray(edges, np.int64).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(start)), (start, end)), (num_points, num_points)).tocsr()
+    options = {"directed": False, "unweighted": True, "min_only": True}
+    distance = csgraph.dijkstra(graph, indices=list(roots), **options)
+    return np.where(np.isfinite(distance), distance, -1).astype(np.int64)
 
 
 def _adjacency(skeleton: Skeleton, edges: np.ndarray) -> np.ndarray:
@@ -105,9 +95,9 @@ def _adjacency(skeleton: Skeleton, edges: np.ndarray) -> np.ndarray:
 
 
 def mirror_points(skeleton: Skeleton) -> np.ndarray:
-    """int (v,): where each point's mirror image is; a point in the middle is its own.
+    """int (v,): the index of each point's mirror image; a point in the middle is its own.
 
-    Sides are told by names; points of the face, which have numbers, by the mesh's own symmetry.
+    Names tell the sides. For the numbered points of the face, the symmetry of the mesh does.
     """
     face = _face_mirror()
     mirror = np.empty(skeleton.num_points, np.int64)
@@ -134,9 +124,9 @@ def _face_mirror() -> dict[str, str]:
     pairs = []
     for name in ("oval", "outer_lips", "inner_lips"):
         path = FACE_PATHS[name]
-        if name == "oval":  # starts and ends on the forehead: backwards is its mirror image
+        if name == "oval":  # starts and ends on the forehead: its reverse is its mirror image
             pairs += zip(path, path[::-1], strict=True)
-        else:  # starts and ends in a corner of the mouth; the other one is half way
+        else:  # starts and ends in one corner of the mouth; the other corner is half way
             half = len(path) // 2
             pairs += zip(path[: half + 1], path[half::-1], strict=True)
             pairs += zip(path[half:], path[: half - 1 : -1], strict=True)

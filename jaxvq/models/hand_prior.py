@@ -1,6 +1,6 @@
 """Networks on hand vectors: a variational autoencoder, the prior, and an FSQ tokenizer.
 
-Both are residual MLPs on the 90 standardised numbers of a frame; time plays no part.
+Both are residual MLPs on the 90 standardised numbers of a single frame.
 """
 
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from flax import linen as nn
 
 
 class Posterior(NamedTuple):
-    """A frame's place among the latents: mean and log variance, float32 (…, latent_dim)."""
+    """A Gaussian over latents: mean and log variance, float32 (…, latent_dim)."""
 
     mean: jax.Array
     log_variance: jax.Array
@@ -25,7 +25,7 @@ class ResidualMLP(nn.Module):
     num_layers: int
     dropout: float
     dtype: jnp.dtype
-    start_at_zero: bool = False  # which a decoder takes for the mean pose
+    start_at_zero: bool = False  # 0 is the mean pose
 
     @nn.compact
     def __call__(self, x, train: bool = False):
@@ -40,39 +40,6 @@ class ResidualMLP(nn.Module):
         return nn.Dense(self.output_dim, dtype=jnp.float32, kernel_init=init, name="outputs")(x)
 
 
-class HandVAE(nn.Module):
-    """Vectors (…, num_features) to a Gaussian over latents and back (Kingma and Welling 2014).
-
-    A standard normal latent decodes to a plausible pair of hands.
-    """
-
-    num_features: int
-    latent_dim: int
-    hidden_dim: int
-    num_layers: int
-    dropout: float
-    dtype: jnp.dtype = jnp.float32
-
-    def setup(self):
-        sizes = self.hidden_dim, self.num_layers, self.dropout, self.dtype
-        self.encoder = ResidualMLP(2 * self.latent_dim, *sizes)
-        self.decoder = ResidualMLP(self.num_features, *sizes, start_at_zero=True)
-
-    def encode(self, x, train: bool = False) -> Posterior:
-        mean, log_variance = jnp.split(self.encoder(x, train), 2, -1)
-        # Between e^-10 and e^5 nothing is lost, and no step can make exp overflow.
-        return Posterior(mean, jnp.clip(log_variance, -10.0, 5.0))
-
-    def decode(self, latents, train: bool = False) -> jax.Array:
-        return self.decoder(latents, train)
-
-    def __call__(self, x, noise, train: bool = False) -> tuple[jax.Array, Posterior]:
-        """noise: like the latents; 0 decodes the mean, standard normal a sample."""
-        posterior = self.encode(x, train)
-        latents = posterior.mean + jnp.exp(posterior.log_variance / 2) * noise
-        return self.decode(latents, train), posterior
-
-
 class HandAutoencoder(nn.Module):
     """Vectors (…, num_features) to latents (…, latent_dim), which a task quantizes, and back."""
 
@@ -82,10 +49,11 @@ class HandAutoencoder(nn.Module):
     num_layers: int
     dropout: float
     dtype: jnp.dtype = jnp.float32
+    numbers_per_latent = 1
 
     def setup(self):
         sizes = self.hidden_dim, self.num_layers, self.dropout, self.dtype
-        self.encoder = ResidualMLP(self.latent_dim, *sizes)
+        self.encoder = ResidualMLP(self.numbers_per_latent * self.latent_dim, *sizes)
         self.decoder = ResidualMLP(self.num_features, *sizes, start_at_zero=True)
 
     def encode(self, x, train: bool = False) -> jax.Array:
@@ -95,5 +63,25 @@ class HandAutoencoder(nn.Module):
         return self.decoder(vectors, train)
 
     def __call__(self, x, train: bool = False) -> jax.Array:
-        """The network without its quantizer; what initialises it."""
+        """The network without its quantizer, for initialisation."""
         return self.decode(self.encode(x, train), train)
+
+
+class HandVAE(HandAutoencoder):
+    """Vectors (…, num_features) to a Gaussian over latents and back (Kingma and Welling 2014).
+
+    A standard normal latent decodes to a plausible pair of hands.
+    """
+
+    numbers_per_latent = 2
+
+    def encode(self, x, train: bool = False) -> Posterior:
+        mean, log_variance = jnp.split(self.encoder(x, train), 2, -1)
+        # Limits that lose nothing, and that keep exp from overflowing.
+        return Posterior(mean, jnp.clip(log_variance, -10.0, 5.0))
+
+    def __call__(self, x, noise, train: bool = False) -> tuple[jax.Array, Posterior]:
+        """noise: like the latents; 0 decodes the mean, standard normal a sample."""
+        posterior = self.encode(x, train)
+        latents = posterior.mean + jnp.exp(posterior.log_variance / 2) * noise
+        return self.decode(latents, train), posterior

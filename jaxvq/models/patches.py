@@ -1,4 +1,4 @@
-"""Runs of p frames as one step of tokens: how frames become patches, and patches frames."""
+"""Patches of p consecutive frames, one per step of tokens."""
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +18,10 @@ def join(patches: jax.Array, length: int) -> jax.Array:
 
 
 def fill(pose: jax.Array, visible: jax.Array) -> jax.Array:
-    """Gives missing points of a patch a place: in a line between the frames of the patch that show
-    them, that of the nearest such frame before the first and after the last, 0 where there is none.
+    """Fills in missing points of a patch, linearly between the frames that show them.
 
-    A patch is filled from its own frames only, so that a token depends on nothing else.
+    Before the first and after the last such frame, a point stays in place. Without such a frame it
+    is 0. A patch is filled from its own frames only, so that a token depends on nothing else.
 
     Args:
       pose: (…, p, v, c). visible: bool (…, p, v).

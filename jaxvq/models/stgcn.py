@@ -1,16 +1,13 @@
-"""A spatial-temporal graph network that squeezes poses into one vector every few frames, and back.
+"""A spatial-temporal graph network between poses and one latent every few frames.
 
-encoder: each point's coordinates -> graph blocks (messages between neighbouring points, then a
-convolution over neighbouring frames; Yan et al. 2018, https://arxiv.org/abs/1801.07455), the first
-of which halve the number of frames -> all points of a frame into one vector -> temporal block ->
-latent. decoder: latent -> temporal blocks, doubling the frames by transposed convolutions -> all
-points.
+Encoder: coordinates of each point -> graph blocks (messages between neighbouring points, then a
+convolution over time; Yan et al. 2018, https://arxiv.org/abs/1801.07455), the first of which halve
+the number of frames -> one vector per frame -> temporal block -> latent. Decoder: latent ->
+temporal blocks, which double the frames by transposed convolutions -> all points.
 
-Several clips may share a row. A convolution over time reads a neighbouring frame only if it belongs
-to the same segment, and every vector of merged frames starts where its clip starts (rows are packed
-so), so a clip comes out the same alone, padded or packed. There are no batch statistics. The
-network is a plain convolution over time: cut into windows that overlap by `context` frames, a clip
-gives what it gives as a whole.
+Several clips may share a row. A convolution over time reads only frames of the same segment, and
+merged frames belong to one clip, because rows are packed so. There are no batch statistics. So a
+clip gives the same result alone, padded or packed, and in windows that overlap by `context` frames.
 """
 
 import math
@@ -23,22 +20,22 @@ import numpy as np
 from jaxvq.models.graphs import PARTITIONS, Graph
 
 STRIDES = (1, 2, 4, 8)
-GROUPS = 8  # of features, that share the weights of a convolution over points or frames
-BLOCK = 32  # frames that a convolution over time computes as one product
+GROUPS = 8  # of features that share the weights of a convolution
+BLOCK = 32  # frames per matrix product of a convolution over time
 
 
 class PoseStgcn(nn.Module):
     """Fields:
 
     num_points, num_dims: v and c of the poses. graph: of their skeleton.
-    graph_dim, num_layers: features of a point in the graph blocks, and how many of these there are.
-    hidden_dim: of a frame's vector, and of the decoder. latent_dim: of what is quantized.
-    decoder_layers: temporal blocks of the decoder.
-    temporal_kernel: frames that a convolution over time sees, odd.
-    frames_per_step: frames a latent stands for: 1, 2, 4 or 8.
-    norm_latent: normalise what the latent is made of, so that FSQ's bound does not saturate.
-    dropout: in all blocks. remat: compute the blocks again in the backward pass, to save memory.
-    dtype: compute dtype; parameters, latents and output are float32.
+    graph_dim, num_layers: features per point in the graph blocks, and number of graph blocks.
+    hidden_dim: features of a frame, and of the decoder. latent_dim: features of a latent.
+    decoder_layers: number of temporal blocks of the decoder.
+    temporal_kernel: frames of a convolution over time, odd.
+    frames_per_step: frames per latent: 1, 2, 4 or 8.
+    norm_latent: a norm before the latent, which keeps FSQ's bound from saturating.
+    dropout: in all blocks. remat: saves memory by computing the blocks again in the backward pass.
+    dtype: compute dtype. Parameters, latents and output are float32.
     """
 
     num_points: int
@@ -79,7 +76,7 @@ class PoseStgcn(nn.Module):
         self.decoder_blocks = [temporal_block(**common) for _ in range(self.decoder_layers)]
         self.double = [nn.Dense(2 * self.hidden_dim, dtype=self.dtype) for _ in range(halvings)]
         self.final_norm = nn.LayerNorm(dtype=self.dtype)
-        # Poses start at the mean: a random output teaches the encoder to be ignored.
+        # Poses start at the mean: a random output teaches the decoder to ignore the encoder.
         self.to_points = nn.Dense(
             self.num_points * self.num_dims, kernel_init=nn.initializers.zeros, dtype=jnp.float32
         )
@@ -100,24 +97,23 @@ class PoseStgcn(nn.Module):
 
     @property
     def context(self) -> int:
-        """Frames on either side of a frame that can change its reconstruction, rounded up to a
-        multiple of the stride."""
+        """Frames on either side of a frame that can change its output, rounded up to steps."""
         stride = self.frames_per_step
         decoder = [max(stride // 2**i, 1) for i in range(self.decoder_layers)]
         return self._whole_steps(self._encoder_scales() + decoder, 2)
 
     @property
     def encoder_context(self) -> int:
-        """Frames on either side of a step that can change its latent, rounded up as well."""
+        """Frames on either side of a step that can change its latent, rounded up to steps."""
         return self._whole_steps(self._encoder_scales(), 1)
 
     def _encoder_scales(self) -> list[int]:
-        """Frames from one tap to the next of each of the encoder's convolutions."""
+        """Frames between neighbouring taps, for each convolution of the encoder."""
         stride = self.frames_per_step
         return [min(2**i, stride) for i in range(self.num_layers)] + [stride]
 
     def _whole_steps(self, scales: list[int], turns: int) -> int:
-        # Merging frames, and splitting them again, reaches up to a stride further, each turn.
+        # Merging frames, and splitting them again, each reach up to a stride further.
         stride = self.frames_per_step
         further = turns * stride if stride > 1 else 0
         reach = self.temporal_kernel // 2 * sum(scales) + further
@@ -126,9 +122,9 @@ class PoseStgcn(nn.Module):
     def encode(self, pose, visible, segment, position, train=False):
         """Latents float32 (b, ceil(t / stride), latent_dim).
 
-        pose: (b, t, v, c), standardised; values of missing points are ignored. visible: bool
-        (b, t, v). segment: int32 (b, t), 0 where padding; clips start at multiples of the stride.
-        position is not used: convolutions know no absolute time.
+        pose: (b, t, v, c), standardised. Values of missing points are ignored. visible: bool
+        (b, t, v). segment: int32 (b, t), 0 for padding. Clips start at multiples of the stride.
+        position has no effect.
         """
         visible = visible & (segment > 0)[..., None]
         x = jnp.where(visible[..., None], pose, 0.0).astype(self.dtype)
@@ -162,7 +158,7 @@ class PoseStgcn(nn.Module):
         return x.reshape(*x.shape[:2], self.num_points, self.num_dims)[:, :t]
 
     def __call__(self, pose, visible, segment, position, train=False):
-        """The network without its quantizer: decode(encode(…)); what initialises it."""
+        """The network without its quantizer, decode(encode(…)), for initialisation."""
         latents = self.encode(pose, visible, segment, position, train)
         return self.decode(latents, segment, position, train)
 
@@ -190,11 +186,10 @@ class GraphBlock(nn.Module):
 
 
 class GraphConv(nn.Module):
-    """Each point of x (b, t, v, d) becomes a weighted sum of its neighbours, by groups of features.
+    """Each point of x (b, t, v, d) becomes a weighted sum of its neighbours.
 
-    A group has a weight for each partition of the neighbours, and learns how much each edge
-    matters. (ST-GCN has a whole matrix of features for each partition; groups with one matrix
-    after them cost a third.)
+    Each group of features learns one weight per partition of the neighbours, and one per edge.
+    (ST-GCN has a matrix per partition. Groups, and one matrix after them, cost a third.)
     """
 
     graph: Graph
@@ -233,10 +228,9 @@ class TemporalBlock(nn.Module):
 class TemporalConv(nn.Module):
     """A convolution over time of x (b, t, …, d) that never leaves a segment (b, t).
 
-    The taps are shared by groups of features (Wu et al. 2019, https://arxiv.org/abs/1901.10430). It
-    is computed as products of blocks of frames with banded matrices: an ordinary convolution could
-    not tell the next clip in the row from the clip's own frames, and this is the faster way
-    besides.
+    Groups of features share taps (Wu et al. 2019, https://arxiv.org/abs/1901.10430). The products
+    are those of blocks of frames with banded matrices, which leave out other clips in the row, and
+    are faster than an ordinary convolution.
     """
 
     kernel: int
@@ -261,9 +255,9 @@ class TemporalConv(nn.Module):
 
 
 def _with_neighbours(x: jax.Array, block: int, radius: int) -> jax.Array:
-    """Blocks of frames of x (b, t, …), each between `radius` frames of those before and after it,
-    or 0 beyond the ends: (b, ceil(t / block), radius + block + radius, …)."""
-    count = (x.shape[1] + block - 1) // block  # in the form that a symbolic t allows
+    """Blocks of frames of x (b, t, …), each with `radius` frames before and after it, or 0 beyond
+    the ends: (b, ceil(t / block), radius + block + radius, …)."""
+    count = (x.shape[1] + block - 1) // block  # a form that a symbolic t allows
     ends = block, (count + 1) * block - x.shape[1]
     x = jnp.pad(x, [(0, 0), ends] + [(0, 0)] * (x.ndim - 2))
     x = x.reshape(x.shape[0], count + 2, block, *x.shape[2:])

@@ -2,17 +2,17 @@
 
 frames -> project in -> encoder blocks -> latents, which a task quantizes -> project back ->
 decoder blocks -> poses. Several clips may share a row: attention stays inside a segment, so a clip
-comes out the same alone, padded or packed. No LayerNorm stands right before FSQ's bound, because
-one there hurts; the encoder's output is normalised before it is projected. Without that norm, 300
-steps on 421 clips left a mean error of .058 instead of .051 (hidden 128, 2 layers, one seed).
+gives the same result alone, padded or packed. A LayerNorm right before FSQ's bound hurts; instead,
+the encoder's output is normalised before its projection. Without that norm, 300 steps on 421 clips
+left a mean error of .058 instead of .051 (hidden 128, 2 layers, one seed).
 
 With `transform`, a linear code runs beside both stacks, from poses to latents and from code vectors
-to poses. It starts as the best one for the data (models/transform.py), and the stacks start at 0:
-they learn what a linear code cannot do.
+to poses. It starts as the best linear code for the data (models/linear_code.py). The stacks start
+at 0, and learn what a linear code cannot do.
 
 The defaults are pre-norm blocks with rotary positions (Su et al. 2021,
-https://arxiv.org/abs/2104.09864). sign-vq's network is another setting of the same fields:
-post-norm, relu and position="constant".
+https://arxiv.org/abs/2104.09864). sign-vq's network has post-norm blocks, relu and
+position="constant".
 """
 
 import flax.linen as nn
@@ -31,23 +31,22 @@ class PoseTransformer(nn.Module):
     """Fields:
 
     num_points, num_dims: v and c of the poses.
-    hidden_dim, num_layers, num_heads, ff_dim: of the encoder and of the decoder alike.
-    latent_dim: features of a latent, beside those that `presence` adds in front.
-    frames_per_step: frames that one step of tokens covers. Clips start at multiples of it in their
-      row.
+    hidden_dim, num_layers, num_heads, ff_dim: of both the encoder and the decoder.
+    latent_dim: features of a latent, besides those of `presence`, which come first.
+    frames_per_step: frames per step. In their row, clips start at multiples of it.
     transform: whether a linear code runs beside the transformer.
-    presence: the points of each hand whose coming and going is coded, by two features each
-      (models/presence.py). presence_changes: how often it may come or go in a step.
-    window: how many steps on either side a step attends to; 0 for the whole clip.
-    causal: whether a step attends to none after it.
+    presence: the points of each hand whose coming and going is coded, by two features per hand
+      (models/presence.py). presence_changes: how often a hand may come or go per step.
+    window: number of steps on either side that a step attends to; 0 for the whole clip.
+    causal: a step does not attend to later steps.
     dropout, input_dropout: inside the blocks, and on the input features.
-    position: "rotary" (frame number inside the clip, in attention), "sinusoidal" (the same, added
-      to the features) or "constant" (the sinusoidal vector of frame 0 for every frame, which is
-      what sign-vq computes: no notion of time).
+    position: "rotary" (frame number in the clip, in attention), "sinusoidal" (frame number in the
+      clip, added to the features) or "constant" (the sinusoidal vector of frame 0 for all frames,
+      as in sign-vq, which has no order of frames).
     norm_first: pre-norm, or post-norm as in Vaswani et al.
     activation: "gelu", "relu" or "silu".
-    see_visibility: give the network each point's visibility next to its coordinates.
-    dtype: compute dtype; parameters, softmax, latents and the output are float32.
+    see_visibility: the visibility of each point is an input, too.
+    dtype: compute dtype. Parameters, softmax, latents and the output are float32.
     """
 
     num_points: int
@@ -85,7 +84,7 @@ class PoseTransformer(nn.Module):
             causal=self.causal,
             dtype=self.dtype,
         )
-        # From 0 where a linear code does the work at first.
+        # With a linear code, the encoder starts at 0.
         kernel = {"kernel_init": nn.initializers.zeros} if self.transform else {}
         self.drop_input = nn.Dropout(self.input_dropout)
         self.project_pose = nn.Dense(self.hidden_dim, use_bias=False, dtype=self.dtype)
@@ -93,8 +92,8 @@ class PoseTransformer(nn.Module):
         self.project_in = nn.Dense(self.latent_dim, dtype=jnp.float32, **kernel)
         self.project_out = nn.Dense(self.hidden_dim, dtype=jnp.float32)
         self.decoder = Stack(**stack)
-        # The first output is the mean pose. From a random one, the first steps teach the decoder to
-        # ignore its input, and the codes collapse to a handful that training takes long to leave.
+        # The first output is the mean pose. From a random output, the decoder learns to ignore its
+        # input, and the codes collapse to a handful, from which training recovers slowly.
         self.project_back = nn.Dense(
             self.frames_per_step * self.num_points * self.num_dims,
             dtype=jnp.float32,
@@ -125,15 +124,15 @@ class PoseTransformer(nn.Module):
 
     @property
     def context(self) -> int:
-        """Frames on either side of a patch that can change its reconstruction; 0 where that is the
-        whole clip, or nothing, or where a window's place in its clip counts as well."""
+        """Frames on either side of a step that can change its reconstruction. 0 if all frames or no
+        others can, or if the frame number in the clip matters, too."""
         if self.position == "sinusoidal":
             return 0
         return 2 * self.num_layers * self.window * self.frames_per_step
 
     @property
     def encoder_context(self) -> int:
-        """Frames on either side of a step that can change its latent; 0 as for `context`."""
+        """Frames on either side of a step that can change its latent; 0 as in `context`."""
         return self.context // 2
 
     def encode(self, pose, visible, segment, position, train=False):
@@ -149,13 +148,13 @@ class PoseTransformer(nn.Module):
         pose = pose.reshape(b, steps, -1)
         x = self.drop_input(pose.astype(self.dtype), deterministic=not train)
         if self.see_visibility:
-            # Past the dropout: a dropped flag would say that a seen point is missing.
+            # After the dropout: a dropped flag would say that a visible point is missing.
             x = jnp.concatenate([x, visible.reshape(b, steps, -1).astype(self.dtype)], -1)
         x = self.encoder(self.project_pose(x), *self._steps(segment, position), train)
         latents = self.project_in(x.astype(jnp.float32))
         if self.transform:
             latents += self.analysis(pose.astype(jnp.float32))
-            # Latents of 0 say that the part of the body is not there, whatever is around.
+            # Latents of 0 mean that the part of the body is missing.
             latents = jnp.where(visible.any((2, 3))[..., None], latents, 0)
         frames = patches.split(segment > 0, self.frames_per_step)
         shown = [
@@ -187,27 +186,27 @@ class PoseTransformer(nn.Module):
         return shown, vectors[..., count:]
 
     def __call__(self, pose, visible, segment, position, train=False):
-        """The network without its quantizer: decode(encode(…)); what initialises it.
+        """The network without its quantizer, decode(encode(…)), for initialisation.
 
         Args:
-          pose: (b, t, v, c), standardised; values of missing points are ignored.
-          visible: bool (b, t, v), True where a point was seen.
-          segment: int32 (b, t), 0 where padding, else the number of the clip in its row.
+          pose: (b, t, v, c), standardised. Values of missing points are ignored.
+          visible: bool (b, t, v), True for visible points.
+          segment: int32 (b, t), 0 for padding, else the number of the clip in its row.
           position: int32 (b, t), number of the frame in its clip.
-          train: whether to drop out; then the rng "dropout" is needed.
+          train: enables dropout, which needs the rng "dropout".
         """
         latents = self.encode(pose, visible, segment, position, train)
         return self.decode(latents, segment, position, train)
 
     def _steps(self, segment, position):
-        """Segment and position (b, t') of the steps: those of the first frame of each."""
+        """Segment and position (b, t') of the first frame of each step."""
         return patches.split(segment, self.frames_per_step)[:, :, 0], (
             patches.split(position, self.frames_per_step)[:, :, 0] // self.frames_per_step
         )
 
 
 class Stack(nn.Module):
-    """Transformer blocks over x (b, t, d), after the positions were added to it."""
+    """Transformer blocks over x (b, t, d), to which positions are added."""
 
     num_layers: int
     num_heads: int
@@ -230,8 +229,8 @@ class Stack(nn.Module):
             frame = position if self.position == "sinusoidal" else jnp.zeros_like(position)
             x = x + _sinusoids(frame, x.shape[-1]).astype(self.dtype)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        # Padding (segment 0) attends to padding only: real frames never see it, and no row of the
-        # softmax is empty.
+        # Padding (segment 0) attends to padding only. So real frames never see padding, and no row
+        # of the softmax is empty.
         allowed = segment[:, :, None] == segment[:, None, :]
         allowed &= _near(x.shape[1], self.window, self.causal)
         for i in range(self.num_layers):
@@ -245,7 +244,7 @@ class Stack(nn.Module):
                 name=f"block_{i}",
             )
             x = block(x, allowed, angles, train)
-        if self.norm_first:  # post-norm blocks end with their own
+        if self.norm_first:  # post-norm blocks end with a norm
             x = _norm(self.dtype, "final_norm")(x)
         return x
 
@@ -302,7 +301,7 @@ class Attention(nn.Module):
 
 
 def _near(steps: int, window: int, causal: bool) -> jax.Array:
-    """bool (1, t', t'): which step (second) may see which (third)."""
+    """bool (1, t', t'): whether a step (second axis) may attend to another (third axis)."""
     ahead = jnp.arange(steps)[None, :] - jnp.arange(steps)[:, None]
     near = jnp.abs(ahead) <= (window or steps)
     return (near & (ahead <= 0) if causal else near)[None]

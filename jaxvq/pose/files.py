@@ -11,23 +11,20 @@ from pathlib import Path
 from jaxvq.storage import remote
 
 SUFFIXES = (".pose", ".npz")
-MOST_BYTES = 1 << 31  # of a clip in a zip: two hours of 576 points, and no bomb
+MOST_BYTES = 1 << 31  # limit of a clip in a zip: two hours of 576 points
 
 
 @dataclass(frozen=True)
 class PoseFile:
-    """One clip on disk or in a zip. `key` is its relative POSIX path, the same in both.
-
-    Holds only paths, so that it can be sent to worker processes.
-    """
+    """The paths of one clip on disk or in a zip. `key` is its relative POSIX path in either."""
 
     key: str
     path: str
     member: str | None = None
-    stamp: str = ""  # of a file at an address: changes when the file does
+    stamp: str = ""  # changes with a file at an address
 
     def read(self) -> bytes:
-        """The file's bytes; ValueError for a damaged zip member, OSError for an unreadable file."""
+        """The bytes. ValueError for a damaged zip member, OSError for an unreadable file."""
         if remote.is_remote(self.path):
             return remote.read_bytes(self.path)
         if self.member is None:
@@ -43,12 +40,11 @@ class PoseFile:
 
 
 def list_poses(source: str | Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[PoseFile]:
-    """All clips of a directory (with its subdirectories) or zip file, or the one file; by key.
+    """All clips of a directory with subdirectories, of a zip, or the one file, sorted by key.
 
-    Both may be addresses that fsspec knows, such as gs://bucket/folder. A zip is copied to the
-    local disk first (`remote.fetch_file`).
-
-    Raises ValueError if nothing is there, or nothing in it ends with one of `suffixes`.
+    source: a path, or an address of fsspec such as gs://bucket/folder. A zip at an address is
+    copied to the local disk first (`remote.fetch_file`). Raises ValueError if nothing there ends
+    with one of `suffixes`.
     """
     is_remote = remote.is_remote(source)
     found = _at_address(str(source), suffixes) if is_remote else _on_disk(Path(source), suffixes)
@@ -78,7 +74,7 @@ def _wanted(keys: Iterable[str], suffixes: tuple[str, ...]) -> Iterable[str]:
 
 def _in_directory(path: Path, suffixes: tuple[str, ...]) -> list[PoseFile]:
     keys = []
-    for folder, _, names in os.walk(path):  # a call a name would be slow: there may be millions
+    for folder, _, names in os.walk(path):  # a call per name would be slow for millions of files
         relative = os.path.relpath(folder, path).replace(os.sep, "/")
         keys += names if relative == "." else [f"{relative}/{name}" for name in names]
     return [PoseFile(key, os.path.join(path, key)) for key in _wanted(keys, suffixes)]
@@ -87,7 +83,7 @@ def _in_directory(path: Path, suffixes: tuple[str, ...]) -> list[PoseFile]:
 def _at_address(url: str, suffixes: tuple[str, ...]) -> list[PoseFile]:
     url = url.rstrip("/")
     stamps = remote.list_files(url)
-    if "" in stamps and url.lower().endswith(".zip"):  # read in too many small pieces from afar
+    if "" in stamps and url.lower().endswith(".zip"):  # zips are read in many small pieces
         return _in_zip(remote.fetch_file(url), suffixes)
     keys = _wanted(stamps, suffixes)
     return [PoseFile(key, f"{url}/{key}", stamp=stamps[key]) for key in keys]
@@ -104,6 +100,6 @@ def _in_zip(path: Path, suffixes: tuple[str, ...]) -> list[PoseFile]:
 
 @functools.lru_cache(maxsize=4)
 def _open_zip(path: str, modified: int, size: int, process: int) -> zipfile.ZipFile:
-    # Opening reads the whole directory of the zip, so keep it open. A forked process must not share
-    # the parent's file position, and a rewritten zip is another one: both are part of the key.
+    # Opening reads the whole directory of a zip, so keep zips open. The key has the state of the
+    # file, and the process, because a fork must not share the parent's file position.
     return zipfile.ZipFile(path)

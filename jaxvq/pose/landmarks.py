@@ -1,4 +1,4 @@
-"""Reads LSFB's landmarks: MediaPipe's points of a whole video in one .npy file a part.
+"""Reads LSFB's landmarks: MediaPipe's points of a whole video, in one .npy file per part.
 
 poses/pose/<video>.npy (t, 33, 3), poses/left_hand/<video>.npy and poses/right_hand/<video>.npy
 (t, 21, 3); x and y as shares of the width and height of the picture, z in the scale of x. Missing
@@ -18,14 +18,14 @@ PARTS = ("pose", "left_hand", "right_hand")  # folders, in the order of LSFB_75
 
 
 class NoFrames(ValueError):
-    """A segment that lies outside of its video, or is empty."""
+    """A segment outside of its video, or an empty one."""
 
 
 def read_segment(folder: str | Path, video: str, start: int, end: int) -> Pose:
     """Frames [start, end) of a video, clamped to its length, as LSFB_75 in shares of the picture.
 
-    Only these frames are read from disk. Raises FileNotFoundError if one of the three files is not
-    there, ValueError for one that is no such array, NoFrames if no frame is left.
+    Only these frames are read from disk. Raises FileNotFoundError for a missing file, ValueError
+    for one with another array, and NoFrames if no frame is left.
     """
     files = [Path(folder) / part / f"{video}.npy" for part in PARTS]
     absent = [file for file in files if not file.is_file()]
@@ -45,7 +45,7 @@ def read_segment(folder: str | Path, video: str, start: int, end: int) -> Pose:
 
 
 def frame_of(milliseconds: str | float) -> int:
-    """The frame at a time; ValueError if that is no finite number."""
+    """The frame at a time. ValueError unless the time is a finite number."""
     try:
         return int(float(milliseconds) * FPS / 1000)
     except (TypeError, ValueError, OverflowError) as error:

@@ -1,8 +1,8 @@
-"""Reads OpenPose's JSON files: one a frame, named <anything><number>_keypoints.json.
+"""Reads OpenPose's JSON files: one per frame, named <anything><number>_keypoints.json.
 
 The numbers of a person are x, y, confidence of each point (OpenPose's documentation, "JSON output
-format"). A file is one frame of the result, come what may: a frame without a person and a frame
-that cannot be read are missing frames, so that a clip keeps its length and its timing.
+format"). Each file becomes one frame. A frame without a person and a frame that cannot be read are
+missing, so that a clip keeps its length and timing.
 """
 
 import json
@@ -18,20 +18,19 @@ from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeletons import BODY_25_POINTS, OPENPOSE_67
 
 SUFFIX = "_keypoints.json"
-# OpenPose invents a hand where it saw none, with confidences around 0.02.
-HAND_THRESHOLD = 0.05
+HAND_THRESHOLD = 0.05  # OpenPose invents hands, with confidences around 0.02
 
-# The older body model: no MidHip and no feet. Its points, as numbers of BODY_25.
+# The older body model, without MidHip and feet.
 COCO_18_POINTS = (
     "Nose", "Neck", "RShoulder", "RElbow", "RWrist", "LShoulder", "LElbow", "LWrist",
     "RHip", "RKnee", "RAnkle", "LHip", "LKnee", "LAnkle", "REye", "LEye", "REar", "LEar",
 )  # fmt: skip
 _COCO_18 = np.array([BODY_25_POINTS.index(point) for point in COCO_18_POINTS])
-# Half of the numbers of a file are the face's, which nobody asks for: not parsed, twice as fast.
+# Without the face, which is half of the numbers and never used, parsing is twice as fast.
 _FACE = re.compile(rb'"face_keypoints_2d"\s*:\s*\[[^][{}"]*\]')
 _HANDS = {"hand_left_keypoints_2d": slice(25, 46), "hand_right_keypoints_2d": slice(46, 67)}
 
-# What `read_clip` counts besides "frames".
+# Counts of `read_clip`, besides "frames".
 NO_PERSON = "frames without a person"
 UNREADABLE = "unreadable frames"
 COCO_18 = "frames with COCO-18 bodies"
@@ -39,7 +38,7 @@ LOW_HANDS = "hands below the threshold"
 
 
 def list_frames(folder: str | Path) -> list[str]:
-    """Names of the frames in `folder` in the order of their numbers; [] if it does not exist."""
+    """The file names of frames in `folder`, by number; [] if it does not exist."""
     try:
         names = [name for name in os.listdir(folder) if name.endswith(SUFFIX)]
     except (FileNotFoundError, NotADirectoryError):
@@ -55,18 +54,18 @@ def _frame_number(name: str) -> tuple[int, str]:
 def read_clip(
     folder: str | Path, fps: float, hand_threshold: float = HAND_THRESHOLD
 ) -> tuple[Pose, Counter]:
-    """The first person of all frames of a folder, as OPENPOSE_67, and what was found on the way.
+    """The first person of all frames of a folder, as OPENPOSE_67, and counts of oddities.
 
-    Points of confidence 0 or with numbers that are not finite are missing, and so are the hands
-    whose mean confidence is below `hand_threshold` (0 keeps them all). COCO-18 bodies are put in
-    the places of BODY_25. Raises ValueError if the folder has no frames, or none can be read.
+    Points are missing if their confidence is 0 or a number is not finite, and hands if their mean
+    confidence is below `hand_threshold` (0 keeps all hands). COCO-18 bodies take the places of
+    BODY_25. Raises ValueError if the folder has no frames, or none can be read.
     """
     names = list_frames(folder)
     if not names:
         raise ValueError(f"{folder}: no *{SUFFIX} files")
     found: Counter = Counter(frames=len(names))
     points = np.zeros((len(names), OPENPOSE_67.num_points, 3), np.float32)
-    with np.errstate(over="ignore"):  # what passes float32 becomes infinite, so missing
+    with np.errstate(over="ignore"):  # numbers beyond float32 become infinite, so missing
         for index, name in enumerate(names):
             try:
                 with open(os.path.join(folder, name), "rb") as file:
@@ -91,7 +90,7 @@ def read_clip(
 
 
 def _fill(points: np.ndarray, content: bytes, found: Counter) -> None:
-    """Puts the first person of one file into points (67, 3); ValueError for what is no frame."""
+    """Fills points (67, 3) with the first person of a file. ValueError for other content."""
     people = _parse(_FACE.sub(b'"face_keypoints_2d":[]', content))
     if not isinstance(people, dict) or not isinstance(people := people.get("people"), list):
         raise ValueError('no list "people"')
@@ -118,14 +117,14 @@ def _parse(content: bytes) -> Any:
         text = content.decode("utf-8-sig")
         return json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
-        # OpenPose writes NaN as C does; JSON knows neither, Python's reader knows NaN.
+        # OpenPose writes C's nan, which Python's reader knows as NaN.
         if isinstance(error, RecursionError) or not re.search(r"[\[,]\s*-?nan\b", text):
             raise ValueError(str(error)) from error
         return json.loads(re.sub(r"(?<=[\[,])\s*-?nan\b", "NaN", text))
 
 
 def _triples(person: dict, key: str, sizes: tuple[int, ...]) -> np.ndarray:
-    """The numbers of a component as (points, 3); empty if it was not estimated."""
+    """The numbers of a component as (points, 3), empty if there are none."""
     try:
         values = np.array(person.get(key) or (), np.float32)
     except (TypeError, OverflowError) as error:

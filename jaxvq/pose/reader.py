@@ -15,8 +15,8 @@ import numpy as np
 
 from jaxvq.pose.skeleton import CONFIDENCE, Component, Skeleton, find_points
 
-# OpenPose writes confidences slightly above 1, and interpolated clips have some slightly below 0;
-# beyond this the bytes are no confidences.
+# OpenPose writes confidences slightly above 1, and interpolated clips have some slightly below 0.
+# Other values are no confidences.
 CONFIDENCE_RANGE = (-0.1, 1.1)
 
 
@@ -26,7 +26,7 @@ class Pose:
 
     data: float32 (t, v, c), in the file's units (usually pixels), 0 where missing.
     confidence: float32 (t, v), 0 where missing.
-    fps: frames per second. canvas: width, height, depth as the header tells them (unreliable).
+    fps: frames per second. canvas: width, height, depth of the header (unreliable).
     """
 
     skeleton: Skeleton
@@ -50,11 +50,10 @@ def read_pose(
 ) -> Pose:
     """The first person of a `.pose` file.
 
-    source: a path, or the file's bytes; name: what errors call it (default: the path).
-    skeleton: read only its points, as `select_points` would pick them afterwards, but faster.
-    A point is missing where its confidence is 0 or NaN or a coordinate is not finite.
-    Raises ValueError, one line, for everything that is not a complete `.pose` file, and where
-    the points of `skeleton` cannot be found.
+    source: a path, or the bytes of the file; name: for errors (default: the path).
+    skeleton: reads only its points, faster than `select_points` afterwards.
+    A point is missing if its confidence is 0 or NaN, or a coordinate is not finite.
+    Raises ValueError for everything but a complete `.pose` file with the points of `skeleton`.
     """
     if isinstance(source, str | Path):
         name = name or str(source)
@@ -99,7 +98,7 @@ def _check_confidence(confidence: np.ndarray) -> None:
 def _without_missing(data: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     seen = (confidence != 0) & (confidence == confidence)  # 0 or NaN: missing
     with np.errstate(over="ignore", invalid="ignore"):
-        finite = np.isfinite(data.sum())  # one number not finite makes the sum so
+        finite = np.isfinite(data.sum())  # finite only if all numbers are
     if not finite:
         seen &= np.isfinite(data).all(axis=-1)
     if seen.all():
@@ -138,16 +137,16 @@ def pick_points(
     return data, confidence
 
 
-# Recent headers: (their bytes after version and canvas, what they say). A corpus has very few, and
+# Recent headers: (bytes after version and canvas, skeleton). A corpus has very few headers, and
 # parsing hundreds of names takes longer than reading a clip.
 _recent: tuple[tuple[bytes, Skeleton], ...] = ()
 
 
 def _read_skeleton(buffer: bytes) -> tuple[Skeleton, int]:
-    """The header's components, and where the body starts."""
+    """The skeleton of the header, and the start of the body."""
     global _recent
     for content, skeleton in _recent:
-        # A header tells its own length, so none is the beginning of another one.
+        # A header contains its length, so that no header is the beginning of another one.
         if buffer.startswith(content, 10):
             return skeleton, 10 + len(content)
     skeleton, end = _parse_skeleton(buffer)
@@ -233,7 +232,7 @@ def _count_frames(announced: int, size: int, frame_size: int) -> int:
 
 
 def _read_frames(buffer: bytes, offset: int, skeleton: Skeleton, version: float) -> tuple:
-    """Body of version 0.0: each frame has its own people, each person its number and components."""
+    """Body of version 0.0: frames of people, each with a number and components."""
     widths = [len(c.points) * len(c.format) for c in skeleton.components]
     person_size = 2 + 4 * sum(widths)
     try:

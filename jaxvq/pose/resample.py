@@ -8,9 +8,9 @@ from jaxvq.pose.reader import Pose
 def resample(pose: Pose, fps: float) -> Pose:
     """The pose at another frame rate, by linear interpolation between neighbouring frames.
 
-    Frame i of the result shows the time i / fps; a clip keeps its duration to within half a frame
-    and has at least one frame. A point is interpolated where both neighbours show it; otherwise the
-    nearer frame decides whether it is seen, and where. Raises ValueError unless fps > 0.
+    Frame i of the result shows the time i / fps. The clip keeps its duration to within half a
+    frame, and at least one frame. A point is interpolated if both neighbours show it; otherwise it
+    is as in the nearer frame. Raises ValueError unless fps > 0.
     """
     if not 0 < fps < float("inf"):
         raise ValueError(f"frames per second must be positive, not {fps}")

@@ -13,8 +13,7 @@ from jaxvq.storage import atomic
 if TYPE_CHECKING:
     from pose_format.pose_header import PoseHeader
 
-# sign-vq places normalised poses so: 2.5 shoulder widths fill the canvas, the shoulders' midpoint
-# is its middle.
+# As in sign-vq, 2.5 shoulder widths fill the canvas, around the midpoint of the shoulders.
 CANVAS_MARGIN = 1.25
 
 
@@ -37,7 +36,7 @@ def write_pose(path: str | Path, pose: Pose) -> None:
 
 
 def write_header(path: str | Path, skeleton: Skeleton, canvas: tuple[int, ...] = (1, 1, 1)) -> None:
-    """Writes only the header of a `.pose` file, as sign-vq's `header.poseheader`."""
+    """Writes the header of a `.pose` file alone, as sign-vq's `header.poseheader`."""
     buffer = io.BytesIO()
     _header(skeleton, canvas).write(buffer)
     with atomic.writing(path) as temporary:
@@ -45,7 +44,7 @@ def write_header(path: str | Path, skeleton: Skeleton, canvas: tuple[int, ...] =
 
 
 def pose_for_canvas(pose: Pose, size: int = 500) -> Pose:
-    """A normalised pose (hands at their wrists) in pixels of a square canvas, as sign-vq does it.
+    """A normalised pose (hands at their wrists) in pixels of a square canvas, as in sign-vq.
 
     (x, y, z) -> (x, y, z + 1.25) * size / 2.5, so one shoulder width is 200 of 500 pixels.
     """

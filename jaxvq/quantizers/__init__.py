@@ -1,4 +1,4 @@
-"""Quantizers: pure functions on arrays, and the three that a config can name (see base.py)."""
+"""Quantizers: pure functions on arrays, and the three types of configs (see base.py)."""
 
 from jaxvq.quantizers import fsq, rfsq, rvq
 from jaxvq.quantizers.base import Quantizer
@@ -7,13 +7,10 @@ TYPES = ("rvq", "rfsq", "fsq")
 
 
 def make_quantizer(config) -> Quantizer:
-    """The quantizer that the fields `config.quantizer` of a config describe.
+    """The quantizer of the fields `config.quantizer`; see configs/stgcn_rvq.py.
 
-    Args:
-      config: ConfigDict with type, num_quantizers, and levels (fsq, rfsq) or codebook_size,
-        code_dim, decay, dead_below and init (rvq); see configs/stgcn_rvq.py.
-    Raises:
-      ValueError: an unknown type or a value out of range.
+    config: ConfigDict with type, num_quantizers, and levels (fsq, rfsq) or codebook_size, code_dim,
+    decay, dead_below and init (rvq).
     """
     q = config.num_quantizers
     if config.type not in TYPES:

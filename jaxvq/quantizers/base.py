@@ -1,4 +1,4 @@
-"""What a quantizer is: the seam between a model's latents and its codes."""
+"""The interface of quantizers, between the latents of a model and its codes."""
 
 from typing import Any, NamedTuple, Protocol
 
@@ -8,13 +8,12 @@ import jax
 class Quantized(NamedTuple):
     """Latents (…, latent_dim) after quantization by q quantizers.
 
-    vectors: float32 (…, latent_dim), what the chosen codes stand for; its gradient goes straight
-      through to the latents.
+    vectors: float32 (…, latent_dim), the code vectors. Gradients pass straight through to latents.
     indices: int32 (…, q), the chosen codes.
-    commitment: float32 (…), mean over quantizers and features of the squared distance between what
-      a quantizer was given and its code vector; its gradient moves the latents only. 0 for FSQ.
-    errors: float32 (…, q, 2), mean square over features of what was left to quantize before each
-      quantizer and after it, in the space of the code vectors.
+    commitment: float32 (…), squared distance between the input of a quantizer and its code vector,
+      a mean over quantizers and features. Its gradient moves the latents only. 0 for FSQ.
+    errors: float32 (…, q, 2), mean square over features of the remainder before and after each
+      quantizer, in the space of the code vectors.
     """
 
     vectors: jax.Array
@@ -24,14 +23,14 @@ class Quantized(NamedTuple):
 
 
 class Quantizer(Protocol):
-    """q codebooks and how latents are quantized with them; pure functions of a `state`.
+    """q codebooks, and pure functions that quantize with them.
 
-    `state` holds what is learnt without gradients: codebooks for residual VQ, {} for FSQ.
+    `state` has what is learnt without gradients: codebooks for residual VQ, {} for FSQ.
     """
 
     @property
     def latent_dim(self) -> int:
-        """Features of a latent."""
+        """Number of features of a latent."""
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
@@ -39,13 +38,13 @@ class Quantizer(Protocol):
 
     @property
     def levels(self) -> tuple[tuple[int, ...], ...]:
-        """What a code of each codebook is made of: the number of values of each of its digits, the
-        first digit varying fastest. A codebook without such digits has one, of its own size."""
+        """For each codebook, the number of values of each digit of a code. The first digit varies
+        fastest. Codes without digits have one, with as many values as the codebook."""
 
     @property
     def refines(self) -> bool:
-        """Whether each quantizer codes what the one before has left. Then an index of -1 leaves a
-        quantizer out of `lookup`, and `active` chooses quantizers (quantizer dropout)."""
+        """Whether each quantizer codes the remainder of the previous one. Then `lookup` leaves out
+        quantizers with index -1, and `active` chooses quantizers (quantizer dropout)."""
 
     def init(self, rng: jax.Array) -> Any:
         """The state before the first batch."""
@@ -56,7 +55,7 @@ class Quantizer(Protocol):
         """Quantizes (…, latent_dim), any float dtype. active: bool (…, q) or None for all."""
 
     def lookup(self, state: Any, indices: jax.Array) -> jax.Array:
-        """The code vectors float32 (…, latent_dim) that indices int32 (…, q) stand for."""
+        """The code vectors float32 (…, latent_dim) of indices int32 (…, q)."""
 
     def update(
         self,
@@ -68,14 +67,14 @@ class Quantizer(Protocol):
     ) -> tuple[Any, dict]:
         """The state after a step that quantized latents (n, latent_dim) to indices (n, q).
 
-        valid: bool (n,), which of them count. axis_name: of the devices to add up over. The second
-        result is a dict of metrics, (sum, count) pairs: "revived_codes" where codebooks are learnt.
+        valid: bool (n,), the latents that count. axis_name: of the devices to sum over. The second
+        result is a dict of metrics, (sum, count) pairs: "revived_codes" for learnt codebooks.
         """
 
 
 def draw_active(rng: jax.Array, rows: int, quantizers: int, share: float) -> jax.Array:
-    """Quantizer dropout: bool (rows, 1, quantizers). A `share` of the rows keeps its first n
-    quantizers only, n uniform from 1 to all of them (Zeghidour et al. 2021,
+    """Quantizer dropout, bool (rows, 1, quantizers): a `share` of the rows keeps only its first n
+    quantizers, with n uniform from 1 to all (Zeghidour et al. 2021,
     https://arxiv.org/abs/2107.03312)."""
     first, second = jax.random.split(rng)
     kept = jax.random.randint(first, (rows,), 1, quantizers + 1)

@@ -1,15 +1,14 @@
 """Finite Scalar Quantization (Mentzer et al. 2023, https://arxiv.org/abs/2309.15505).
 
-Each scalar is squashed into an interval that holds a fixed number of integers and is rounded to the
-nearest one; the tuple of integers is the code, and read as a mixed-radix number (first digit least
-significant) it is the token. There is nothing to learn here: no codebook, no extra loss.
+FSQ squashes each scalar into an interval with a fixed number of integers, and rounds it to the
+nearest one. The integers are the digits of a mixed-radix number, the code (first digit least
+significant). Nothing is learnt: there is no codebook and no extra loss.
 
-The bound follows vector-quantize-pytorch (interval widened by 0.1 %, atanh shift), because that
-fixes what sign-vq's tokens mean; the paper's own notebook rounds about 1 % of the codes
-differently.
+The bound follows vector-quantize-pytorch (interval widened by 0.1 %, atanh shift), which defines
+sign-vq's tokens. The paper's own notebook rounds about 1 % of the codes differently.
 
-All arithmetic is float32 and all indices int32, whatever dtype comes in: in bfloat16 the codes of
-(8, 5, 5, 5) are wrong half of the time.
+All arithmetic is float32 and all indices are int32, whatever the input dtype: in bfloat16, half of
+the codes of (8, 5, 5, 5) are wrong.
 """
 
 import dataclasses
@@ -21,7 +20,7 @@ import numpy as np
 
 from jaxvq.quantizers.base import Quantized
 
-# Bits -> levels; the number of codes comes close to 2**bits. 9 and 11 are not in the paper.
+# Bits -> levels of about 2**bits codes. 9 and 11 are not in the paper.
 LEVELS: dict[int, tuple[int, ...]] = {
     8: (8, 6, 5),
     9: (4, 5, 5, 5),
@@ -32,8 +31,8 @@ LEVELS: dict[int, tuple[int, ...]] = {
     16: (8, 8, 8, 5, 5, 5),
 }
 
-_WIDENING = 1e-3  # how far past the outermost integers the bounded value may reach
-_MAX_LEVEL = 999  # above it the widening would reach one integer too far
+_WIDENING = 1e-3  # of the interval, relative to its width
+_MAX_LEVEL = 999  # above it, the widening would reach the next integer
 
 
 def codebook_size(levels: tuple[int, ...]) -> int:
@@ -53,16 +52,15 @@ def codebook_size(levels: tuple[int, ...]) -> int:
 
 
 def middle(levels: tuple[int, ...]) -> int:
-    """The index of the code whose digits are all in the middle: 0, where the levels are odd."""
-    basis = np.cumprod((1, *levels[:-1]))
-    return int(sum((n // 2) * int(base) for n, base in zip(levels, basis, strict=True)))
+    """The code whose digits are all in the middle. With odd levels, its vector is 0."""
+    return int((np.asarray(levels) // 2 * basis(levels, 1)).sum())
 
 
 def bound(z: jax.Array, levels: tuple[int, ...], kind: str = "tanh") -> jax.Array:
-    """Squashes z (..., len(levels)) into the interval of each level; returns float32.
+    """Squashes z (..., len(levels)) into the interval of each level, as float32.
 
-    kind: "tanh", smoothly, as the paper does; or "clip", which leaves what fits as it is, so that
-    features that come in steps of 1 are rounded to the nearest.
+    kind: "tanh" is smooth, as in the paper. "clip" keeps everything inside the interval, so that
+    features in steps of 1 are rounded to the nearest step.
     """
     levels = _per_level(levels, z.ndim)
     if kind == "clip":
@@ -80,36 +78,31 @@ def quantize(
     """Quantizes z (..., len(levels)), any float dtype; kind: see `bound`.
 
     Returns:
-      codes: float32, as z, in [-1, 1]; their gradient is that of the bound (straight through).
-      indices: int32 (...), each in 0..codebook_sizes(levels) - 1.
+      vectors: float32, of z's shape, in [-1, 1]; their gradient is that of the bound.
+      codes: int32 (...), from 0 to codebook_size(levels) - 1.
     """
     _check(z.shape, levels)
     bounded = bound(z, levels, kind)
     rounded = jax.lax.stop_gradient(jnp.round(bounded))
-    # bounded - stop_gradient(bounded) is exactly 0: the codes stay on the grid to the last bit.
+    # bounded - stop_gradient(bounded) is exactly 0: vectors stay on the grid to the last bit.
     straight_through = rounded + (bounded - jax.lax.stop_gradient(bounded))
     half_width = _per_level(levels, z.ndim) // 2
-    codes = straight_through / half_width
     digits = rounded.astype(jnp.int32) + half_width.astype(np.int32)
-    indices = jnp.sum(digits * _basis(levels, z.ndim), axis=-1, dtype=jnp.int32)
-    return codes, indices
+    codes = jnp.sum(digits * basis(levels, z.ndim), axis=-1, dtype=jnp.int32)
+    return straight_through / half_width, codes
 
 
 def lookup(indices: jax.Array, levels: tuple[int, ...]) -> jax.Array:
-    """The codes float32 (..., len(levels)) in [-1, 1] that the indices (...) stand for."""
+    """The code vectors float32 (..., len(levels)), in [-1, 1], of indices (...)."""
     indices = jnp.asarray(indices).astype(jnp.int32)[..., None]
     levels_i = _per_level(levels, indices.ndim).astype(np.int32)
-    digits = indices // _basis(levels, indices.ndim) % levels_i
+    digits = indices // basis(levels, indices.ndim) % levels_i
     half_width = levels_i // 2
     return (digits - half_width).astype(jnp.float32) / half_width.astype(np.float32)
 
 
 def levels_per_quantizer(levels, num_quantizers: int) -> tuple[tuple[int, ...], ...]:
-    """The levels of each quantizer: `levels` are those of all, or already one tuple for each.
-
-    Raises:
-      ValueError: levels that FSQ cannot have, no quantizer, or not `num_quantizers` of them.
-    """
+    """The levels of each quantizer. `levels` are those of all quantizers, or one tuple for each."""
     if num_quantizers < 1:
         raise ValueError(f"num_quantizers {num_quantizers} must be at least 1")
     each = bool(levels) and not isinstance(levels[0], (int, np.integer))
@@ -125,9 +118,9 @@ def levels_per_quantizer(levels, num_quantizers: int) -> tuple[tuple[int, ...], 
 
 @dataclasses.dataclass(frozen=True)
 class Fsq:
-    """FSQ quantizers side by side, each on features of its own (see base.Quantizer).
+    """FSQ quantizers side by side, each on its own features (see base.Quantizer).
 
-    levels: of each quantizer. bound: see `bound`.
+    levels: one tuple per quantizer. bound: see `bound`.
     """
 
     levels: tuple[tuple[int, ...], ...]
@@ -147,7 +140,8 @@ class Fsq:
 
     def quantize(self, state, latents, active=None) -> Quantized:
         vectors, indices, errors = [], [], []
-        for part, levels in zip(self._split(latents), self.levels, strict=True):
+        ends = np.cumsum([len(levels) for levels in self.levels])[:-1]
+        for part, levels in zip(jnp.split(latents, ends, axis=-1), self.levels, strict=True):
             vector, index = quantize(part, levels, self.bound)
             half_width = _per_level(levels, part.ndim) // 2
             bounded = jax.lax.stop_gradient(bound(part, levels, self.bound) / half_width)
@@ -169,19 +163,16 @@ class Fsq:
     def update(self, state, latents, indices, valid, axis_name=None):
         return state, {}
 
-    def _split(self, latents):
-        return jnp.split(latents, np.cumsum([len(levels) for levels in self.levels])[:-1], axis=-1)
-
 
 def _per_level(levels, ndim: int) -> np.ndarray:
-    """The levels as float32 (1, …, 1, n): broadcasts against an array of that many dimensions."""
+    """The levels as float32 (1, …, 1, n), with `ndim` dimensions."""
     return np.asarray(levels, np.float32).reshape((1,) * (ndim - 1) + (-1,))
 
 
-def _basis(levels, ndim: int) -> np.ndarray:
+def basis(levels, ndim: int) -> np.ndarray:
     """The weight of each digit, int32 (1, …, 1, n): 1, levels[0], levels[0]·levels[1], …"""
-    basis = np.cumprod((1, *levels[:-1])).astype(np.int32)
-    return basis.reshape((1,) * (ndim - 1) + (-1,))
+    weights = np.cumprod((1, *levels[:-1])).astype(np.int32)
+    return weights.reshape((1,) * (ndim - 1) + (-1,))
 
 
 def _check(shape: tuple[int, ...], levels: tuple[int, ...]) -> None:

@@ -1,9 +1,9 @@
-"""Residual FSQ: each layer refines the grid of the one before.
+"""Residual FSQ: each layer refines the grid of the previous one.
 
-The input is bounded once, by tanh, to [-1, 1]. A layer of L levels rounds to L evenly spaced values
-from -1 to 1; what is left is at most 1 / (L - 1) and is blown up by L - 1 for the next layer, so
-every layer has the whole of its grid to use (residual FSQ without a bound in front, or with the
-tanh of plain FSQ in every layer, wastes the outer levels). There is nothing to learn.
+tanh bounds the input once, to [-1, 1]. A layer of L levels rounds to L evenly spaced values from -1
+to 1. The remainder, at most 1 / (L - 1), is scaled by L - 1 for the next layer, so that every layer
+uses its whole grid. (Residual FSQ without a bound in front, or with FSQ's tanh in every layer,
+wastes the outer levels.) Nothing is learnt.
 """
 
 import dataclasses
@@ -21,8 +21,8 @@ def quantize(
 ) -> Quantized:
     """Quantizes z (…, len(levels)), any float dtype, with `num_layers` quantizers of these levels.
 
-    active: bool (…, q) or None; quantizers that count towards the vectors (quantizer dropout). The
-    indices are in mixed radix with the first level least significant, as in fsq.
+    active: bool (…, q) or None; the quantizers that count towards the vectors (quantizer dropout).
+    Indices are mixed-radix numbers, as in fsq.
     """
     fsq.codebook_size(levels)
     bounded = jnp.tanh(z.astype(jnp.float32))
@@ -32,7 +32,7 @@ def quantize(
         scale, steps = _scale(levels, layer, z.ndim), _steps(levels, z.ndim)
         digits = jnp.clip(jnp.round((residual / scale + 1) / 2 * steps), 0, steps)
         residual = residual - (digits / steps * 2 - 1) * scale
-        indices.append((digits.astype(jnp.int32) * _basis(levels, z.ndim)).sum(-1))
+        indices.append((digits.astype(jnp.int32) * fsq.basis(levels, z.ndim)).sum(-1))
         errors.append(jnp.stack([before, jnp.square(residual).mean(-1)], -1))
     indices = jnp.stack(indices, -1)
     vectors = lookup(indices if active is None else jnp.where(active, indices, -1), levels)
@@ -45,12 +45,12 @@ def quantize(
 
 
 def lookup(indices: jax.Array, levels: tuple[int, ...]) -> jax.Array:
-    """The sum float32 (…, len(levels)) that int (…, q) stand for; -1 leaves a layer out."""
+    """The sum of vectors, float32 (…, len(levels)), of int (…, q); -1 leaves out a layer."""
     total = 0.0
     for layer in range(indices.shape[-1]):
         index = indices[..., layer, None]
         steps = _steps(levels, index.ndim)
-        digits = index // _basis(levels, index.ndim) % (steps.astype(np.int32) + 1)
+        digits = index // fsq.basis(levels, index.ndim) % (steps.astype(np.int32) + 1)
         codes = (digits / steps * 2 - 1) * _scale(levels, layer, index.ndim)
         total = total + jnp.where(index >= 0, codes, 0)
     return total
@@ -58,7 +58,7 @@ def lookup(indices: jax.Array, levels: tuple[int, ...]) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class ResidualFsq:
-    """Quantizers of the same levels, each on what the one before has left (see base.Quantizer)."""
+    """Quantizers of equal levels, each on the last one's remainder (see base.Quantizer)."""
 
     quantizer_levels: tuple[int, ...]
     num_quantizers: int
@@ -94,10 +94,5 @@ def _steps(levels, ndim: int) -> np.ndarray:
 
 
 def _scale(levels, layer: int, ndim: int) -> np.ndarray:
-    """Half the width of what is left before a layer."""
+    """Half the range of the remainder before a layer."""
     return (_steps(levels, ndim) ** -layer).astype(np.float32)
-
-
-def _basis(levels, ndim: int) -> np.ndarray:
-    basis = np.cumprod((1, *levels[:-1])).astype(np.int32)
-    return basis.reshape((1,) * (ndim - 1) + (-1,))

@@ -1,13 +1,13 @@
 """Residual vector quantization with codebooks learnt by moving averages.
 
-Layer by layer a vector is replaced by its nearest code and the next layer quantizes what is left
-(Zeghidour et al. 2021, https://arxiv.org/abs/2107.03312). Codebooks follow the vectors that chose
-them by exponential moving averages (van den Oord et al. 2017, https://arxiv.org/abs/1711.00937),
-not by gradients; codes that hardly any vector chooses start anew at one.
+Each layer replaces its input by the nearest code vector, and the next layer quantizes the remainder
+(Zeghidour et al. 2021, https://arxiv.org/abs/2107.03312). Code vectors are exponential moving
+averages of the vectors that chose them (van den Oord et al. 2017,
+https://arxiv.org/abs/1711.00937). Codes that hardly any vector chooses are moved onto a vector.
 
-All arithmetic is float32 at the highest matmul precision, whatever dtype comes in: rounded
-distances choose other codes. Layers may have different sizes: `used` bool (q, k) tells which rows
-of the codebooks (q, k, d) exist.
+All arithmetic is float32 at the highest matmul precision, whatever the input dtype: rounded
+distances choose other codes. Layers may have different sizes: `used` bool (q, k) marks the rows of
+the codebooks (q, k, d) that exist.
 """
 
 import dataclasses
@@ -23,22 +23,18 @@ KMEANS_ITERATIONS = 10
 
 
 def make_used(sizes: tuple[int, ...]) -> np.ndarray:
-    """bool (q, k): which rows of the codebooks layers of these sizes have.
-
-    Raises:
-      ValueError: no layers, or one with less than two codes.
-    """
+    """bool (q, k): the rows of the codebooks that layers of these sizes have."""
     if not sizes or min(sizes) < 2:
         raise ValueError(f"codebook sizes {tuple(sizes)}: at least one layer, of 2 codes or more")
     return np.arange(max(sizes))[None] < np.asarray(sizes)[:, None]
 
 
 def init(rng: jax.Array, used: np.ndarray, dim: int) -> dict[str, jax.Array]:
-    """The state before the first batch; small random code vectors that `update` replaces.
+    """The state before the first batch, with small random code vectors, which `update` replaces.
 
-    Returns a dict, as checkpoints hold it:
+    Returns a dict, as in checkpoints:
       codes: float32 (q, k, d), the code vectors.
-      counts: float32 (q, k), moving average of how many vectors of a batch chose each code.
+      counts: float32 (q, k), moving average of the number of vectors per batch with each code.
       sums: float32 (q, k, d), moving average of the sum of these vectors.
       steps: int32 (), updates so far.
     """
@@ -56,8 +52,8 @@ def quantize(
 ) -> Quantized:
     """Quantizes x (…, d), any float dtype, with code vectors (q, k, d).
 
-    active: bool (…, q) or None; quantizers that count towards the result (quantizer dropout). The
-    indices are those of all quantizers.
+    active: bool (…, q) or None; the quantizers that count towards the vectors (quantizer dropout).
+    Indices are those of all quantizers.
     """
     x = x.astype(jnp.float32)
     residual, total, indices, errors = x, jnp.zeros_like(x), [], []
@@ -82,7 +78,7 @@ def quantize(
 
 
 def lookup(indices: jax.Array, codebooks: jax.Array) -> jax.Array:
-    """The sum of code vectors, float32 (…, d), that int (…, q) stand for; -1 leaves one out."""
+    """The sum of code vectors, float32 (…, d), of int (…, q); -1 leaves out a layer."""
     total = jnp.zeros((*indices.shape[:-1], codebooks.shape[-1]), jnp.float32)
     for layer, codebook in enumerate(codebooks):
         index = indices[..., layer]
@@ -91,7 +87,7 @@ def lookup(indices: jax.Array, codebooks: jax.Array) -> jax.Array:
 
 
 def nearest(x: jax.Array, codebook: jax.Array, used: jax.Array) -> jax.Array:
-    """Index of the nearest used row of codebook (k, d) for each x (…, d); the first of equals."""
+    """The nearest used row of codebook (k, d) for each x (…, d); the first of equals."""
     products = jnp.einsum("...d,kd->...k", x, codebook, precision="highest")
     # |x|² is the same for all codes.
     distances = jnp.square(codebook).sum(-1) - 2 * products
@@ -112,19 +108,19 @@ def update(
 ) -> tuple[dict[str, jax.Array], jax.Array]:
     """One step of learning from vectors x (n, d) that chose the codes `indices` int (n, q).
 
-    Returns the new state, and how many codes began anew, float32 ().
+    Returns the new state, and the number of revived codes, float32 ().
 
-    Only rows that are valid bool (n,) count. counts and sums are added up over the devices of
+    Only rows with `valid`, bool (n,), count. Counts and sums are summed over the devices of
     `axis_name`, so that all replicas stay equal, and equal to one device with the whole batch. The
-    first update starts the codebooks from the vectors themselves (`start` "data") or from k-means
-    over them ("kmeans"). Codes chosen by less than `dead_below` times the mean are put onto a
-    vector of the batch, the same one on all replicas, with the mean count. Batches without a valid
+    first update takes the codebooks from the vectors (`start` "data") or from k-means over them
+    ("kmeans"). A code with less than `dead_below` times the mean count is revived: it moves onto a
+    vector of the batch, the same on all replicas, and gets the mean count. Batches without a valid
     vector change nothing.
     """
     x = jax.lax.stop_gradient(x).astype(jnp.float32)
     everywhere = _gather(valid, axis_name)
     first = state["steps"] == 0
-    # The same key on all replicas: it depends on the number of the update alone.
+    # All replicas have the same key, which depends on the number of the update alone.
     key = jax.random.fold_in(jax.random.key(0), state["steps"])
     keys = jax.random.split(key, len(state["codes"]))
 
@@ -155,8 +151,8 @@ def update(
         return residual - codebook[index], (new, dead.sum(dtype=jnp.float32))
 
     inputs = (state["codes"], state["counts"], state["sums"], jnp.asarray(used), keys, indices.T)
-    # Unrolled: on the CPU, XLA does not order what devices exchange in a loop with what they
-    # exchange outside of it, and they may wait for each other for ever.
+    # Unrolled: on the CPU, XLA does not order exchanges between devices in a loop with those
+    # outside, and the devices may wait for each other forever.
     _, (new, revived) = jax.lax.scan(layer, x, inputs, unroll=True)
     new["steps"] = state["steps"] + 1
     new = jax.tree.map(lambda a, b: jnp.where(everywhere.any(), a, b), new, dict(state))
@@ -164,25 +160,25 @@ def update(
 
 
 def _gather(x: jax.Array, axis_name: str | None) -> jax.Array:
-    """x (n, …) of all devices, one after the other."""
+    """x (n, …) of all devices, concatenated."""
     return x if axis_name is None else jax.lax.all_gather(x, axis_name, tiled=True)
 
 
 def _draw(key: jax.Array, valid: jax.Array, count: int) -> jax.Array:
-    """`count` random indices of valid rows, int (count,); none twice unless there are too few."""
+    """`count` random valid rows, int (count,), all different if there are enough."""
     order = jnp.argsort(jnp.where(valid, jax.random.uniform(key, valid.shape), 2.0))
     return order[jnp.arange(count) % jnp.maximum(valid.sum(), 1)]
 
 
 def _sums(x, index, valid, size: int) -> tuple[jax.Array, jax.Array]:
-    """How many valid rows of x (n, d) chose each code (k,), and their sums (k, d)."""
-    # A product with one-hot rows, not a scatter, whose order and so rounding may differ on GPUs.
+    """The number of valid rows of x (n, d) that chose each code (k,), and their sums (k, d)."""
+    # A product with one-hot rows: on GPUs, the order and so the rounding of a scatter varies.
     chosen = jax.nn.one_hot(jnp.where(valid, index, -1), size, dtype=jnp.float32)
     return chosen.sum(0), jnp.einsum("nk,nd->kd", chosen, x, precision="highest")
 
 
 def _kmeans(codebook, x, valid, rows) -> jax.Array:
-    """Lloyd's algorithm from codebook (k, d) over the valid rows of x (n, d); empty codes stay."""
+    """Lloyd's algorithm from codebook (k, d) on the valid rows of x (n, d). Empty codes stay."""
 
     def iteration(_, codebook):
         counts, sums = _sums(x, nearest(x, codebook, rows), valid, len(codebook))
@@ -197,7 +193,7 @@ def _not_zero(counts):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ResidualVq:
-    """Residual VQ with codebooks as state, see `init` (and base.Quantizer).
+    """Residual VQ, whose state has the codebooks (see `init` and base.Quantizer).
 
     decay, dead_below, start: see `update`.
     """

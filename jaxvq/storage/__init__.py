@@ -1,1 +1,1 @@
-"""Files and addresses: writing whole files or none, remote folders, manifests with checksums."""
+"""Files and addresses: whole files or none, remote folders, manifests with checksums."""

@@ -1,11 +1,11 @@
-"""Files and folders that appear when they are complete, and leave nothing behind when they fail.
+"""Writes files and folders completely or not at all.
 
     with atomic.writing("X.zip") as temporary:
         fill(temporary)                         # an error leaves X.zip as it was
 
-The temporary stands beside its target, as `tmp.<name>.<random>`: no pattern for the target, such as
-`*.json` or `base.part*`, matches it, and two processes that write one target have one each. Only a
-process that is killed leaves its temporary behind.
+The temporary lies beside its target, as `tmp.<name>.<random>`. No pattern for the target, such as
+`*.json` or `base.part*`, matches it, and two processes never share one. Only a killed process
+leaves its temporary behind.
 """
 
 import contextlib
@@ -24,11 +24,11 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextlib.contextmanager
 def writing(path: str | Path) -> Iterator[Path]:
-    """A path to write a file to, which replaces `path` when the block ends without an error.
+    """A path for a file, which replaces `path` when the block ends without an error.
 
     Raises:
       ValueError: `path` is a folder, or a device that a rename would destroy.
-      OSError: it cannot be written, or the disk is full; names `path`.
+      OSError: `path` cannot be written, or the disk is full.
     """
     path = Path(path)
     if path.exists() and not path.is_file():
@@ -37,7 +37,7 @@ def writing(path: str | Path) -> Iterator[Path]:
         try:
             yield temporary
             with open(temporary, "rb") as file:
-                os.fsync(file.fileno())  # a network disk says only now that it is full
+                os.fsync(file.fileno())  # a full network disk fails only here
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -45,9 +45,9 @@ def writing(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def writing_folder(path: str | Path) -> Iterator[Path]:
-    """A new folder to fill, which becomes `path` when the block ends without an error.
+    """A new folder, which becomes `path` when the block ends without an error.
 
-    Raises OSError that names `path` where it then is something else than an empty folder.
+    Raises OSError if `path` then exists and is not an empty folder.
     """
     with _beside(Path(path)) as temporary:
         temporary.mkdir()
@@ -60,10 +60,9 @@ def writing_folder(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def locked(folder: str | Path, what: str) -> Iterator[None]:
-    """Keeps out other processes that lock this folder; the lock ends with its process.
+    """Locks a folder, as long as the process lives. On file systems without locks, nothing happens.
 
-    what: what is done there, in one word, for the error. A file system without locks has none.
-    Raises ValueError where another process is at it.
+    what: names the activity in the error. Raises ValueError if another process has the lock.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -90,12 +89,12 @@ def write_json(path: str | Path, value: Any, indent: int | None = 2) -> None:
 
 @contextlib.contextmanager
 def _beside(path: Path) -> Iterator[Path]:
-    """The name of a temporary; errors name the target instead."""
+    """The path of a temporary. Errors name the target instead."""
     temporary = path.with_name(f"tmp.{path.name}.{secrets.token_hex(4)}")
     try:
         yield temporary
     except OSError as error:
-        name = str(error.filename or "")  # none where an open file could not be written to
+        name = str(error.filename or "")  # empty if writing to an open file failed
         if name.startswith(str(temporary)) or (not name and error.errno in _FULL):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise

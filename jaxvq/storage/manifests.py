@@ -1,8 +1,8 @@
-"""Published models and datasets: the sums that came with them, and how to get them from a hub.
+"""Checksums and downloads of published models and datasets.
 
-A published folder holds MANIFEST.json: what it is, and of each of its files the size and sha256.
-The fingerprint is the sha256 of that list, so one short name stands for the whole content. `local`
-turns a folder or `hf://USER/NAME` into a folder that has been checked; nothing in it is unpickled.
+MANIFEST.json of a published folder describes it, with the size and sha256 of every file. The
+fingerprint is the sha256 of that list, and identifies the whole content. `local` turns a folder or
+`hf://USER/NAME` into a checked local folder. Nothing is unpickled.
 """
 
 import hashlib
@@ -26,12 +26,12 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
 
 def local(path: str | Path, kind: str) -> Path:
-    """The folder of `path`; what was published is checked, anything else is left as it is.
+    """The local folder of `path`. The files of a published folder are checked.
 
-    path: a folder, or hf://USER/NAME, or hf://USER/NAME@REVISION (a version's tag, or a commit).
+    path: a folder, hf://USER/NAME, or hf://USER/NAME@REVISION (the tag of a version, or a commit).
     kind: "model" or "dataset". Downloads need huggingface_hub, the extra `hub`.
     Raises:
-      ValueError: a bad name, nothing there, or a file that is missing or was altered.
+      ValueError: the name is bad or unknown, or a file is missing or was altered.
     """
     if not str(path).startswith(HUB):
         path = Path(path)
@@ -48,10 +48,10 @@ def local(path: str | Path, kind: str) -> Path:
 
 
 def check(folder: Path, kind: str | None = None) -> dict:
-    """The manifest of a published folder, every file of which is what it was.
+    """The manifest of a published folder, after a check of all of its files.
 
-    Files that came later (a page, the cache of a hub) do not matter. Raises ValueError that names
-    the first file that is missing or altered.
+    Additional files (a page, the cache of a hub) do not matter. ValueError names the first file
+    that is missing or altered.
     """
     manifest = read_manifest(folder)
     if kind and manifest["kind"] != kind:
@@ -69,7 +69,7 @@ def check(folder: Path, kind: str | None = None) -> dict:
 
 
 def read_manifest(folder: str | Path) -> dict:
-    """MANIFEST.json of a folder; ValueError if it is damaged or of a newer format."""
+    """The manifest of a folder. ValueError if it is damaged or of a newer format."""
     try:
         manifest = reading.read_json(Path(folder) / MANIFEST)
         newer = manifest["format"] > FORMAT
@@ -85,14 +85,14 @@ def read_manifest(folder: str | Path) -> dict:
 
 
 def _is_entry(name: str, entry: dict) -> bool:
-    """Whether this is said of a file of the folder, not of one outside."""
+    """Whether an entry is complete, and names a file inside the folder."""
     path = PurePosixPath(name)
     inside = path.parts and not path.is_absolute() and ".." not in path.parts
     return bool(inside) and {"bytes", "sha256"} <= entry.keys()
 
 
 def write_manifest(folder: Path, *, kind: str, name: str, version: str, **more: Any) -> dict:
-    """Sums up all files of a folder into its MANIFEST.json, the last file to be written."""
+    """Writes MANIFEST.json with the checksums of all files of a folder; the last file to write."""
     files = {
         path.relative_to(folder).as_posix(): {
             "bytes": path.stat().st_size,
@@ -107,12 +107,12 @@ def write_manifest(folder: Path, *, kind: str, name: str, version: str, **more: 
 
 
 def list_files(folder: Path) -> Iterator[Path]:
-    """All files below a folder by name, but the manifest."""
+    """All files below a folder except the manifest, sorted."""
     return (p for p in sorted(folder.rglob("*")) if p.is_file() and p != folder / MANIFEST)
 
 
 def fingerprint(files: dict[str, dict]) -> str:
-    """One sum for all files: sha256 over lines of sha256 and name, as sha256sum writes them."""
+    """One checksum for all files: the sha256 of lines as sha256sum writes them."""
     lines = "".join(f"{entry['sha256']}  {name}\n" for name, entry in sorted(files.items()))
     return hashlib.sha256(lines.encode()).hexdigest()
 
@@ -122,11 +122,8 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-# --------------------------------------------------------------------------------------- the hub
-
-
 def check_name(name: str) -> None:
-    """Raises ValueError unless `name` is USER/NAME as a hub has it."""
+    """ValueError unless `name` is USER/NAME, in the characters that hubs allow."""
     parts = name.split("/")
     if len(parts) != 2 or not all(_NAME.fullmatch(part) for part in parts) or ".." in name:
         raise ValueError(
@@ -135,7 +132,7 @@ def check_name(name: str) -> None:
 
 
 def download(name: str, kind: str, revision: str | None = None) -> str:
-    """A hub's copy of a model or dataset, in the hub's cache; what is there is not fetched again.
+    """The local copy of a model or dataset of a hub, in the cache of huggingface_hub.
 
     HF_ENDPOINT names another hub than huggingface.co.
     """
@@ -146,12 +143,12 @@ def download(name: str, kind: str, revision: str | None = None) -> str:
         raise ValueError(f"{HUB}{name} has no version {revision}") from None
     except hub.errors.RepositoryNotFoundError:
         raise ValueError(f"{HUB}{name}: no such {kind}, or no right to read it") from None
-    except Exception as error:  # the client has many kinds of errors, and most have many lines
+    except Exception as error:  # the client raises many kinds of errors, of many lines
         raise ValueError(f"{HUB}{name} cannot be fetched: {first_line(error)}") from None
 
 
 def import_hub() -> ModuleType:
-    """The module huggingface_hub; ValueError that says how to get it."""
+    """The module huggingface_hub. ValueError says how to install it."""
     try:
         import huggingface_hub
     except ImportError:
@@ -162,7 +159,7 @@ def import_hub() -> ModuleType:
 
 
 def api() -> "HfApi":
-    """The client, for the hub that HF_ENDPOINT names now (the module looked when imported)."""
+    """The client of the hub. The module reads HF_ENDPOINT only when it is imported."""
     return import_hub().HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
 
 

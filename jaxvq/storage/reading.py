@@ -1,4 +1,4 @@
-"""JSON and npz from anywhere: damaged and hostile files end in one line, and in bounded memory."""
+"""Reads JSON and npz files, also damaged and hostile ones, in bounded memory."""
 
 import io
 import json
@@ -8,19 +8,16 @@ from typing import Any
 
 import numpy as np
 
-MOST_BYTES = 1 << 32  # that the arrays of a file may unpack to
+MOST_BYTES = 1 << 32  # limit of a file's unpacked arrays
 
 
 def read_json(path: str | Path) -> Any:
-    """What a JSON file holds.
-
-    Raises ValueError that names the file where it is no JSON, OSError where it cannot be read.
-    """
+    """The content of a JSON file. ValueError for other content, OSError if it cannot be read."""
     return parse_json(Path(path).read_bytes(), path)
 
 
 def parse_json(content: bytes | str, name: object) -> Any:
-    """What JSON says; ValueError that begins with `name` where it is damaged."""
+    """The value of JSON text. A ValueError begins with `name`."""
     try:
         return json.loads(content)
     except RecursionError:
@@ -32,10 +29,10 @@ def parse_json(content: bytes | str, name: object) -> Any:
 def read_npz(
     source: str | Path | bytes, name: object = None, most: int = MOST_BYTES
 ) -> dict[str, Any]:
-    """The arrays of an npz file, none of them unpickled.
+    """The arrays of an npz file. Nothing is unpickled.
 
-    Raises ValueError that begins with `name` (default: the path), also for more than `most` bytes,
-    and OSError where the file cannot be read.
+    Raises ValueError, which begins with `name` (by default the path), for other files and for more
+    than `most` bytes, and OSError if the file cannot be read.
     """
     file = io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")
     with file:
@@ -49,7 +46,7 @@ def read_npz(
             if odd := [key for key, array in arrays.items() if not isinstance(array, np.ndarray)]:
                 raise ValueError(f"{odd[0]} is no array")
             return arrays
-        except Exception as error:  # zipfile, zlib, numpy and its tokenizer each have their own
+        except Exception as error:  # zipfile, zlib and numpy raise many kinds of errors
             what = f"{type(error).__name__}: {error}".splitlines()[0]
             name = source if name is None else name
             raise ValueError(f"{name}: not an npz of plain arrays, or damaged ({what})") from None

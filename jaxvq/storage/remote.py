@@ -1,7 +1,7 @@
-"""Files at addresses such as gs://bucket/folder, through fsspec; local paths never come here.
+"""Files at addresses such as gs://bucket/folder, through fsspec.
 
-What is written is first complete on the local disk, and what is read often is first copied there:
-ArrayRecord, like most programs, wants real files. gs:// needs the package gcsfs (`jaxvq[gcs]`).
+Programs write to the local disk first, and copy what they read often to it, because ArrayRecord and
+most other libraries need local files. gs:// needs the package gcsfs (`jaxvq[gcs]`).
 """
 
 import hashlib
@@ -11,16 +11,16 @@ from pathlib import Path
 
 from jaxvq.storage import atomic
 
-LAST = "dataset_info.json"  # without it a folder is no dataset: it goes up last
+LAST = "dataset_info.json"  # uploaded last: a folder without it is no dataset
 
 
 def is_remote(path: str | Path) -> bool:
-    """Whether this is an address, not a path."""
+    """Whether `path` is an address, not a local path."""
     return "://" in str(path)
 
 
 def open_filesystem(url: str) -> tuple:
-    """fsspec's file system and the path in it; ValueError where the address cannot be used."""
+    """The file system of an address and the path in it. ValueError for unusable addresses."""
     import fsspec
 
     try:
@@ -30,9 +30,9 @@ def open_filesystem(url: str) -> tuple:
 
 
 def list_files(url: str) -> dict[str, str]:
-    """Path below `url` -> a line that changes when the file does; "" where `url` is that file.
+    """Path below `url` -> a line that changes with the file. The path is "" if `url` is a file.
 
-    Raises ValueError where there is none.
+    Raises ValueError if there is no file.
     """
     filesystem, root = open_filesystem(url)
     try:
@@ -51,7 +51,7 @@ def list_files(url: str) -> dict[str, str]:
 
 
 def read_bytes(url: str) -> bytes:
-    """A file; OSError where it cannot be read."""
+    """The content of a file. OSError if it cannot be read."""
     filesystem, path = open_filesystem(url)
     return filesystem.cat_file(path)
 
@@ -66,7 +66,7 @@ def download(url: str, folder: Path, names: list[str]) -> None:
 
 
 def _with_progress(names: list[str]) -> Iterator[tuple[str, object]]:
-    """(name, fsspec's callback for copying it); bars for what takes more than two seconds."""
+    """Yields (name, fsspec callback), with progress bars after two seconds."""
     from fsspec.callbacks import TqdmCallback
     from tqdm import tqdm
 
@@ -76,7 +76,7 @@ def _with_progress(names: list[str]) -> Iterator[tuple[str, object]]:
 
 
 def upload(folder: Path, url: str) -> None:
-    """Replaces what is at `url` by a folder; until all of it is there, it is not a dataset."""
+    """Replaces the content of `url` by a folder, which becomes a dataset with its last file."""
     filesystem, root = open_filesystem(url)
     if filesystem.exists(f"{root}/{LAST}"):
         filesystem.rm_file(f"{root}/{LAST}")
@@ -96,15 +96,12 @@ def cache_folder() -> Path:
 
 
 def fetch(url: str) -> Path:
-    """A local copy of all that is below `url`, made once for each state of it.
-
-    In the `cache_folder`.
-    """
+    """A copy of all files below `url` in the cache, made again when they change."""
     return _fetch(str(url), list_files(url))
 
 
 def fetch_file(url: str) -> Path:
-    """The same of a single file."""
+    """`fetch` for a single file."""
     folder, _, name = str(url).rpartition("/")
     return _fetch(folder, {name: list_files(url)[""]}) / name
 
@@ -119,6 +116,6 @@ def _fetch(url: str, stamps: dict[str, str]) -> Path:
             with atomic.writing_folder(folder) as temporary:
                 download(url, temporary, sorted(stamps))
         except OSError:
-            if not folder.exists():  # else another process was faster
+            if not folder.exists():  # otherwise another process was faster
                 raise
     return folder

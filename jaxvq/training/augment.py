@@ -1,9 +1,9 @@
-"""Changes of training batches that leave them valid signing.
+"""Changes of training batches that keep them valid signing.
 
-What is done to a clip as a whole (mirror, speed, turn, tilt, size) changes what is to be
-reconstructed as well; what is done to single points (noise, hidden hands and joints) only what the
-encoder sees, so that it learns to fill them in. All of it is drawn from the step's key: a run that
-goes on draws what it would have drawn.
+Changes of whole clips (mirror, speed, turn, tilt, scale) also change the reconstruction target.
+Changes of single points (noise, hidden hands and points) only change what the encoder sees, so that
+the model learns to fill them in. The key of the step determines all of them, so that a resumed run
+draws the same numbers.
 """
 
 import dataclasses
@@ -18,21 +18,21 @@ from jaxvq.models.graphs import mirror_points
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Statistics
 
-STRETCH = 16  # frames that a hand is hidden for
+STRETCH = 16  # frames for which a hand is hidden
 
 
 @dataclasses.dataclass(frozen=True)
 class Augment:
-    """The fields of config.augment; 0 leaves out what it names.
+    """The fields of config.augment. 0 turns a change off.
 
-    mirror: share of the rows that are mirrored. Off where the hand that signs matters.
-    speed: clips are played 2**-speed to 2**speed times as fast; what is past their end is padding.
-    turn: degrees, standard deviation of a rotation in the picture's plane (about z).
-    tilt: the same about the vertical (y): z of one camera is rough, so keep it small.
-    scale: standard deviation of the logarithm of the size.
-    noise: standard deviation in shoulder widths, of every coordinate by itself.
-    hidden_hands: share of the stretches of 16 frames in which a hand is not seen.
-    hidden_points: share of all points that are not seen.
+    mirror: share of the rows to mirror. Keep it at 0 if it matters which hand signs.
+    speed: clips play 2**-speed to 2**speed times as fast; frames after their end are padding.
+    turn: std of a rotation in the plane of the picture (about z), in degrees.
+    tilt: std of a rotation about the vertical (y), in degrees. Keep it small: z is rough.
+    scale: std of the logarithm of the size.
+    noise: std of independent noise on all coordinates, in shoulder widths.
+    hidden_hands: share of stretches of 16 frames in which a hand is hidden.
+    hidden_points: share of points that are hidden.
     """
 
     mirror: float = 0.0
@@ -54,11 +54,7 @@ class Augment:
 
 
 def from_config(config, skeleton: Skeleton, statistics: Statistics):
-    """(rng, batch) -> batch, `apply` with the fields `config.augment`; None where all are 0.
-
-    Raises:
-      ValueError: a field out of its range.
-    """
+    """`apply` with the fields of config.augment, as (rng, batch) -> batch; None if all are 0."""
     options = Augment(**config.get("augment", {}))
     if options == Augment():
         return None
@@ -70,12 +66,9 @@ def from_config(config, skeleton: Skeleton, statistics: Statistics):
 def apply(
     options: Augment, rng: jax.Array, batch: Batch, skeleton: Skeleton, statistics: Statistics
 ) -> Batch:
-    """A batch with changed clips, and a target that differs from what the encoder sees.
+    """A changed batch, whose target may differ from what the encoder sees.
 
-    Args:
-      options: Augment(**config.augment).
-      rng: a key of the step.
-      batch: of poses with hands relative to their wrists, x and y 0 midway between the shoulders.
+    batch: poses with hands relative to their wrists, and x and y 0 midway between the shoulders.
     """
     names = ("mirror", "speed", "space", "noise", "hide")
     keys = dict(zip(names, jax.random.split(rng, len(names)), strict=True))
@@ -100,12 +93,10 @@ def apply(
 
 
 def flip(batch: Batch, rows: jax.Array, mirror: np.ndarray, statistics: Statistics) -> Batch:
-    """Mirrors some rows of a batch: left becomes right, and x its negative.
+    """Mirrors some rows of a batch: left becomes right, and x changes its sign.
 
-    Args:
-      batch: of poses whose x is 0 midway between the shoulders.
-      rows: bool (b,), which rows to mirror.
-      mirror: int (v,), the point that each becomes, see graphs.mirror_points.
+    rows: bool (b,), the rows to mirror. mirror: see graphs.mirror_points. x must be 0 midway
+    between the shoulders.
     """
     mean, std = (jnp.asarray(x)[None, None] for x in (statistics.mean, statistics.std))
     sign = np.ones(mean.shape[-1], np.float32)
@@ -122,9 +113,9 @@ def flip(batch: Batch, rows: jax.Array, mirror: np.ndarray, statistics: Statisti
 def change_speed(batch: Batch, speed: jax.Array) -> Batch:
     """Plays each clip of a batch faster or slower, from its first frame in the row on.
 
-    speed: (b, t), frames to go on by in a frame; the same for all frames of a clip. Between frames
-    points are interpolated where both show them. Frames after the end of a clip become padding
-    (segment 0), and of a slower clip the end is not shown.
+    speed: (b, t), source frames per frame, constant over a clip. Points are interpolated between
+    two frames that both show them. Frames after the end of a clip become padding (segment 0).
+    Slower clips lose their end.
     """
     segment = batch.segment
     frame = jnp.broadcast_to(jnp.arange(segment.shape[1])[None], segment.shape)
@@ -135,7 +126,7 @@ def change_speed(batch: Batch, speed: jax.Array) -> Batch:
     part = source - jnp.floor(source)
     after = jnp.minimum(before + (part > 0), segment.shape[1] - 1)
     ends = [jnp.take_along_axis(segment, at, 1) == segment for at in (before, after)]
-    # A source beyond the end of the row was cut to its last frame.
+    # `before` and `after` stop at the last frame of the row.
     inside = ends[0] & ends[1] & (source <= segment.shape[1] - 1)
     left, right = (
         [jnp.take_along_axis(x, at.reshape(*at.shape, *[1] * (x.ndim - 2)), 1) for x in arrays]
@@ -148,15 +139,13 @@ def change_speed(batch: Batch, speed: jax.Array) -> Batch:
 
 
 def _each_clip(drawn, segment):
-    """(b, t): of drawn numbers (b, t), the one of the clip that each frame is of."""
+    """(b, t): drawn numbers (b, t), with one number for all frames of a clip."""
     return jnp.take_along_axis(drawn, jnp.maximum(segment - 1, 0), 1)
 
 
 def _move(options: Augment, rng, batch: Batch, statistics: Statistics, dims: int) -> Batch:
-    """Turns, tilts and scales each clip about the middle between the shoulders.
-
-    dims: how many numbers of a point say where it is; the others stay.
-    """
+    """Turns, tilts and scales each clip about the middle between the shoulders. dims: see
+    Skeleton.space_dims."""
     segment = batch.segment
     sizes = (math.radians(options.turn), math.radians(options.tilt) * (dims > 2), options.scale)
     drawn = jax.random.normal(rng, (3, *segment.shape))
@@ -169,8 +158,8 @@ def _move(options: Augment, rng, batch: Batch, statistics: Statistics, dims: int
 def transform(batch: Batch, turn, tilt, scale, statistics: Statistics, dims: int = 3) -> Batch:
     """Rotates poses by `turn` about z, then by `tilt` about y, in radians, and scales them.
 
-    turn, tilt, scale: (b, t). Hands are relative to their wrists, and so turn about these as the
-    whole body turns. dims: see Skeleton.space_dims. Poses of two coordinates are not tilted.
+    turn, tilt, scale: (b, t). Hands, which are relative to their wrists, turn with the body. dims:
+    see Skeleton.space_dims. Poses of two coordinates are not tilted.
     """
     mean, std = (jnp.asarray(x)[None, None] for x in (statistics.mean, statistics.std))
     points = batch.pose * std + mean
@@ -189,7 +178,7 @@ def transform(batch: Batch, turn, tilt, scale, statistics: Statistics, dims: int
 
 
 def _hidden(options: Augment, rng, shape, skeleton: Skeleton):
-    """bool (b, t, v): what the encoder does not see although it is there."""
+    """bool (b, t, v): the points to hide from the encoder."""
     rows, frames, _ = shape
     points, hands, start = jax.random.split(rng, 3)
     hidden = jax.random.uniform(points, shape) < options.hidden_points

@@ -1,4 +1,4 @@
-"""How fast a training is, and signs of life where something takes long."""
+"""The speed of a training, and signs of life during long waits."""
 
 import contextlib
 import datetime
@@ -29,17 +29,17 @@ def patience(what: str, every: float = 5.0) -> Iterator[None]:
 
 
 class Clock:
-    """Steps a second since the last log line, without evaluation and the step that compiles."""
+    """Steps per second since the last log line, without validation and compilation."""
 
     def __init__(self, total: int):
         self._total, self._rate = total, 0.0
 
     def begin(self, step: int) -> None:
-        """Counts from the end of this step on."""
+        """Starts to count at the end of this step."""
         self._step, self._time = step, time.monotonic()
 
     def rates(self, step: int) -> dict[str, float]:
-        """{} before there is a step to count."""
+        """{"steps_per_second"}; {} before the first step."""
         now = time.monotonic()
         if step == self._step:
             return {}
@@ -48,7 +48,7 @@ class Clock:
         return {"steps_per_second": self._rate}
 
     def line(self, step: int) -> str:
-        """Steps a second and the time that is left, for a log line; "" before they are known."""
+        """Steps per second and remaining time for a log line; "" before they are known."""
         if not self._rate:
             return ""
         left = datetime.timedelta(seconds=int((self._total - step) / self._rate))
@@ -56,7 +56,7 @@ class Clock:
 
     @contextlib.contextmanager
     def paused(self):
-        """Leaves out the time that the block takes."""
+        """Does not count the time of the block."""
         before = time.monotonic()
         yield
         self._time += time.monotonic() - before

@@ -1,11 +1,11 @@
-"""Epochs of a config as steps. An epoch is one pass over the training clips."""
+"""Converts epochs of a config to steps. An epoch is one pass over the training clips."""
 
 import logging
 import math
 
 from ml_collections import ConfigDict
 
-# Field in epochs -> the field in steps that it sets when it is above 0.
+# Field in epochs -> the field in steps that it replaces if it is above 0.
 FIELDS = {
     "num_epochs": "total_steps",
     "warmup_epochs": "optim.warmup_steps",
@@ -17,21 +17,14 @@ log = logging.getLogger("jaxvq")
 
 
 def give_way(config, given: set[str]) -> None:
-    """Turns off epochs where the steps that they set are among `given`, the fields of flags."""
+    """Turns off epochs whose field in steps is among `given`, the fields of flags."""
     for epochs, steps in FIELDS.items():
         if steps in given and epochs not in given and epochs in config:
             config[epochs] = 0.0
 
 
 def resolve(config, dataset):
-    """The config with the steps that its epochs take on a dataset; the same one without epochs.
-
-    Args:
-      config: ConfigDict, see configs/common.py.
-      dataset: Dataset, as input_pipeline.open_for_training opens it.
-    Raises:
-      ValueError: a number of epochs that is negative or not finite.
-    """
+    """The config, with its epochs on a dataset of input_pipeline.open_for_training as steps."""
     epochs = {field: config.get(field, 0) for field in FIELDS}
     for field, value in epochs.items():
         if not 0 <= value < math.inf:

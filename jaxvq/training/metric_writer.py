@@ -1,4 +1,4 @@
-"""Numbers of a run: always `metrics.jsonl`, and TensorBoard and W&B when they are asked for."""
+"""Logs the metrics of a run to `metrics.jsonl`, and on request to TensorBoard and W&B."""
 
 import json
 import math
@@ -9,13 +9,13 @@ from jaxvq.storage import atomic
 
 
 class MetricWriter:
-    """Appends one JSON object a line, each with `step`; numbers that are not finite become null.
+    """Appends one JSON object per line, each with `step`. Numbers that are not finite become null.
 
     Args:
-      workdir: where `metrics.jsonl` is kept.
-      resume_step: lines beyond this step are dropped, since a resumed run writes them again.
-      tensorboard, wandb: also report there; a missing package is a ValueError that names it.
-      config, name: given to W&B.
+      workdir: folder of `metrics.jsonl`.
+      resume_step: later lines are dropped, because a resumed run writes them again.
+      tensorboard, wandb: also log there. ValueError if the package is missing.
+      config: for W&B.
     """
 
     def __init__(self, workdir, *, resume_step=0, tensorboard=False, wandb="", config=None):
@@ -37,7 +37,7 @@ class MetricWriter:
             self._wandb.log(values, step=step)
 
     def write_videos(self, step: int, paths: list[Path]) -> None:
-        """GIF files, named by their stem; the files themselves stay where they are."""
+        """Logs GIF files to W&B, named by their stem."""
         if self._wandb:
             import wandb
 
@@ -60,7 +60,7 @@ def _drop_lines_after(path: Path, step: int) -> None:
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line)
-        except (ValueError, KeyError):  # the last line of a killed run may be torn
+        except (ValueError, KeyError):  # a killed run may leave a part of a line
             continue
     atomic.write_text(path, "".join(kept))
 
@@ -82,7 +82,7 @@ def _open_wandb(project, workdir, config):
         raise ValueError(
             f"wandb={project!r} needs the package wandb: pip install 'jaxvq[wandb]'"
         ) from None
-    # One id per workdir, so that a resumed run continues its curves.
+    # One id per workdir: a resumed run continues its curves.
     key = Path(workdir).resolve().name
     name = os.environ.get("WANDB_NAME", key)
     return wandb.init(

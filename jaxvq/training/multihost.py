@@ -1,4 +1,4 @@
-"""Several hosts as one training: how they find each other, and what happens when one is gone."""
+"""Several hosts in one training: they find each other, and end together if one is lost."""
 
 import contextlib
 import os
@@ -6,17 +6,15 @@ import re
 import sys
 from collections.abc import Iterator
 
-# A host that is silent for so long is gone, and the others end. Waiting longer costs as much as the
-# steps since the newest checkpoint, which are lost.
-LOST_HOST_SECONDS = 40
+LOST_HOST_SECONDS = 40  # after so much silence of a host, the others end
 LOST_HOST = re.compile("(UNKNOWN|INTERNAL|UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|CANCELLED): ")
 
 
 @contextlib.contextmanager
 def joined(args) -> Iterator[None]:
-    """Connects this host with the others that the flags name; with none, it is the only one.
+    """Connects this host with the other hosts of the flags, if there are any.
 
-    When another host is lost inside the block, the program ends at once with code 75.
+    If another host is lost inside the block, the program ends at once with code 75.
     """
     import jax
 
@@ -29,14 +27,14 @@ def joined(args) -> Iterator[None]:
     try:
         yield
     except (jax.errors.JaxRuntimeError, ValueError) as error:
-        # The status of a failed exchange; JAX raises some of these as a ValueError.
+        # A failed exchange, which JAX sometimes raises as a ValueError.
         if jax.process_count() > 1 and LOST_HOST.match(str(error)):
             _end_without_the_others(str(error).splitlines()[0])
         raise
 
 
 def _end_without_the_others(reason: str):
-    """Ends at once: an orderly end would wait minutes for hosts that are gone."""
+    """Ends at once: an orderly end would wait minutes for lost hosts."""
     print(
         f"error: another host stopped answering ({reason}); start all hosts again with the same "
         "command, which continues at the newest checkpoint",

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import optax
 
 SCHEDULES = ("constant", "warmup_rsqrt", "warmup_cosine", "step", "exponential")
-DECAY_STEPS = 3  # how often "step" lowers the rate in a run
+DECAY_STEPS = 3  # falls of the schedule "step" per run
 OPTIMIZERS = ("adamw", "adam", "sgd")
 
 
@@ -15,11 +15,11 @@ def make_schedule(optim, total_steps: int) -> optax.Schedule:
     warmup_rsqrt   sign-vq's: linear to `learning_rate` over `warmup_steps`, then
                    learning_rate · max(final_scale, sqrt(warmup_steps / step))
     warmup_cosine  linear warm-up, then half a cosine down to learning_rate · final_scale
-    step           linear warm-up, then three equal falls, evenly spread over the run, to the same
-    exponential    linear warm-up, then by the same factor each step to the same
-    constant       linear warm-up, then flat
+    step           linear warm-up, then down to it in three equal falls, evenly spread over the run
+    exponential    linear warm-up, then down to it by the same factor in each step
+    constant       linear warm-up, then constant
 
-    warmup_steps = 0 leaves the warm-up out.
+    warmup_steps = 0 leaves out the warm-up.
     """
     peak, warmup, floor = optim.learning_rate, optim.warmup_steps, optim.final_scale
     rest, start = max(total_steps - warmup, 1), max(warmup, 1)
@@ -42,16 +42,16 @@ def make_schedule(optim, total_steps: int) -> optax.Schedule:
             decay = optax.constant_schedule(peak)
         case name:
             raise ValueError(f"optim.schedule={name!r}: choose from {', '.join(SCHEDULES)}")
-    # The first step is not lost: it has a part of the peak already.
+    # The first step already has a part of the peak rate.
     ramp = optax.linear_schedule(peak / start, peak, warmup - 1)
     return optax.join_schedules([ramp, decay], [warmup])
 
 
 def make_optimizer(optim, total_steps: int) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """The optimizer that `config.optim` describes, and its schedule for the log.
+    """The optimizer of `config.optim`, and its schedule for the log.
 
-    Gradients are clipped by their global norm (after averaging over devices) when `clip_norm` > 0;
-    weight decay leaves vectors (biases, norm scales) alone.
+    Gradients, averaged over devices, are clipped by their global norm if `clip_norm` > 0. Weight
+    decay leaves out vectors (biases, scales of norms).
     """
     if optim.schedule in ("step", "exponential") and not optim.final_scale > 0:
         raise ValueError(
@@ -80,5 +80,5 @@ def make_optimizer(optim, total_steps: int) -> tuple[optax.GradientTransformatio
 
 
 def decay_mask(params):
-    """True for matrices and larger: the leaves that weight decay applies to."""
+    """True for the leaves with weight decay: matrices and larger arrays."""
     return jax.tree.map(lambda p: p.ndim > 1, params)

@@ -1,9 +1,9 @@
 """One step on every device: the only place that calls `jax.pmap`.
 
-The state is replicated and has no device axis (`in_axes=None`, `out_axes=None`); the rows of a
-batch are split over the devices of all hosts. A task normalises its loss by the global count of
-visible points (`losses.masked_mean` with the axis name), so the mean of the per-device gradients is
-the gradient of the loss over the global batch, whatever the devices hold.
+The state is replicated and has no device axis (`in_axes=None`, `out_axes=None`). The rows of a
+batch are split over the devices of all hosts. A task divides its loss by the global count of
+visible points (`losses.masked_mean` with the axis name), so that the mean of the gradients of all
+devices is the gradient of the global batch.
 """
 
 import functools
@@ -23,22 +23,21 @@ AXIS = "batch"
 
 @flax.struct.dataclass
 class TrainState:
-    """All that a step changes. The random key is not in it: it follows from the seed and the
-    step."""
+    """Everything that a step changes. The random key follows from the seed and the step."""
 
     step: jax.Array  # int32 (): steps done
-    params: Any  # trained by gradients
+    params: Any  # learnt by gradients
     state: Any  # the task's other variables, such as EMA codebooks; {} for FSQ
     opt_state: optax.OptState
-    ema_params: Any  # moving average of params, or {} when the config asks for none
+    ema_params: Any  # moving average of params, or {} without one
 
     def inference_params(self):
-        """The weights to evaluate and publish: the moving average where there is one."""
+        """The weights to evaluate and publish: the moving average, if there is one."""
         return self.ema_params if self.ema_params else self.params
 
 
 def init_train_state(task, optimizer, rng, batch, *, ema: bool) -> TrainState:
-    """The state before the first step; `batch` gives shapes only (numpy arrays of any rows)."""
+    """The state before the first step. batch: see Task.init."""
     params, state = jax.jit(task.init)(rng, batch)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -54,10 +53,9 @@ def make_train_step(
 ):
     """Returns `step(state, batch) -> (state, metrics)`, mapped over all devices.
 
-    `batch` holds this host's rows as arrays (local devices, rows per device, …), see `shard`.
-    The metrics are sums over the global batch. The state's buffers are donated. With accumulate=k a
-    device computes its rows in k parts, one after the other, and the step is that of the whole.
-    augment: (rng, batch) -> batch, or None; see training/augment.py.
+    batch: the rows of this host, as arrays (local devices, rows per device, …), see `shard`.
+    metrics: sums over the global batch. The buffers of the state are donated. With accumulate=k, a
+    device computes its rows in k parts, for the same step. augment: see training/augment.py.
     """
 
     def step(state: TrainState, batch):
@@ -78,13 +76,13 @@ def make_train_step(
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         if ema_decay:
-            # Early averages would be dominated by the random start: ramp the decay up.
+            # Ramp up the decay: the random start would dominate early averages.
             decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
             ema = jax.tree.map(lambda a, p: a + (1 - decay) * (p - a), state.ema_params, params)
         else:
             ema = state.ema_params
         metrics = jax.lax.psum(metrics, AXIS) | update_metrics
-        # Already the same on all devices; one (sum, count) pair like the others.
+        # Already the same on all devices.
         metrics["grad_norm"] = (optax.tree.norm(grads), jnp.ones(()))
         return (
             TrainState(
@@ -103,8 +101,8 @@ def make_train_step(
 def _accumulate(task, state: TrainState, batch, rng, parts: int):
     """Gradients, observations and metrics of a device's rows, computed in parts.
 
-    Each part's sums are divided by the totals of the whole batch, so nothing depends on how much is
-    visible in which part.
+    The sums of each part are divided by the totals of the whole batch, so that the result does not
+    depend on the parts.
     """
     totals = jax.lax.pmean(task.totals(batch), AXIS)
     totals = jax.tree.map(lambda total: total / parts, totals)
@@ -149,13 +147,13 @@ def make_eval_step(task):
 
 
 def shard(batch: Batch) -> Batch:
-    """(rows, …) → (local devices, rows per device, …). Rows must divide by the local devices."""
+    """(rows, …) → (local devices, rows per device, …). The devices must divide the rows."""
     devices = jax.local_device_count()
     return jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
 
 
 def replicate(tree):
-    """Puts a tree on every local device, in the layout the mapped steps expect."""
+    """Puts a tree on every local device, in the layout that mapped steps expect."""
     mesh = Mesh(np.array(jax.local_devices()), (AXIS,))
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 

@@ -1,7 +1,7 @@
-"""What Orbax saved: its shapes, and whether it is what was saved.
+"""Reads items of Orbax, with their shapes and checksums.
 
-Orbax and TensorStore notice some damage, and tell of it in many ways; checksums notice the rest.
-Orbax takes a third of a second to import, so only what needs it does.
+Orbax and TensorStore notice some damage, with many kinds of errors; checksums notice the rest.
+Orbax takes a third of a second to import, so functions import it where they need it.
 """
 
 import json
@@ -14,9 +14,9 @@ import numpy as np
 
 
 def restore(item: Path, like, expected: int | None):
-    """A saved item, whose shapes and dtypes `like` gives; expected: its checksum.
+    """A saved item. like: has its shapes and dtypes. expected: its checksum, None in version 0.1.
 
-    Version 0.1 kept no checksum. Raises ValueError where the item is damaged.
+    Raises ValueError if the item is damaged.
     """
     import orbax.checkpoint as ocp
 
@@ -24,7 +24,7 @@ def restore(item: Path, like, expected: int | None):
     try:
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
             found = reader.restore(item, args=ocp.args.StandardRestore(_as_numpy(like)))
-    except Exception as error:  # Orbax and TensorStore have many; the hook stays for the others
+    except Exception as error:  # of many kinds; the hook stays for errors of other threads
         raise damaged(item, error) from None
     sys.unraisablehook = report
     if expected is not None and checksum(found) != expected:
@@ -33,13 +33,13 @@ def restore(item: Path, like, expected: int | None):
 
 
 def _report_but_closed_loops(unraisable) -> None:
-    """After one error, TensorStore's threads bring the other parts to a loop that is closed."""
+    """Hides errors of TensorStore's threads after the first one, which closed their loop."""
     if "Event loop is closed" not in str(unraisable.exc_value):
         sys.__unraisablehook__(unraisable)
 
 
 def sealed(meta: dict) -> dict:
-    """The fields, and the CRC-32 of their JSON."""
+    """The fields with a seal, the CRC-32 of their JSON."""
     fields = {name: value for name, value in meta.items() if name != "seal"}
     return fields | {"seal": zlib.crc32(json.dumps(fields, sort_keys=True).encode())}
 
@@ -50,7 +50,7 @@ def damaged(item: Path, why) -> ValueError:
 
 
 def checksum(tree) -> int:
-    """CRC-32 of the names, types, shapes and numbers of all leaves."""
+    """The CRC-32 of names, types, shapes and numbers of all leaves."""
     total = 0
     for name, leaf in jax.tree_util.tree_leaves_with_path(tree):
         array = np.ascontiguousarray(leaf)
@@ -60,19 +60,14 @@ def checksum(tree) -> int:
 
 
 def check_shapes(item: Path, expected) -> None:
-    """Compares a saved tree with the expected one; a difference is a ValueError that names it."""
-    saved = _shapes(tree(item))
-    wanted = _shapes(expected)
-    problems = [
-        f"{k}: the run expects {wanted[k]}, the checkpoint lacks it"
-        for k in wanted
-        if k not in saved
-    ]
+    """ValueError that lists the differences between a saved tree and the expected one."""
+    saved, wanted = _shapes(tree(item)), _shapes(expected)
+    lacks = [k for k in wanted if k not in saved]
+    differs = [k for k in wanted if k in saved and saved[k] != wanted[k]]
+    problems = [f"{k}: the run expects {wanted[k]}, the checkpoint lacks it" for k in lacks]
     problems += [f"{k}: only in the checkpoint, {saved[k]}" for k in saved if k not in wanted]
     problems += [
-        f"{k}: the run expects {wanted[k]}, the checkpoint holds {saved[k]}"
-        for k in wanted
-        if k in saved and saved[k] != wanted[k]
+        f"{k}: the run expects {wanted[k]}, the checkpoint holds {saved[k]}" for k in differs
     ]
     if problems:
         more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
@@ -80,13 +75,13 @@ def check_shapes(item: Path, expected) -> None:
 
 
 def tree(item: Path):
-    """The tree of a saved item, with shapes and dtypes for leaves."""
+    """The tree of a saved item, whose leaves have shapes and dtypes."""
     import orbax.checkpoint as ocp
 
     try:
         metadata = ocp.StandardCheckpointHandler().metadata(item)
         return getattr(metadata, "tree", metadata)
-    except Exception as error:  # Orbax has many
+    except Exception as error:  # Orbax raises many kinds of errors
         raise damaged(item, error) from None
 
 

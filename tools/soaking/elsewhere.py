@@ -218,7 +218,8 @@ def markup(place: Place, cases: int, rng) -> Iterator[Case]:
     from jaxvq.evaluators import animation, page
     from jaxvq.pose.skeleton import HOLISTIC_178
     from jaxvq.pose.statistics import Statistics
-    from jaxvq.publishing import page as dataset_page
+
+    from ..publishing import page as dataset_page
 
     shape = (HOLISTIC_178.num_points, HOLISTIC_178.num_dims)
     statistics = Statistics(np.zeros(shape), np.ones(shape))

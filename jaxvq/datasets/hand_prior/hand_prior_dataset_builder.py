@@ -1,4 +1,4 @@
-"""The corpus `hand_prior`: the frames that jaxvq make hand-splits drew, in blocks of 1024."""
+"""The corpus `hand_prior`: the frames of jaxvq make hand-splits, in blocks of 1024."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxvq.datasets import building, schema
+from jaxvq.datasets import building, schema, splits
 from jaxvq.datasets.shards import SkippedClip
-from jaxvq.hands import SPLITS, npz, splits
+from jaxvq.hands import SPLITS, npz
+from jaxvq.hands import splits as hand_splits
 from jaxvq.hands.skeleton import HAND_ROTATIONS
 
 BLOCK_FRAMES = 1024
-_NAMES = dict(zip(SPLITS, schema.SPLITS, strict=True))  # val is called validation here
 
 
 @dataclass(frozen=True)
 class Block:
-    """Frames start to stop (excluded) of those that a split draws from a data set."""
+    """Frames [start, stop) of those that a split draws from a data set."""
 
     key: str
     split: str
@@ -38,10 +38,8 @@ class Input:
 
 
 class Builder(building.CorpusBuilder):
-    """30 joints a frame, axis-angle in radians, float32, bit for bit as in the data sets."""
+    """30 joints per frame, axis-angle in radians, float32, bit for bit as in the data sets."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}
     BUILDER_CONFIGS = [building.ClipConfig(name="rotations", description="As in the data sets.")]
     skeleton = HAND_ROTATIONS
     homepage = "https://smpl-x.is.tue.mpg.de"
@@ -49,13 +47,13 @@ class Builder(building.CorpusBuilder):
 
     @classmethod
     def make_config(cls, fps: float | None, skeleton: str | None = None) -> building.ClipConfig:
-        """The only one there is."""
+        """The only config: frames have no frame rate."""
         if fps is not None:
             raise ValueError(f"--fps {fps:g}: hand_prior has single frames, not clips")
         return super().make_config(None, skeleton)
 
     def list_clips(self) -> list[Block]:
-        """The blocks of all splits, data set by data set, frames in the order they were drawn."""
+        """The blocks of all splits, by data set, frames in the order in which they were drawn."""
         blocks = []
         for split in SPLITS:
             for name, frames in self._samples[split].items():
@@ -66,7 +64,7 @@ class Builder(building.CorpusBuilder):
         return blocks
 
     def list_inputs(self) -> Iterator[Input]:
-        """The files of the splits and of the data sets that they name."""
+        """The files of the splits, and the data sets that they name."""
         self.refuse_options("stats", "augmented")
         names = sorted({name for samples in self._samples.values() for name in samples})
         for path in (
@@ -78,16 +76,16 @@ class Builder(building.CorpusBuilder):
             yield Input(path.name, str(path))
 
     def assign_splits(self, keys: Iterable[str]) -> dict[str, list[str]]:
-        """As the splits say; shuffling is left to training, which draws single frames."""
+        """The splits of the files, in order: training shuffles single frames."""
         if self.options.split_file:
             raise ValueError("--split_file: hand_prior has its splits from --splits_dir")
         assigned = {split: [] for split in schema.SPLITS}
         for key in keys:
-            assigned[_NAMES[key.partition("/")[0]]].append(key)
+            assigned[splits.NAMES[key.partition("/")[0]]].append(key)
         return assigned
 
     def make_reader(self, clips: list[Block]) -> Callable[[Block], dict]:
-        """Reads a block out of its data set; ValueError where a frame does not exist."""
+        """Reads a block out of its data set. ValueError if a frame does not exist."""
         drawn = {}
         for split, samples in self._samples.items():
             for name, frames in samples.items():
@@ -113,17 +111,16 @@ class Builder(building.CorpusBuilder):
         return Path(self.options.splits_dir)
 
     @cached_property
-    def _samples(self) -> dict[str, splits.Samples]:
-        return {split: splits.load(self._splits_dir, split) for split in SPLITS}
+    def _samples(self) -> dict[str, hand_splits.Samples]:
+        return {split: hand_splits.load(self._splits_dir, split) for split in SPLITS}
 
 
 @dataclass(frozen=True, eq=False)
 class BlockReader:
     """Turns a block into an example.
 
-    directory: of the data sets. drawn: (split, data set) -> the frames that the split draws from
-    it. Compressed data sets can only be read from front to end, so all frames of a split are read
-    at once and kept for the blocks that follow.
+    directory: of the data sets. drawn: (split, data set) -> frames. Compressed data sets can only
+    be read from front to end, so the reader keeps all frames of a split for the following blocks.
     """
 
     directory: str
@@ -144,7 +141,7 @@ class BlockReader:
             "data": data,
             "mask": np.zeros(data.shape[:2], bool),
             "id": block.key,
-            "fps": 1.0,  # has no meaning: neighbours in a block are no neighbours in time
+            "fps": 1.0,  # without meaning: the frames of a block are unrelated
             "dataset_name": block.dataset,
             "frame_idx": frames,
         }

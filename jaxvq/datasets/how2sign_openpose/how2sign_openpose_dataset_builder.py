@@ -1,7 +1,5 @@
 """How2Sign: sentences of American Sign Language as OpenPose keypoints."""
 
-import tensorflow_datasets as tfds
-
 from jaxvq.datasets import building, sentences
 from jaxvq.datasets.sentence_corpora import CORPORA
 from jaxvq.pose.skeletons import OPENPOSE_67
@@ -10,8 +8,6 @@ from jaxvq.pose.skeletons import OPENPOSE_67
 class Builder(sentences.SentenceBuilder):
     """67 OpenPose points per frame (25 body, 2 x 21 hands), normalised by the shoulders."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}
     BUILDER_CONFIGS = [
         building.ClipConfig(name="openpose_67", description="Each clip at its own frame rate.")
     ]

@@ -1,7 +1,5 @@
 """LSFB-CONT: sentences of French Belgian Sign Language as MediaPipe landmarks."""
 
-import tensorflow_datasets as tfds
-
 from jaxvq.datasets import building, sentences
 from jaxvq.datasets.sentence_corpora import CORPORA
 from jaxvq.pose.skeletons import LSFB_75
@@ -10,8 +8,6 @@ from jaxvq.pose.skeletons import LSFB_75
 class Builder(sentences.SentenceBuilder):
     """75 MediaPipe points per frame (33 body, 2 x 21 hands), normalised by the shoulders."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}
     BUILDER_CONFIGS = [
         building.ClipConfig(name="lsfb_75", description="Each clip at its own frame rate.")
     ]

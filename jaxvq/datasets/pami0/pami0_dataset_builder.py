@@ -1,4 +1,4 @@
-"""Signformer's `.pami0` files, such as PHOENIX-2014T's: the features of a frame as 2-D points."""
+"""Signformer's `.pami0` files, such as PHOENIX-2014T's, with the features as 2-D points."""
 
 import dataclasses
 import itertools
@@ -20,29 +20,24 @@ FEATURES = 1024
 FEATURE_POINTS = Skeleton(
     (Component("FEATURES", tuple(str(i) for i in range(FEATURES // 2)), format="XYC"),)
 )
-FPS = 25.0  # of PHOENIX-2014T; the files do not tell
+FPS = 25.0  # of PHOENIX-2014T; the files do not say
 SUFFIXES = {"train": ("train",), "validation": ("val", "dev"), "test": ("test",)}
 
 
 @dataclass(frozen=True)
 class SampleClip:
-    """A sample whose numbers, float32 (t, features), lie in a file from `offset` bytes on."""
+    """A sample whose numbers, float32 `shape`, are in a file from byte `offset` on."""
 
     key: str
-    name: str
-    text: str
-    gloss: str
-    signer: str
+    texts: dict[str, str]
     path: str
     offset: int
     shape: tuple[int, int]
 
 
 class Builder(building.CorpusBuilder):
-    """1024 features per frame as 512 points of two numbers, as they are: nothing is normalised."""
+    """1024 features per frame, as 512 points of two numbers, without normalisation."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}
     BUILDER_CONFIGS = [
         building.ClipConfig(name="features_1024", description="Features as they are.")
     ]
@@ -51,20 +46,20 @@ class Builder(building.CorpusBuilder):
 
     @classmethod
     def make_config(cls, fps: float | None, skeleton: str | None = None) -> building.ClipConfig:
-        """The default: features cannot be resampled."""
+        """The only config: features cannot be resampled."""
         if fps is not None:
-            raise ValueError(f"--fps {fps:g}: .pami0 files do not tell their frame rate")
+            raise ValueError(f"--fps {fps:g}: .pami0 files do not say their frame rate")
         return super().make_config(None, skeleton)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        texts = {name: tfds.features.Text() for name in ("text", "gloss", "signer", "name")}
+        texts = {name: tfds.features.Text() for name in pami0.TEXTS}
         features = {**schema.features(self.skeleton, np.float32), **texts}
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict(features), homepage=self.homepage
         )
 
     def list_inputs(self) -> list[PoseFile]:
-        """The files and parts of all splits; ValueError if there are none."""
+        """The files and parts of all splits. ValueError if there are none."""
         self.refuse_options("stats", "augmented", "split_file", "splits_dir")
         files = [path for split in schema.SPLITS for path in self._find(split)]
         if not files:
@@ -82,9 +77,9 @@ class Builder(building.CorpusBuilder):
         return next(iter(found.values()), [])
 
     def list_clips(self) -> list[SampleClip]:
-        """Reads all files once, moving the numbers to a file that workers can reach into.
+        """Reads all files once, and moves the numbers to a file with random access for workers.
 
-        It lies where `building` removes it, also after a kill.
+        `building` removes that file, also after a kill.
         """
         scratch = Path(self.data_path).parent / "incomplete.features"
         scratch.parent.mkdir(parents=True, exist_ok=True)
@@ -94,19 +89,10 @@ class Builder(building.CorpusBuilder):
                 parts = (pami0.read_samples(path) for path in self._find(split))
                 moved = [_move(sample, file) for sample in itertools.chain.from_iterable(parts)]
                 names = unique_names(sample.name for sample, _, _ in moved)
-                clips += [
-                    SampleClip(
-                        key=f"{split}/{name}",
-                        name=name,
-                        text=sample.text,
-                        gloss=sample.gloss,
-                        signer=sample.signer,
-                        path=str(scratch),
-                        offset=offset,
-                        shape=shape,
-                    )
-                    for name, (sample, offset, shape) in zip(names, moved, strict=True)
-                ]
+                for name, (sample, offset, shape) in zip(names, moved, strict=True):
+                    texts = {key: getattr(sample, key) for key in pami0.TEXTS} | {"name": name}
+                    clip = SampleClip(f"{split}/{name}", texts, str(scratch), offset, shape)
+                    clips.append(clip)
         return clips
 
     def assign_splits(self, keys) -> dict[str, list[str]]:
@@ -119,7 +105,7 @@ class Builder(building.CorpusBuilder):
 
 
 def _move(sample: pami0.Sample, file) -> tuple[pami0.Sample, int, tuple[int, ...]]:
-    """The sample without its numbers, where they went, and their shape."""
+    """The sample without its numbers, their place in the file, and their shape."""
     sign = np.asarray(sample.sign, np.float32)
     offset = file.tell()
     file.write(sign.tobytes())
@@ -127,9 +113,9 @@ def _move(sample: pami0.Sample, file) -> tuple[pami0.Sample, int, tuple[int, ...
 
 
 def read_clip(clip: SampleClip) -> dict:
-    """An example of `schema.features`, with the texts; features that a sample lacks are missing.
+    """An example of `schema.features` with texts. Raises SkippedClip.
 
-    So are points whose numbers are both 0, or not finite. Raises SkippedClip.
+    Points are missing if the sample lacks their features, or both are 0, or one is not finite.
     """
     if len(clip.shape) != 2 or not clip.shape[0] or not 0 < clip.shape[1] <= FEATURES:
         raise SkippedClip(
@@ -142,13 +128,4 @@ def read_clip(clip: SampleClip) -> dict:
     data = data.reshape(frames, FEATURES // 2, 2)
     mask = ~np.isfinite(data).all(axis=-1) | (data == 0).all(axis=-1)
     data[mask] = 0
-    return {
-        "data": data,
-        "mask": mask,
-        "id": clip.key,
-        "fps": FPS,
-        "text": clip.text,
-        "gloss": clip.gloss,
-        "signer": clip.signer,
-        "name": clip.name,
-    }
+    return {"data": data, "mask": mask, "id": clip.key, "fps": FPS, **clip.texts}

@@ -1,4 +1,4 @@
-"""Npz files with `poses`: what a file holds, and what a skeleton makes of the input."""
+"""Npz files with `poses`: their content, and the skeleton that fits it."""
 
 import logging
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ from jaxvq.storage import atomic, reading
 
 POSES = ("poses", "pose", "pose_sequence", "keypoints")
 CONFIDENCES = ("confidence", "conf", "scores")
-# Detectors write confidences slightly above 1. A number below 0, or farther above, is none.
+# Detectors write confidences slightly above 1. Other numbers are no confidences.
 CONFIDENCE_RANGE = (0.0, 1.1)
-LETTERS = "XYZABDEFGHIJKLMNOPQRSTUVW"  # of coordinates that have no other names
-LOOKED_AT = 32  # files that tell what the points of the input are
+LETTERS = "XYZABDEFGHIJKLMNOPQRSTUVW"  # names of coordinates without other names
+LOOKED_AT = 32  # files to open, to learn about the points
 
 log = logging.getLogger("jaxvq")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What some files of the input hold. mean: float64 (v, d), the mean pose of what is seen.
-    lows, highs: of each file the smallest and the largest of the last of d numbers."""
+    """The content of some files. mean: float64 (v, d), the mean of visible poses.
+    lows, highs: for each file, the smallest and the largest value of the last of d numbers."""
 
     mean: np.ndarray
     lows: np.ndarray
@@ -34,14 +34,14 @@ class Sample:
 
     @property
     def has_confidence(self) -> bool:
-        """Whether the last number may be a confidence, in most of the files."""
+        """Whether the last number may be a confidence in most files."""
         return (
             np.mean((self.lows >= CONFIDENCE_RANGE[0]) & (self.highs <= CONFIDENCE_RANGE[1])) > 0.5
         )
 
 
 def look(clips: list[files.PoseFile]) -> Sample | None:
-    """A sample of the shape that most of LOOKED_AT files have; None where none can be read."""
+    """The files of the most frequent shape, among LOOKED_AT; None if none can be read."""
     found: dict[tuple[int, int], list[np.ndarray]] = {}
     for clip in clips[:: max(1, len(clips) // LOOKED_AT)][:LOOKED_AT]:
         try:
@@ -62,11 +62,11 @@ def look(clips: list[files.PoseFile]) -> Sample | None:
 
 
 def choose_skeleton(wanted: str | None, sample: Sample | None) -> Skeleton:
-    """The skeleton that was asked for, with the numbers of a point that the sample has.
+    """The skeleton of the name or path `wanted`, with as many numbers per point as the sample.
 
-    The last of them is the confidence where there is one more than the skeleton has coordinates,
-    unless what it holds proves that it is a coordinate, too. Points of which no skeleton is named
-    are joined to their neighbours; 133 are taken for COCO-WholeBody's.
+    If the sample has one number more than the skeleton has coordinates, the last number is the
+    confidence, unless its values prove that it is a coordinate. Without a name, 133 points are
+    COCO-WholeBody's, and other points are joined to their neighbours.
     """
     if sample is not None and wanted is None and len(sample.mean) != COCO_WHOLEBODY_133.num_points:
         v, d = sample.mean.shape
@@ -79,7 +79,7 @@ def choose_skeleton(wanted: str | None, sample: Sample | None) -> Skeleton:
         return skeletons.without_names(sample.mean, LETTERS[:d])
     skeleton = COCO_WHOLEBODY_133 if wanted is None else skeletons.find(wanted)
     if sample is None or len(sample.mean) != skeleton.num_points:
-        return skeleton  # no clip fits it, and each is listed with that
+        return skeleton  # no clip fits, and the build lists each one
     places, d = skeleton.coordinates[: skeleton.space_dims], sample.mean.shape[1]
     if d <= len(places):
         return skeleton.with_coordinates(places[:d])
@@ -100,11 +100,11 @@ def load_sample(content: bytes, name: str, skeleton: Skeleton) -> Pose:
     """A clip of an npz with `poses` (t, v, d), also called `pose`, `pose_sequence` or
     `keypoints`.
 
-    d is how many coordinates the skeleton has, or one more: a confidence, which may also be an
-    array `confidence`, `conf` or `scores` (t, v) of its own. `mask` bool (t,) is True for frames
-    that count (the Pose Tokenizer's sense, not numpy.ma's); those after the last one are dropped,
-    others are missing. `fps` is optional. A point is missing where its confidence is 0 or a number
-    is not finite. Raises ValueError, one line that begins with `name`.
+    d is the number of coordinates of the skeleton, or one more: a confidence, which may also be the
+    array `confidence`, `conf` or `scores` (t, v). `mask` bool (t,) is True for frames that count
+    (the Pose Tokenizer's sense, not numpy.ma's). Frames after the last True are dropped, other
+    False frames are missing. `fps` is optional. A point is missing if its confidence is 0 or a
+    number is not finite. The message of a ValueError begins with `name`.
     """
     arrays = reading.read_npz(content, name)
     places = skeleton.with_coordinates(skeleton.coordinates[: skeleton.space_dims])
@@ -134,7 +134,7 @@ def write_sample(path: str | Path, pose: Pose) -> None:
 
 
 def find_poses(arrays: dict[str, np.ndarray], name: str) -> np.ndarray:
-    """The poses (t, v, d) of a file; ValueError that begins with `name`."""
+    """The poses (t, v, d) of a file. The message of a ValueError begins with `name`."""
     poses = next((arrays[key] for key in POSES if key in arrays), None)
     if poses is None:
         raise ValueError(f"{name}: no array {' or '.join(POSES)}; there are: {', '.join(arrays)}")

@@ -1,4 +1,4 @@
-"""The corpus `pose_npz`: one `.npz` a clip, as the Pose Tokenizer keeps its processed data."""
+"""The corpus `pose_npz`: one `.npz` per clip, the form of the Pose Tokenizer's processed data."""
 
 import hashlib
 import json
@@ -9,27 +9,17 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from jaxvq.datasets import building, splits
+from jaxvq.datasets import building, schema, splits
 from jaxvq.datasets.pose_npz.clips import choose_skeleton, load_sample, look
 from jaxvq.datasets.shards import SkippedClip
 from jaxvq.pose import files, preprocess, skeletons
-from jaxvq.pose.resample import resample
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.skeletons import SKELETONS
 from jaxvq.storage import reading
 
-FOLDERS = {
-    "train": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "test": "test",
-}
-
 
 class Builder(building.CorpusBuilder):
-    """Poses of any skeleton, normalised by the shoulders or, where it has none, by their size."""
+    """Poses of any skeleton, normalised by the shoulders or, without shoulders, by their size."""
 
     VERSION = tfds.core.Version("2.0.0")
     RELEASE_NOTES = {
@@ -49,7 +39,7 @@ class Builder(building.CorpusBuilder):
 
     @classmethod
     def find_config(cls, skeleton: str | None) -> building.ClipConfig:
-        """Also of a JSON file, under a name that tells its content."""
+        """Also the config of a JSON file, named after its content."""
         if not skeleton or skeleton in SKELETONS:
             return super().find_config(skeleton)
         described = skeletons.find(skeleton)
@@ -60,7 +50,7 @@ class Builder(building.CorpusBuilder):
 
     @property
     def skeleton(self) -> Skeleton:
-        """The one that was asked for, with the numbers that the input has for each point."""
+        """The skeleton of the config, with the numbers per point of the input."""
         if self.options is None:
             return Skeleton.from_json(reading.read_json(Path(self.data_path) / "skeleton.json"))
         wanted = self.builder_config.skeleton
@@ -71,15 +61,16 @@ class Builder(building.CorpusBuilder):
         return files.list_poses(self.options.input, suffixes=(".npz",))
 
     def assign_splits(self, keys: Iterable[str]) -> dict[str, list[str]]:
-        """By the folders train, val and test, where there are any; else as every corpus."""
+        """By the folders train, val and test, if there are any; else the default."""
         keys = sorted(keys, key=splits.record_order)
-        folders = {key: FOLDERS.get(key.partition("/")[0]) for key in keys}
+        folders = {key: splits.NAMES.get(key.partition("/")[0]) for key in keys}
         if self.options.split_file or not any(folders.values()):
             return super().assign_splits(keys)
         stray = [key for key in keys if folders[key] is None]
         if stray:
+            known = ", ".join(splits.NAMES)
             raise ValueError(
-                f"{self.options.input}: {stray[0]} is in none of the folders {', '.join(FOLDERS)}, "
+                f"{self.options.input}: {stray[0]} is in none of the folders {known}, "
                 "other files are; give --split_file to say where they belong"
             )
         return {split: [k for k in keys if folders[k] == split] for split in splits.SPLITS}
@@ -108,6 +99,4 @@ class ClipReader:
             pose, _ = preprocess.preprocess(pose, self.skeleton)
         except ValueError as error:
             raise SkippedClip("no shoulders", f"{clip.key}: {error}") from error
-        if self.fps is not None:
-            pose = resample(pose, self.fps)
-        return {"data": pose.data, "mask": pose.mask, "id": clip.key, "fps": pose.fps}
+        return schema.example(pose, clip.key, self.fps)

@@ -1,24 +1,19 @@
-"""The corpus `sign_poses`: `.pose` files of the user, or a zip of npz as sign-vq makes it."""
+"""The corpus `sign_poses`: `.pose` files of the user, or npz files of sign-vq."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import tensorflow_datasets as tfds
-
-from jaxvq.datasets import building, npz
+from jaxvq.datasets import building, npz, schema
 from jaxvq.datasets.shards import SkippedClip
 from jaxvq.pose import files, preprocess, reader
 from jaxvq.pose.reader import Pose
-from jaxvq.pose.resample import resample
 from jaxvq.pose.skeleton import HOLISTIC_178
 from jaxvq.pose.statistics import Statistics, load_statistics
 
 
 class Builder(building.CorpusBuilder):
-    """178 points of MediaPipe Holistic a frame, normalised by the shoulders."""
+    """178 points of MediaPipe Holistic per frame, normalised by the shoulders."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}
     BUILDER_CONFIGS = [
         building.ClipConfig(name="holistic_178", description="Each clip at its own frame rate.")
     ]
@@ -26,9 +21,9 @@ class Builder(building.CorpusBuilder):
     homepage = "https://github.com/sign-language-processing/pose"
 
     def list_clips(self) -> list[files.PoseFile]:
-        """The `.pose` files of the input or, where there are none, its `.npz` files."""
+        """The `.pose` files of the input or, if there are none, its `.npz` files."""
         clips = files.list_poses(self.options.input)
-        # Built datasets hold an npz too, and may lie in the directory of their input.
+        # A built dataset has an npz, too, and may lie in the directory of its input.
         return [clip for clip in clips if clip.key.lower().endswith(".pose")] or clips
 
     def make_reader(self, clips: list[files.PoseFile]) -> Callable[[files.PoseFile], dict]:
@@ -40,9 +35,9 @@ class Builder(building.CorpusBuilder):
 def find_statistics(
     clips: list[files.PoseFile], source: str, stats: str | None
 ) -> Statistics | None:
-    """What `.npz` clips were standardised with; None for `.pose` files.
+    """The statistics that undo the standardisation of `.npz` clips; None for `.pose` files.
 
-    Raises ValueError if it is needed and not known, or given and not needed.
+    Raises ValueError if they are missing, or given and not needed.
     """
     members = [clip for clip in clips if clip.key.lower().endswith(".npz")]
     if not members:
@@ -67,7 +62,7 @@ def find_statistics(
 class ClipReader:
     """Turns a file into an example of `schema.features`, with float32 data.
 
-    statistics: what `.npz` clips were standardised with. fps: the wanted frame rate, or None.
+    statistics: see `find_statistics`. fps: the frame rate to resample to, or None.
     """
 
     statistics: Statistics | None = None
@@ -79,19 +74,13 @@ class ClipReader:
             content = clip.read()
         except ValueError as error:
             raise SkippedClip("unreadable", str(error)) from error
-        if clip.key.lower().endswith(".npz"):
-            pose = self._from_npz(content, clip.key)
-        else:
-            pose = _from_pose(content, clip.key)
-        if self.fps is not None:
-            pose = resample(pose, self.fps)
-        return {"data": pose.data, "mask": pose.mask, "id": clip.key, "fps": pose.fps}
-
-    def _from_npz(self, content: bytes, key: str) -> Pose:
+        if not clip.key.lower().endswith(".npz"):
+            return schema.example(_from_pose(content, clip.key), clip.key, self.fps)
         try:
-            return npz.decode_clip(content, key, HOLISTIC_178, self.statistics)
+            pose = npz.decode_clip(content, clip.key, HOLISTIC_178, self.statistics)
         except ValueError as error:
             raise SkippedClip("malformed", str(error)) from error
+        return schema.example(pose, clip.key, self.fps)
 
 
 def _from_pose(content: bytes, key: str) -> Pose:

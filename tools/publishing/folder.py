@@ -1,4 +1,4 @@
-"""A folder that appears when it is complete, and its way to a hub."""
+"""Folders that appear when they are complete, and their upload to a hub."""
 
 import contextlib
 import re
@@ -10,13 +10,13 @@ from jaxvq.storage import atomic, manifests
 
 
 def check_version(version: str) -> None:
-    """Raises ValueError unless it is MAJOR.MINOR.PATCH, as TFDS and tags have it."""
+    """ValueError unless the version is MAJOR.MINOR.PATCH, as in TFDS."""
     if not re.fullmatch(r"\d+\.\d+\.\d+", version):
         raise ValueError(f"version {version!r}: expected three numbers, such as 1.0.0")
 
 
 def check_free(output: Path) -> None:
-    """Raises ValueError where a folder is in the way; it says so if that is a version of this."""
+    """ValueError if `output` has content, with its version if it is a publication."""
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
     if (output / manifests.MANIFEST).is_file():
@@ -30,7 +30,7 @@ def check_free(output: Path) -> None:
 
 @contextlib.contextmanager
 def rehearsing(output: Path) -> Iterator[Path]:
-    """A folder to fill that vanishes: all of the checks, and nothing is left."""
+    """A folder to fill that vanishes at the end: `appearing` for a dry run."""
     check_free(output)
     with tempfile.TemporaryDirectory() as place:
         yield Path(place) / "trial"
@@ -38,7 +38,7 @@ def rehearsing(output: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def appearing(output: Path) -> Iterator[Path]:
-    """A new folder to fill, that takes the place of `output` at the end, or vanishes."""
+    """A folder to fill that becomes `output` at the end, or vanishes after an error."""
     check_free(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     with atomic.writing_folder(output) as unfinished:
@@ -46,9 +46,9 @@ def appearing(output: Path) -> Iterator[Path]:
 
 
 def check_hub(name: str, kind: str, version: str) -> None:
-    """Raises ValueError where an upload could not succeed: name, credentials, or the version.
+    """ValueError if an upload would fail for its name, credentials or version.
 
-    Asked before anything is made, so that a typo does not cost an hour of sums.
+    Programs ask before they make anything, so that a typo does not cost an hour of checksums.
     """
     manifests.check_name(name)
     hub = manifests.import_hub()
@@ -65,11 +65,11 @@ def check_hub(name: str, kind: str, version: str) -> None:
 
 
 def upload(folder: Path, name: str, *, private: bool) -> str:
-    """Puts a published folder on the hub as one commit with the version as tag; returns its URL.
+    """Uploads a published folder as one commit, tagged with its version; returns the URL.
 
-    The hub takes large files first, by their sums, and shows nothing of them until the commit: an
-    upload that broke off shows nothing, and the next one sends only what is not there yet.
-    Raises ValueError if the folder is not what its manifest says, or the hub refuses.
+    The hub shows nothing before the commit. It keeps large files of an interrupted upload by their
+    checksums, and the next upload sends only the others. Raises ValueError if the folder is not
+    what its manifest says, or the hub refuses.
     """
     manifest = manifests.check(folder)
     client, kind, version = manifests.api(), manifest["kind"], manifest["version"]
@@ -80,7 +80,7 @@ def upload(folder: Path, name: str, *, private: bool) -> str:
             repo_type=kind,
             folder_path=folder,
             commit_message=f"{manifest['name']} {version}",
-            delete_patterns="*",  # files of the version before
+            delete_patterns="*",  # files of the previous version
         )
         client.create_tag(name, tag=version, repo_type=kind, revision=commit.oid)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The bytes that tokens take: tables fitted on training clips, test clips in one `.jvq` file."""
+"""The size of tokens on disk: tables fitted to training clips, test clips in one `.jvq` file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 from jaxvq.tokens import code_tables, token_file
 from jaxvq.tokens.tokens import Tokens
 
-NO_MODEL = "00" * 32  # in the place of a fingerprint
+NO_MODEL = "00" * 32  # the fingerprint of a codec without a checkpoint
 
 
 def measure(
@@ -18,15 +18,15 @@ def measure(
     task,
     fingerprint: str = NO_MODEL,
 ) -> dict[str, float]:
-    """Writes the test clips, and tells what they take.
+    """Writes the test clips to `path` and returns their size.
 
     Args:
-      train: indices int (t', s, q) of the clips to fit tables on.
-      task: whatever has codebook_sizes, levels, token_shape and frames_per_step, as tasks have.
+      train: indices int (t', s, q) of the clips that the tables are fitted to.
+      task: an object with the codebook_sizes, levels, token_shape and frames_per_step of a task.
 
     Returns:
-      real_bytes: the size of the file, everything in it; real_bits_per_frame and
-      real_bits_per_second, over all clips.
+      real_bytes, the size of the whole file, and real_bits_per_frame and real_bits_per_second, its
+      means over all clips.
     """
     tables = code_tables.fit_code_tables(train, task, fingerprint)
     with token_file.Writer(path, tables) as file:

@@ -1,17 +1,14 @@
-"""README.md of a published dataset."""
+"""The card (README.md) of a published dataset."""
 
 import re
 
-from jaxvq.publishing import cards
+from . import cards
 
 SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M")
 
 
 def card(info: dict, content: dict, counters: dict, skeleton, license_text: str) -> str:
-    """The card, with the front matter that hubs read.
-
-    info: of dataset.read_info. content: split -> records, frames, sha256.
-    """
+    """The card. info: that of dataset.read_info. content: split -> records, frames, sha256."""
     records = sum(split["records"] for split in content.values())
     size = SIZES[min(max(len(str(records)) - 3, 0), len(SIZES) - 1)]
     head = cards.front_matter(
@@ -36,7 +33,7 @@ def card(info: dict, content: dict, counters: dict, skeleton, license_text: str)
 
 ## Read it
 
-Nothing but TFDS is needed; NAME is the folder that holds this file.
+Reading needs nothing but TFDS. NAME is the folder of this file.
 
 ```python
 import tensorflow_datasets as tfds
@@ -45,9 +42,9 @@ train = tfds.builder_from_directory("NAME").as_data_source("train")
 print(train[0]["data"].shape, train[0]["mask"].shape)  # frames, points, coordinates
 ```
 
-`mask` is True where a point is missing. `pose_normalization.json` has mean and standard deviation
-of every coordinate over the train split; `lengths.npz` the frames of every record, in their order;
-`skeleton.json` and `header.poseheader` the points:
+`mask` is True where a point is missing. `pose_normalization.json` has the mean and standard
+deviation of every coordinate over the train split. `lengths.npz` has the number of frames of every
+record, in order. `skeleton.json` and `header.poseheader` list the points:
 
 {points}
 
@@ -57,11 +54,12 @@ of every coordinate over the train split; `lengths.npz` the frames of every reco
 |---|---|---|---|
 {rows}
 
-A sum is over all records in order and their features in alphabetical order: of numbers
-`name dtype (shape)`, a line break and the little-endian bytes, dtype as in `features.json`; of a
-text `name text SIZE`, a line break and UTF-8. Sums of the files are in `MANIFEST.json`.
+A checksum covers all records in order, and the features of each record in alphabetical order. For
+numbers it covers `name dtype (shape)`, a line break and the little-endian bytes, with the dtype of
+`features.json`; for text, `name text SIZE`, a line break and UTF-8. `MANIFEST.json` has the
+checksums of the files.
 
-Left out when it was built:
+Clips that the build left out:
 
 {skipped or "- nothing"}
 

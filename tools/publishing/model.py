@@ -1,4 +1,4 @@
-"""A trained model as a folder: weights without training state, what they need, and a card."""
+"""Publishes a trained model as a folder: weights without training state, and a card."""
 
 import json
 from collections.abc import Callable
@@ -12,11 +12,12 @@ from jaxvq.evaluators import page, reconstruction
 from jaxvq.pose.statistics import save_statistics
 from jaxvq.pose.writer import write_header
 from jaxvq.probes import report
-from jaxvq.publishing import cards, folder
 from jaxvq.storage import manifests, reading
 from jaxvq.tokens import code_tables
 
-PLACES = ("checkpoint", "data_dir")  # fields of metrics.json that name folders of a machine
+from . import cards, folder
+
+PLACES = ("checkpoint", "data_dir")  # fields of metrics.json that name local folders
 
 
 def publish(
@@ -32,9 +33,9 @@ def publish(
 ) -> dict:
     """Writes a model to `output`, checks that it loads, and returns its manifest.
 
-    run: a run or model folder. metrics: metrics.json of jaxvq evaluate; default: the last
-    validation of the run. meaning: folder of jaxvq probe, whose card goes along. export: writes
-    what programs without this code run into a folder.
+    run: a run or model folder. metrics: metrics.json of jaxvq evaluate, by default the last
+    validation of the run. meaning: folder of jaxvq probe, whose card goes along. export: adds a
+    form for programs without this code to a folder.
     Raises ValueError for a bad input, and then leaves nothing behind.
     """
     license_text = cards.read_license(license_file)
@@ -42,7 +43,7 @@ def publish(
     model = tokenizer.model
     measured = read_metrics(run, metrics, model.step)
     config = model.config.copy_and_resolve_references()
-    config.data.dir = ""  # a folder of the machine that trained it
+    config.data.dir = ""  # a local folder
     with folder.appearing(output) as new:
         checkpoint.save_model(
             new,
@@ -54,11 +55,11 @@ def publish(
             step=model.step,
         )
         for note in new.rglob("commit_success.txt"):
-            note.write_text("complete\n")  # Orbax wrote the names of this machine's folders
+            note.write_text("complete\n")  # Orbax writes the names of local folders
         write_header(new / "header.poseheader", model.skeleton)
         save_statistics(new / "pose_normalization.json", model.skeleton, model.statistics)
         tables = code_tables.path_for(model)
-        if tables.is_file():  # of this very checkpoint, or the command says so
+        if tables.is_file():  # `load` checks that they belong to this checkpoint
             code_tables.save(new / code_tables.FILE, code_tables.load(model))
         export(tokenizer, new)
         (new / "skeleton.json").write_text(json.dumps(model.skeleton.to_json()))
@@ -76,7 +77,7 @@ def publish(
 
 
 def check_same(run: str, output: Path, version: str) -> None:
-    """Raises ValueError unless `output` is this version of what `run` holds now."""
+    """ValueError unless `output` is this version of the model in `run`."""
     manifest = manifests.check(output, "model")
     if manifest["version"] != version:
         raise ValueError(f"{output} is version {manifest['version']}, not {version}")
@@ -93,7 +94,7 @@ def check_same(run: str, output: Path, version: str) -> None:
 
 
 def read_metrics(run: str, path: Path | None, step: int) -> dict:
-    """What was measured of the model of `step`: {"split", "step", name: value …}."""
+    """The measurements of the model of `step`: {"split", "step", name: value …}."""
     if path is None:
         log = Path(run) / "metrics.jsonl"
         lines = log.read_text().splitlines() if log.is_file() else []
@@ -120,8 +121,7 @@ def read_metrics(run: str, path: Path | None, step: int) -> dict:
 
 
 def card(tokenizer, measured: dict, name: str, version: str, license_text: str, kept=()) -> str:
-    """README.md of a model, with the front matter that hubs read. kept: lines of its meaning
-    card."""
+    """The card (README.md) of a model. kept: lines of its meaning card."""
     config, skeleton = tokenizer.model.config, tokenizer.model.skeleton
     names = reconstruction.codebook_names(tokenizer.task)
     rows = [
@@ -145,7 +145,7 @@ def card(tokenizer, measured: dict, name: str, version: str, license_text: str, 
 Turns human poses into tokens and back. Version {version}, step {measured["step"]} of a training
 with jaxvq, task `{config.task}`.
 
-- Points: {skeleton.num_points} a frame ({points}), {skeleton.num_dims} coordinates each.
+- Points: {skeleton.num_points} per frame ({points}), {skeleton.num_dims} coordinates each.
 - Tokens: {codes}.
 
 ## Measured on the {measured["split"]} split
@@ -169,12 +169,12 @@ write_pose("Y.pose", tokenizer.decode(tokens))
 
 ## Files
 
-`checkpoints` holds the weights (Orbax, no pickle), with config, skeleton and statistics;
-`skeleton.json`, `pose_normalization.json` and `header.poseheader` are copies of these for other
-programs; `metrics.json` is the table above. `code_tables.npz`, where there is one, is what compact
-token files (`poses_to_codes --output X.jvq`) are coded by. `model.stablehlo`, where there is one,
-runs with nothing but jax, on CPU, GPU and TPU, as `_metadata.json` says. `{manifests.MANIFEST}`
-holds size and sha256 of every file; loading compares them.
+`checkpoints` has the weights (Orbax, no pickle), config, skeleton and statistics. Other programs
+find the last two in `skeleton.json`, `pose_normalization.json` and `header.poseheader`.
+`metrics.json` is the table above. `code_tables.npz`, if there is one, codes compact token files
+(`poses_to_codes --output X.jvq`). `model.stablehlo`, if there is one, runs with nothing but jax, on
+CPU, GPU and TPU; `_metadata.json` says how. `{manifests.MANIFEST}` has the size and sha256 of every
+file, which loading compares.
 
 ## Licence
 

@@ -1,4 +1,4 @@
-"""A task whose tokens are the first layers of another's: one model, several rates."""
+"""The first tokens of a residual quantizer as a task of their own: one model, several rates."""
 
 from dataclasses import dataclass
 
@@ -7,28 +7,17 @@ import jax.numpy as jnp
 
 @dataclass(frozen=True, eq=False)
 class FirstLayers:
-    """What inference and evaluation need of `task`, a task of one stream whose quantizer refines,
-    with the first `layers` of its q tokens."""
+    """`task`, which has one stream of residual quantizers, with its first `layers` tokens only.
+
+    Everything that is not defined here is the same as in `task`.
+    """
 
     task: object
     layers: int
-    stream_parts = ((),)
-    refines = False  # the layers below this one have their own rows in a comparison
+    refines = False  # a comparison has rows of their own for fewer layers
 
-    @property
-    def frames_per_step(self) -> int:
-        """Frames a step of tokens stands for."""
-        return self.task.frames_per_step
-
-    @property
-    def context(self) -> int:
-        """Frames on either side of a window that decide what is in it."""
-        return self.task.context
-
-    @property
-    def encoder_context(self) -> int:
-        """Frames on either side of a step that decide its tokens."""
-        return self.task.encoder_context
+    def __getattr__(self, name: str):
+        return getattr(self.task, name)
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
@@ -37,7 +26,7 @@ class FirstLayers:
 
     @property
     def levels(self) -> tuple[tuple[int, ...], ...]:
-        """Values of each digit of the codes of each codebook in use."""
+        """FSQ levels of each codebook in use."""
         return self.task.levels[: self.layers]
 
     @property
@@ -60,5 +49,5 @@ class FirstLayers:
         return self.decode(params, state, self.encode(params, state, batch), batch)
 
     def quantization_errors(self, params, state, batch):
-        """float32 (b, t', layers, 2), see tasks/base.py."""
+        """float32 (b, t', layers, 2), see jaxvq/tasks/base.py."""
         return self.task.quantization_errors(params, state, batch)[..., : self.layers, :]

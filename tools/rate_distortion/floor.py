@@ -1,9 +1,9 @@
-"""Chooses the baseline's components and step on validation, and measures it like a tokenizer."""
+"""Chooses the baseline's size and step on validation, and measures it like a tokenizer."""
 
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -12,8 +12,9 @@ import numpy as np
 from jaxvq import metrics
 from jaxvq.evaluators import reconstruction
 from jaxvq.pose.reader import Pose
-from jaxvq.rate_distortion import coding
-from jaxvq.rate_distortion.pca_dpcm import Components, PcaDpcm
+
+from . import coding
+from .pca_dpcm import Components, PcaDpcm
 
 SIZES = (4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48)
 STEPS = tuple(2 ** (-half / 2) for half in range(1, 10))
@@ -22,7 +23,7 @@ ROWS = 16  # clips measured together
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """A point of the sweep, measured on validation: bits of the written files and mpjpe/all."""
+    """A size and a step, with the bits per frame and mpjpe/all that they reach on validation."""
 
     size: int
     step: float
@@ -38,16 +39,15 @@ def sweep(
     scale: np.ndarray,
     most_bits: float,
     path: Path,
-    progress: Callable[[Iterable], Iterable] = iter,
 ) -> list[Setting]:
-    """The lower convex hull over all sizes and steps, cheapest first.
+    """The lower convex hull of error over bits, among all sizes and steps, cheapest first.
 
-    The hull is that of the symbols' order-0 cost, which is quick; what is on it is then written.
-    Steps that cost more than `most_bits` a frame are not followed further. path: of the file that
-    is written again and again.
+    Order-0 entropies, which are quick to compute, choose the candidates. Each candidate is then
+    written to `path`, and the size of the file counts. For each size, finer steps are tried until
+    one costs more than `most_bits` per frame.
     """
     points, frames = [], sum(len(clip.data) for clip in validation)
-    for size in progress(SIZES):
+    for size in SIZES:
         for step in STEPS:
             codec = PcaDpcm(components, size, step, dead_zone)
             seen, tokens = ([codec.encode(c) for c in clips] for clips in (train, validation))
@@ -58,7 +58,7 @@ def sweep(
             if bits > most_bits:
                 break
     written = []
-    for point in progress(hull(points)):
+    for point in hull(points):
         codec = PcaDpcm(components, point.size, point.step, dead_zone)
         seen = [codec.encode(clip).indices for clip in train]
         tokens = [codec.encode(clip) for clip in validation]
@@ -68,7 +68,7 @@ def sweep(
 
 
 def _order_0_bits(train, tokens, sizes) -> float:
-    """Bits of tokens by their frequencies in training, symbol by symbol."""
+    """Total bits of tokens if each symbol is coded by its frequency in training."""
     train, symbols = (np.concatenate([x.indices[:, 0] for x in clips]) for clips in (train, tokens))
     bits = 0.0
     for column, size in enumerate(sizes):
@@ -78,7 +78,7 @@ def _order_0_bits(train, tokens, sizes) -> float:
 
 
 def hull(points: Sequence[Setting]) -> list[Setting]:
-    """Those on the lower convex hull of error over bits, as far as error falls."""
+    """The falling part of the lower convex hull of error over bits."""
     kept: list[Setting] = []
     for point in sorted(points, key=lambda p: (p.bits_per_frame, p.error)):
         if kept and point.error >= kept[-1].error:
@@ -96,7 +96,7 @@ def _above(first: Setting, middle: Setting, last: Setting) -> bool:
 
 
 def choose(settings: Sequence[Setting], bits_per_frame: float) -> Setting:
-    """The most accurate one within this rate; ValueError where there is none."""
+    """The most accurate setting within this rate. ValueError if every setting exceeds it."""
     within = [setting for setting in settings if setting.bits_per_frame <= bits_per_frame]
     if not within:
         least = min(setting.bits_per_frame for setting in settings)
@@ -105,7 +105,7 @@ def choose(settings: Sequence[Setting], bits_per_frame: float) -> Setting:
 
 
 def measure(codec: PcaDpcm, train: Sequence[Pose], test: Sequence[Pose], scale, path) -> dict:
-    """The values of evaluators.reconstruction.evaluate, and those of the file written to path."""
+    """The values of `reconstruction.evaluate`, and those of the file that it writes to `path`."""
     started = time.monotonic()
     tokens = [codec.encode(clip) for clip in test]
     seconds = time.monotonic() - started
@@ -127,7 +127,7 @@ def measure(codec: PcaDpcm, train: Sequence[Pose], test: Sequence[Pose], scale, 
 
 
 def distortion(clips: Sequence[Pose], poses: Sequence[np.ndarray], scale: np.ndarray) -> dict:
-    """evaluators.reconstruction's values of standardised clips and what was decoded of them."""
+    """The values of `reconstruction.distortion_values` for standardised clips and decoded poses."""
     step, sums = _compiled(clips[0].skeleton), None
     for first in range(0, len(clips), ROWS):
         batch = _pad(clips[first : first + ROWS], poses[first : first + ROWS])
@@ -145,7 +145,7 @@ def _compiled(skeleton):
 
 
 def _pad(clips, poses):
-    """predicted, target (ROWS, t, v, c), visible, kept; t a power of two, so that few compile."""
+    """predicted, target (ROWS, t, v, c), visible, kept. t is a power of two: few shapes compile."""
     longest = 1 << (max(len(clip.data) for clip in clips) - 1).bit_length()
     shape = (ROWS, longest, *clips[0].data.shape[1:])
     predicted, target = np.zeros(shape, np.float32), np.zeros(shape, np.float32)

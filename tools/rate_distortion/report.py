@@ -1,43 +1,44 @@
-"""The table of a comparison, from its cells: Markdown to read, JSON to go on with."""
+"""The table of a comparison: Markdown for people, JSON for programs, and a figure."""
 
 import math
 from pathlib import Path
 
 import numpy as np
 
-from jaxvq.rate_distortion import drawing, methods
-from jaxvq.rate_distortion.bd_rate import bd_rate
-from jaxvq.rate_distortion.cells import Settings
-from jaxvq.rate_distortion.methods import METHODS
 from jaxvq.storage import atomic, reading
 
-# Heading, what it means, field of a cell, digits after the point, factor.
+from . import drawing, methods
+from .bd_rate import bd_rate
+from .cells import Settings
+from .methods import METHODS
+
+# Heading, meaning, field of a cell, digits after the point, factor.
 COLUMNS = (
     ("nominal", "log2 of the codebooks, bits per frame", "bits_per_frame", 2, 1),
     ("nominal/s", "the same, bits per second", "nominal_bits_per_second", 0, 1),
-    ("entropy", "order-0, bits per frame; too low for few tokens", "entropy_per_frame", 2, 1),
-    ("real", "bits a frame of the test split as a .jvq file", "real_bits_per_frame", 2, 1),
+    ("entropy", "order-0, bits per frame; too low on small splits", "entropy_per_frame", 2, 1),
+    ("real", "bits per frame of the test split as a .jvq file", "real_bits_per_frame", 2, 1),
     ("real/s", "the same, bits per second", "real_bits_per_second", 0, 1),
-    ("all", "mpjpe: mean distance of a point, shoulder widths", "mpjpe/all", 4, 1),
+    ("all", "mpjpe: mean distance per point, shoulder widths", "mpjpe/all", 4, 1),
     ("body", "mpjpe of the body", "mpjpe/body", 4, 1),
     ("face", "mpjpe of the face", "mpjpe/face", 4, 1),
     ("hands", "mpjpe of the hands, relative to their wrists", "mpjpe/hands", 4, 1),
     ("pck .02", "percent of the points within .02 shoulder widths", "pck/0.02", 1, 100),
     ("pck .05", "within .05", "pck/0.05", 1, 100),
     ("pck .1", "within .1", "pck/0.1", 1, 100),
-    ("velocity", "error of it, shoulder widths per frame", "velocity_error", 4, 1),
-    ("accel.", "error of it, shoulder widths per frame²", "acceleration_error", 4, 1),
-    ("used %", "codes met in the test split, mean over codebooks", "code_utilization", 1, 1),
+    ("velocity", "error of the velocity, shoulder widths per frame", "velocity_error", 4, 1),
+    ("accel.", "error of the acceleration, shoulder widths per frame²", "acceleration_error", 4, 1),
+    ("used %", "codes used in the test split, mean over codebooks", "code_utilization", 1, 1),
     ("perplexity", "of the codes, mean over codebooks", "perplexity", 1, 1),
     ("M par.", "million parameters", "parameters", 2, 1e-6),
     ("train s", "seconds of training or fitting", "training_seconds", 0, 1),
-    ("frames/s", "encoded a second", "encode_frames_per_second", 0, 1),
+    ("frames/s", "frames encoded per second", "encode_frames_per_second", 0, 1),
 )
 RATE, ERROR = "real_bits_per_second", "mpjpe/all"
 
 
 def read_cells(output: Path) -> list[dict]:
-    """All finished cells of a folder, in the order of methods, rates and seeds."""
+    """All finished cells of a folder, ordered by method, rate and seed."""
     cells = [reading.read_json(path) for path in (output / "cells").glob("*.json")]
     known = [cell for cell in cells if cell["method"] in METHODS]
     known = [cell for cell in known if cell["rate"] in methods.rates(cell["method"])]
@@ -56,7 +57,7 @@ def read_cells(output: Path) -> list[dict]:
 
 
 def summarize(cells: list[dict]) -> list[dict]:
-    """One row a (method, rate): mean and sample std (0 of one) of every column over seeds."""
+    """One row per (method, rate): each column's mean and sample std over seeds (0 for one seed)."""
     groups: dict[tuple[str, str], list[dict]] = {}
     for cell in cells:
         groups.setdefault((cell["method"], cell["rate"]), []).append(cell)
@@ -72,7 +73,7 @@ def summarize(cells: list[dict]) -> list[dict]:
 
 
 def curves(rows: list[dict], error: str = ERROR) -> dict[str, list[tuple[float, float]]]:
-    """Method -> (bits per second, error) of each rate, means over seeds."""
+    """Method -> (bits per second, error) of each rate, as means over seeds."""
     found: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
         point = (row[RATE]["mean"], row[error]["mean"])
@@ -83,8 +84,8 @@ def curves(rows: list[dict], error: str = ERROR) -> dict[str, list[tuple[float, 
 def savings(rows: list[dict]) -> dict[str, dict[str, float]]:
     """Reference -> method -> BD-rate in real bits at equal mpjpe/all.
 
-    The references are the floors and, of the learned methods of one stream, the one with the
-    smallest rate: for each method, the one that it saves least against.
+    The references are the floors and the best learned method with one stream: for each method, the
+    one against which it saves least.
     """
     found = curves(rows)
     table = {
@@ -102,7 +103,7 @@ def savings(rows: list[dict]) -> dict[str, dict[str, float]]:
 
 
 def _least(values: list[float]) -> float:
-    """The largest BD-rate, the least saving, of those that are defined."""
+    """The largest defined BD-rate, which is the smallest saving."""
     known = [value for value in values if not math.isnan(value)]
     return max(known) if known else math.nan
 
@@ -135,14 +136,14 @@ def write(output: Path, settings: Settings) -> str:
 
 
 def markdown(rows: list[dict], saved: dict, settings: Settings) -> str:
-    """The table, the savings, and what the columns mean."""
+    """The table, the savings, and the meaning of each column."""
     frames = methods.BATCH["batch_size"] * methods.BATCH["data.seq_len"]
     command = f"jaxvq benchmark rd --data {settings.data_dir} --steps"
     lines = [
         "# Rate and distortion",
         "",
         f"Test split of {settings.data_dir}; {settings.steps} steps of {frames} frames; mean ± std "
-        "over seeds. The trainings one by one: commands.sh. All of it:",
+        "over seeds. commands.sh lists the trainings. One command runs all of them:",
         "",
         f"    {command} {settings.steps} --output OUT",
         "",
@@ -155,7 +156,7 @@ def markdown(rows: list[dict], saved: dict, settings: Settings) -> str:
             f"| {row['method']} | {row['rate']} | {row['seeds']} | " + " | ".join(numbers) + " |"
         )
     lines += ["", "## Bits saved at equal mpjpe/all", ""]
-    lines += ["BD-rate in real bits, over the errors that both reach; below 0 is fewer bits.", ""]
+    lines += ["BD-rate in real bits, over the errors that both reach; negative: fewer bits.", ""]
     lines += ["| method | " + " | ".join(f"against {name}" for name in saved) + " |"]
     lines += ["|---|" + "---:|" * len(saved)]
     for method in dict.fromkeys(row["method"] for row in rows):

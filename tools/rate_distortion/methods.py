@@ -1,7 +1,7 @@
-"""The methods that jaxvq benchmark rd compares: one table, a config and what to change in it.
+"""The methods that `jaxvq benchmark rd` compares: for each one, a config and changes to it.
 
-All learned ones have about a million parameters and see the same frames of training: as many steps
-of the same batches. A rate is a name and what it changes.
+All learned methods have about a million parameters and train on the same frames, in the same number
+of steps and the same batches.
 """
 
 import importlib
@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Floor:
-    """Principal components and DPCM; a rate is the most bits a frame that a validation clip may
-    take on average. See pca_dpcm for the dead zone."""
+    """Principal components and DPCM (pca_dpcm.py). A rate is the largest mean of bits per frame on
+    the validation split."""
 
     dead_zone: float
     rates: tuple[str, ...]
@@ -20,11 +20,11 @@ class Floor:
 
 @dataclass(frozen=True)
 class Trained:
-    """A config of configs/ with changes of its fields, the same ones for all rates.
+    """A config of `configs/`, and the changes to it that all rates share.
 
-    warmup: share of the steps in which the learning rate rises.
-    rates: name -> further changes. layers: instead, rates are the first 1, 2, … layers of the
-    quantizer of one training.
+    warmup: share of the steps during which the learning rate rises.
+    rates: name -> further changes. Or layers: one training, whose rates are the first 1, 2, …
+      residual quantizers.
     """
 
     config: str
@@ -65,7 +65,7 @@ METHODS: dict[str, Floor | Trained] = {
     "rvq": Trained("stgcn_rvq", SMALL_STGCN, layers=4),
     "fsq": Trained("fsq_pose:frames", SMALL | {"optim.learning_rate": 2e-3}, rates=CODEBOOKS),
     "rfsq": Trained("stgcn_rvq", SMALL_STGCN | {"quantizer.type": "rfsq"}, layers=4),
-    # Four streams of one codebook each, 40 bits per step, and a step is so many frames.
+    # Four streams of one codebook each: 40 bits per step, at several numbers of frames per step.
     "parts": Trained(
         "fsq_pose:frames",
         SMALL | {"model.parts": "body face hands", "optim.learning_rate": 1e-3},
@@ -78,7 +78,7 @@ METHODS: dict[str, Floor | Trained] = {
             for patch, d in ((8, 56), (4, 64), (2, 72), (1, 80))
         },
     ),
-    # 0.95 million parameters as well, most of them between poses and features.
+    # Also 0.95 million parameters, most of them between poses and features.
     "best": Trained(
         "fsq_pose:small",
         {},
@@ -89,7 +89,7 @@ METHODS: dict[str, Floor | Trained] = {
     ),
 }
 
-# What the bits of each method are compared with.
+# The methods that BD-rates refer to.
 REFERENCES = ("pca_dpcm", "pca_dpcm_dead_zone")
 SINGLE_STREAM = ("rvq", "fsq", "rfsq")
 
@@ -103,11 +103,7 @@ def rates(method: str) -> tuple[str, ...]:
 
 
 def make_config(method: str, rate: str, *, steps: int, seed: int, data_dir: str):
-    """The config of one training; of a method whose rates are layers, that of all of them.
-
-    Raises:
-      ValueError: the config has no such variant or field.
-    """
+    """The config of one training. If a method's rates are layers, they share this config."""
     entry = METHODS[method]
     name, _, variant = entry.config.partition(":")
     config = importlib.import_module(f"configs.{name}").get_config(variant)
@@ -117,7 +113,7 @@ def make_config(method: str, rate: str, *, steps: int, seed: int, data_dir: str)
 
 
 def changes(method: str, rate: str, *, steps: int, seed: int) -> dict:
-    """Dotted field -> value, of all that differs from the config of the method."""
+    """Dotted field -> value, for every field that differs from the method's config."""
     entry = METHODS[method]
     often = max(1, steps // 6)
     schedule = {
@@ -136,7 +132,7 @@ def changes(method: str, rate: str, *, steps: int, seed: int) -> dict:
 
 
 def command(method: str, rate: str, *, steps: int, seed: int, data_dir: str, workdir: str) -> str:
-    """The command line of the same training."""
+    """The command line that runs the training of `make_config`."""
     name, colon, variant = METHODS[method].config.partition(":")
     fields = [
         f'--config.{key}="{value}"' if isinstance(value, str | tuple) else f"--config.{key}={value}"

@@ -1,8 +1,8 @@
 """Exports a corpus to Signformer's `.pami0` parts, sentence by sentence.
 
-Worker processes read, lay out and compress one sentence each, and the main process appends the
-results to the current part, in the order of the sentences. So memory does not grow with the corpus,
-and the number of workers does not change the parts.
+Worker processes read, lay out and compress one sentence each. The main process appends the results
+to the current part, in the order of the sentences. So memory does not grow with the corpus, and the
+number of workers does not change the parts.
 """
 
 import contextlib
@@ -17,19 +17,20 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxvq.datasets.sentence_corpora import SPLITS, Corpus, Sentence, Unusable
+from jaxvq.datasets.schema import SkippedClip
+from jaxvq.datasets.sentence_corpora import SPLITS, Corpus, Sentence
 from jaxvq.datasets.workers import map_ordered
 from jaxvq.pose.reader import Pose
 from jaxvq.signformer import pami0
 
-# Signformer's training leaves out longer samples, unless its max_sent_length says otherwise.
+# Signformer's training leaves out longer samples, unless max_sent_length is raised.
 MAX_SENT_LENGTH = 400
 
 
 def lay_out(pose: Pose, parts: tuple[str, ...], features: int) -> np.ndarray:
-    """x and y of each point of these parts, side by side: float32 (t, features), padded with 0.
+    """x and y of each point of these parts: float32 (t, features), padded with 0.
 
-    Missing points are 0. Raises ValueError if `features` is less than two numbers per point.
+    Missing points are 0. Raises ValueError if `features` has less than two numbers per point.
     """
     points = np.concatenate([pose.skeleton.parts[part] for part in parts])
     if 2 * len(points) > features:
@@ -41,9 +42,9 @@ def lay_out(pose: Pose, parts: tuple[str, ...], features: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Encoded:
-    """What a worker makes of a sentence: a gzip member, or the reason why the sentence is skipped.
+    """An encoded sentence: a gzip member, or the reason to skip it.
 
-    found: counts of the frames and of the oddities among them.
+    found: counts of frames and of oddities among them.
     """
 
     name: str
@@ -56,7 +57,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Encoder:
-    """Turns a sentence into a gzip member; runs in the workers."""
+    """Encodes a sentence, in a worker process."""
 
     parts: tuple[str, ...]
     features: int
@@ -66,7 +67,7 @@ class Encoder:
     def __call__(self, sentence: Sentence) -> Encoded:
         try:
             if not sentence.text.strip():
-                raise Unusable("no text", f"{sentence.name}: the row has no text")
+                raise SkippedClip("no text", f"{sentence.name}: the row has no text")
             pose, found = sentence.read(self.hand_threshold)
             sample = pami0.Sample(
                 sign=lay_out(pose, self.parts, self.features),
@@ -76,7 +77,7 @@ class Encoder:
                 name=sentence.name,
             )
             member = pami0.encode_sample(sample, self.level)
-        except Unusable as error:
+        except SkippedClip as error:
             return Encoded(sentence.name, reason=error.reason, message=str(error))
         except Exception as error:  # one odd file must not end an export of hours: it is listed
             message = f"{type(error).__name__}: {error}"
@@ -85,15 +86,15 @@ class Encoder:
 
 
 def base_name(corpus: Corpus, features: int, augmented: bool) -> str:
-    """What the names of all files begin with; Signformer looks up the language by it."""
+    """The beginning of all file names, from which Signformer takes the language."""
     return f"{corpus.folder}-{'aug-' if augmented else ''}{features}.pami0"
 
 
 def remove_parts(folder: Path, bases: list[str]) -> None:
     """Removes the parts of an earlier export, and the unfinished part of a killed one.
 
-    Loaders read every part that they find, so none may stay. Raises ValueError, and removes
-    nothing, if there is a file without .part: loaders would read it instead of the parts.
+    Loaders read every part that they find. Raises ValueError, and removes nothing, if there is a
+    file without .part: loaders would read that file instead of the parts.
     """
     for base in bases:
         if (folder / base).exists():
@@ -110,8 +111,8 @@ def remove_parts(folder: Path, bases: list[str]) -> None:
 class Report:
     """The outcome of exporting one split.
 
-    long: samples of more than MAX_SENT_LENGTH frames. without_row: folders of recordings that were
-    left out because no row of the table refers to them.
+    long: samples of more than MAX_SENT_LENGTH frames. without_row: folders of recordings that no
+    row of the table refers to, and that were left out.
     """
 
     sentences: int
@@ -134,7 +135,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Part:
-    """A part that was just written. done: sentences so far, skipped ones included."""
+    """A part that was just written. done: sentences so far, including skipped ones."""
 
     number: int
     path: Path
@@ -155,7 +156,7 @@ def export_split(
     """Writes <base>.part0, <base>.part1, … of `chunk_size` samples each (0: all in one part).
 
     Yields after each part, and keeps `report` up to date. Raises OSError if a part cannot be
-    written; nothing of that part stays behind.
+    written, and leaves nothing of that part behind.
     """
     encoded = _note_skipped(map_ordered(encoder, sentences, workers), report)
     for first in encoded:
@@ -174,7 +175,7 @@ def export_split(
 
 
 def _note_skipped(encoded: Iterable[Encoded], report: Report) -> Iterator[Encoded]:
-    """The sentences that are not skipped."""
+    """Passes on the sentences that are not skipped."""
     for one in encoded:
         if one.reason:
             report.skipped.append(one)
@@ -192,7 +193,7 @@ def _note_written(encoded: Iterable[Encoded], report: Report) -> Iterator[bytes]
 
 
 def list_skipped(reports: dict[str, Report]) -> str:
-    """A line of JSON per skipped sentence and left-out recording: split, name, reason, message."""
+    """One line of JSON per skipped sentence and left-out recording."""
     lines = []
     for split, report in reports.items():
         for one in report.skipped:
@@ -207,7 +208,7 @@ def list_skipped(reports: dict[str, Report]) -> str:
 
 
 def loader_settings(folder: Path, base: str, features: int) -> str:
-    """YAML for the loader that finds the parts of a split in `folder` by their base name."""
+    """YAML for the loader that finds the parts of a split by their base name."""
     names = {
         split: [f"{base}.{split}"] for split in SPLITS if pami0.find_parts(folder / base, split)
     }

@@ -1,14 +1,15 @@
-"""Croissant: how machines find out what a dataset holds (https://docs.mlcommons.org/croissant)."""
+"""Croissant, a description of datasets for programs (https://docs.mlcommons.org/croissant)."""
 
 import datetime
 import json
 from pathlib import Path
 
-from jaxvq.publishing import cards
 from jaxvq.storage import manifests
 
+from . import cards
+
 VERSION = "http://mlcommons.org/croissant/1.0"
-# Names of the format -> what they stand for; the "@json" and "@vocab" ones hold no further names.
+# Terms of the format that stand for themselves. CONTEXT has the others.
 _PLAIN = (
     "citeAs column extract field fileObject fileProperty fileSet format includes isLiveDataset "
     "jsonPath key md5 parentField path recordSet references regex repeated replace separator "
@@ -29,9 +30,9 @@ CONTEXT = {
 }
 CLIPS = {
     "split": ("sc:Text", "train, validation or test"),
-    "number": ("sc:Integer", "of the record in its split, from 0"),
-    "id": ("sc:Text", "unique name of the clip"),
-    "frames": ("sc:Integer", "length"),
+    "number": ("sc:Integer", "number of the record in its split, from 0"),
+    "id": ("sc:Text", "unique key of the clip"),
+    "frames": ("sc:Integer", "number of frames"),
     "fps": ("sc:Float", "frames per second"),
     "missing": ("sc:Float", "share of points that are missing"),
     "no_left_hand": ("sc:Float", "share of frames without any point of the left hand"),
@@ -40,10 +41,7 @@ CLIPS = {
 
 
 def write(path: Path, folder: Path, info: dict, license_text: str, url: str) -> None:
-    """Writes croissant.json for all files of a folder; mlcroissant checks it where installed.
-
-    Raises ValueError if it finds something wrong.
-    """
+    """Writes croissant.json for the shards and clips.csv of a folder, and validates it."""
     names = ["clips.csv", *(shard for shards in info["shards"].values() for shard in shards)]
     described = info["json"]
     content = {
@@ -64,7 +62,7 @@ def write(path: Path, folder: Path, info: dict, license_text: str, url: str) -> 
                 "@type": "cr:RecordSet",
                 "@id": "clips",
                 "name": "clips",
-                "description": "One row a record of the shards. TFDS reads the records: "
+                "description": "One row per record of the shards. TFDS reads the records: "
                 "tfds.builder_from_directory(FOLDER).as_data_source()",
                 "key": [{"@id": "clips/split"}, {"@id": "clips/number"}],
                 "field": [_field(name, *meaning) for name, meaning in CLIPS.items()],
@@ -76,7 +74,7 @@ def write(path: Path, folder: Path, info: dict, license_text: str, url: str) -> 
 
 
 def validate(path: Path) -> None:
-    """Raises ValueError if mlcroissant is installed and refuses the file."""
+    """ValueError if mlcroissant, where it is installed, refuses the file."""
     try:
         import mlcroissant
     except ImportError:

@@ -1,14 +1,14 @@
-"""What cards of models and datasets have in common: front matter, and the licence."""
+"""The parts that cards of models and datasets share: front matter and licence."""
 
 import json
 import re
 from pathlib import Path
 
-LONGEST_QUOTE = 4000  # characters of a licence in a card; all of it is in LICENSE.txt
+LONGEST_QUOTE = 4000  # characters of the licence in a card; LICENSE.txt has all of them
 
 
 def read_license(path: Path | None) -> str:
-    """The text of a licence; ValueError where there is none, since nothing goes out without."""
+    """The text of a licence. ValueError without one: nothing is published without a licence."""
     if path is None:
         raise ValueError("no licence: give --license FILE with the terms of what is published")
     try:
@@ -21,12 +21,12 @@ def read_license(path: Path | None) -> str:
 
 
 def title(license_text: str) -> str:
-    """The first line of a licence, without marks of headings."""
+    """The first line of a licence, without the marks of a heading."""
     return license_text.splitlines()[0].strip(" #*=").strip() or "licence"
 
 
 def quote(license_text: str) -> str:
-    """A licence as a quotation, in Markdown; the beginning of a long one."""
+    """A licence as a Markdown quotation, cut after LONGEST_QUOTE characters."""
     shown = license_text[:LONGEST_QUOTE]
     lines = [f"> {line}".rstrip() for line in shown.splitlines()]
     if len(license_text) > LONGEST_QUOTE:
@@ -35,7 +35,7 @@ def quote(license_text: str) -> str:
 
 
 def front_matter(name: str, license_text: str, tags: list[str], more: tuple[str, ...] = ()) -> str:
-    """The YAML that hubs read; JSON strings are YAML strings."""
+    """The YAML head that hubs read. JSON strings are YAML strings."""
     slug = re.sub(r"[^a-z0-9.]+", "-", title(license_text).lower()).strip("-") or "licence"
     lines = [
         f"pretty_name: {json.dumps(name)}",

@@ -1,4 +1,4 @@
-"""One training or fit and what it reaches at its rates: cells of the table, a JSON file each."""
+"""The cells of the table: one training or fit, measured at its rates. Each cell is a JSON file."""
 
 import json
 import logging
@@ -6,14 +6,15 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jaxvq.rate_distortion import methods
-from jaxvq.rate_distortion.methods import METHODS, Floor
 from jaxvq.storage import atomic, reading
+
+from . import methods
+from .methods import METHODS, Floor
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What all cells of one folder have in common."""
+    """What all cells of one folder share."""
 
     data_dir: str
     steps: int
@@ -21,7 +22,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Job:
-    """Cells that share a training: (method, rate, seed) for each of the rates."""
+    """The cells (method, rate, seed) that share one training: one cell per rate."""
 
     method: str
     rates: tuple[str, ...]
@@ -29,28 +30,28 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Of its folder in runs/."""
+        """Name of the job's folder in runs/."""
         entry = METHODS[self.method]
         together = isinstance(entry, Floor) or entry.layers
         return cell_name(self.method, "all" if together else self.rates[0], self.seed)
 
 
 def cell_name(method: str, rate: str, seed: int) -> str:
-    """Stem of a cell's file."""
+    """The stem of a cell's file."""
     return f"{method}-{rate.replace('/', 'per')}-{seed}"
 
 
 def cell_path(output: Path, method: str, rate: str, seed: int) -> Path:
-    """The file of a cell; it is there when the cell is done."""
+    """The file of a cell, which exists as soon as the cell is done."""
     return output / "cells" / f"{cell_name(method, rate, seed)}.json"
 
 
 def missing(output: Path, chosen: list[str], seeds: int, only: list[str] | None) -> list[Job]:
-    """The jobs whose cells are not all there: all of the first seed, then all of the next.
+    """The jobs with unfinished cells: all jobs of the first seed, then all of the next.
 
-    Those of a floor do not depend on a seed.
+    A floor does not depend on a seed, so it is computed once.
 
-    only: names of rates to take of each method; None takes all.
+    only: names of the rates to take; None takes all.
     """
     jobs = []
     for seed in range(seeds):
@@ -67,7 +68,7 @@ def missing(output: Path, chosen: list[str], seeds: int, only: list[str] | None)
 
 
 def run(job: Job, settings: Settings, output: Path) -> None:
-    """Writes the cells of a job. A training that was interrupted goes on where it stopped."""
+    """Writes the cells of a job. An interrupted training is resumed."""
     from jaxvq import input_pipeline
 
     folder = output / "runs" / job.name
@@ -82,12 +83,12 @@ def run(job: Job, settings: Settings, output: Path) -> None:
 
 
 def token_path(folder: Path, rate: str) -> Path:
-    """Where a job keeps the tokens of the test split at a rate."""
+    """The file with the tokens of the test split at one rate."""
     return folder / f"test-{rate.replace('/', 'per')}.jvq"
 
 
 def standardised(dataset, split: str) -> list:
-    """The clips of a split, standardised; ValueError where there are none."""
+    """The clips of a split, standardised. ValueError if the split is empty."""
     import numpy as np
 
     from jaxvq.datasets import fixed_point
@@ -109,7 +110,7 @@ def standardised(dataset, split: str) -> list:
 
 
 def _floor(job: Job, settings: Settings, dataset, folder: Path):
-    from jaxvq.rate_distortion import floor, pca_dpcm
+    from . import floor, pca_dpcm
 
     entry, scale = METHODS[job.method], dataset.statistics.scale
     train, validation, test = (standardised(dataset, s) for s in ("train", "validation", "test"))
@@ -137,8 +138,9 @@ def _floor(job: Job, settings: Settings, dataset, folder: Path):
 
 def _trained(job: Job, settings: Settings, dataset, folder: Path):
     from jaxvq import inference
-    from jaxvq.rate_distortion.first_layers import FirstLayers
     from jaxvq.train import train
+
+    from .first_layers import FirstLayers
 
     options = {"steps": settings.steps, "seed": job.seed + 1, "data_dir": settings.data_dir}
     config = methods.make_config(job.method, job.rates[0], **options)
@@ -147,7 +149,7 @@ def _trained(job: Job, settings: Settings, dataset, folder: Path):
     clips = {split: standardised(dataset, split) for split in ("train", "validation", "test")}
     steps = sorted(int(p.name) for p in (folder / "checkpoints").iterdir() if p.name.isdigit())
     if steps[-1:] != [settings.steps]:
-        raise ValueError(f"{folder} was asked to stop at step {steps[-1]} of {settings.steps}")
+        raise ValueError(f"{folder} stopped at step {steps[-1]} of {settings.steps}")
     models = [inference.load(folder, step) for step in steps]
     for rate in job.rates:
         tokenizers = models
@@ -172,12 +174,13 @@ def _log_to(path: Path) -> None:
 def _measure(tokenizers: list, clips: dict, scale, path: Path) -> dict:
     """Values on test of the tokenizer that is best on validation, and of the file that it writes.
 
-    The error on validation of clips as wholes; that on test is as jaxvq evaluate has it.
+    Validation reconstructs whole clips. The values on test are those of jaxvq evaluate.
     """
     from jaxvq import inference
     from jaxvq.evaluators import reconstruction
-    from jaxvq.rate_distortion import coding, floor
     from jaxvq.tokens import code_tables
+
+    from . import coding, floor
 
     validation, test = clips["validation"], clips["test"]
     errors = [
@@ -200,7 +203,7 @@ def _measure(tokenizers: list, clips: dict, scale, path: Path) -> dict:
 
 
 def count_parameters(model) -> int:
-    """Of a checkpoint.Model, with codebooks that learn without gradients."""
+    """Parameters of a checkpoint.Model, including codebooks that learn without gradients."""
     import jax
 
     state = jax.tree_util.tree_leaves_with_path(model.state)
@@ -209,7 +212,7 @@ def count_parameters(model) -> int:
 
 
 def training_seconds(path: Path) -> float:
-    """What the steps took by the rates in a run's metrics.jsonl; without validation."""
+    """Seconds of all training steps, from the speeds in metrics.jsonl; without validation."""
     seconds, last = 0.0, 0
     for line in path.read_text(encoding="utf-8").splitlines():
         entry = json.loads(line)

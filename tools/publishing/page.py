@@ -1,4 +1,4 @@
-"""The picture page of a dataset: mean pose, lengths, missing hands, samples that move."""
+"""The page of a dataset: mean pose, lengths, missing hands, animated samples."""
 
 import base64
 import html
@@ -15,13 +15,13 @@ from jaxvq.pose import draw, preprocess
 from jaxvq.pose.reader import Pose
 
 SAMPLES = 10
-FRAMES = 100  # of a sample
+FRAMES = 100  # shown of each sample
 SIZE = 192  # pixels
 BINS = 30
 
 
 def write(path: Path, dataset, splits: dict, counters: dict) -> None:
-    """Writes index.html with all pictures in it. splits: name -> dataset.Split."""
+    """Writes one HTML file, pictures included. splits: name -> dataset.Split."""
     title = " / ".join(dataset.path.parts[-3:])
     content = f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>
@@ -37,7 +37,7 @@ def write(path: Path, dataset, splits: dict, counters: dict) -> None:
 
 
 def _table(splits: dict, counters: dict) -> str:
-    """Counts of each split, and the share of frames without a hand."""
+    """Clips and frames of each split, and shares of missing hands and points."""
     rows = [
         f"<tr><td>{html.escape(name)}</td><td>{len(split.rows):,}</td><td>{split.frames:,}</td>"
         f"<td>{_share(split.rows, 6)}</td><td>{_share(split.rows, 7)}</td>"
@@ -53,7 +53,7 @@ def _table(splits: dict, counters: dict) -> str:
 
 
 def _share(rows: list[tuple], column: int) -> str:
-    """The mean of a column over frames, in percent; "" for a skeleton without hands."""
+    """The mean of a column over frames, in percent; "" if the skeleton has no hands."""
     frames = sum(row[3] for row in rows)
     if not frames or rows[0][column] == "":
         return ""
@@ -61,7 +61,7 @@ def _share(rows: list[tuple], column: int) -> str:
 
 
 def histogram(values: list[int], value: str = "frames", of: str = "clips") -> str:
-    """How often which value occurs, as a drawing (SVG) with its numbers."""
+    """A histogram as SVG, with the range and the median."""
     if not values:
         return f"<p>No {of}.</p>"
     counts, edges = np.histogram(values, bins=min(BINS, len(set(values))))
@@ -81,7 +81,7 @@ def histogram(values: list[int], value: str = "frames", of: str = "clips") -> st
 
 
 def _drawings(dataset, splits: dict) -> str:
-    """Mean pose and samples; a sentence where the points are no places that could be drawn."""
+    """Mean pose and samples, or a sentence if the points have no places to draw."""
     if not dataset.skeleton.limbs or dataset.skeleton == HAND_ROTATIONS:
         return "<p>The points of this dataset are no places, so none are drawn.</p>"
     with tempfile.TemporaryDirectory() as place:
@@ -103,7 +103,7 @@ def _drawings(dataset, splits: dict) -> str:
 
 
 def choose(splits: dict) -> list[tuple[str, int]]:
-    """Up to SAMPLES records, spread over all splits: (split, number of the record)."""
+    """(split, number) of up to SAMPLES records, spread over all splits."""
     records = [(row[0], row[1]) for split in splits.values() for row in split.rows]
     places = np.linspace(0, len(records) - 1, min(SAMPLES, len(records))).astype(int)
     return [records[i] for i in places]

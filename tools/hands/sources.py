@@ -2,10 +2,9 @@
 
     read_hands("clip.pkl", "signavatars") -> Hands(left float32 (t, 45), right (t, 45), valid (t,))
 
-The numbers stay as they are in the file. Two conventions exist, and no file says which is its own:
-either angles count from the flat hand, or from the mean hand of MANO (`flat_hand_mean=False` of the
-SMPL-X package). `add_mean` turns the second into the first, with the mean from a model file that
-the user has a licence for.
+The numbers stay as they are in the file. Angles count either from the flat hand or from the mean
+hand of MANO (`flat_hand_mean=False` of the SMPL-X package), and no file says which. `add_mean`
+converts the second to the first, with the mean of a model file that the user has a licence for.
 """
 
 import dataclasses
@@ -18,16 +17,15 @@ import numpy as np
 
 from jaxvq.hands import HAND, npz, pickles
 
-# Frames whose angles differ by less, in radians, show a hand that does not move.
-STILL = 1e-4
+STILL = 1e-4  # radians: a hand whose angles differ by less does not move
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the hands are in a matrix of poses.
+    """The place of the hands in a matrix of poses.
 
-    suffixes: of the files. keys: names of the matrix in a file of several arrays, the first that is
-    there counts. left: width of the matrix -> column where the left hand starts; the right follows.
+    suffixes: of the files. keys: names of the matrix in a file of several arrays; the first match
+    counts. left: width of the matrix -> first column of the left hand, which the right one follows.
     """
 
     about: str
@@ -59,8 +57,7 @@ _WIDTHS = {width: name for name, layout in LAYOUTS.items() for width in layout.l
 
 @dataclass(frozen=True)
 class Hands:
-    """Frames of both hands, float32 (t, 45) each, axis-angle in radians, and whether the file says
-    that both were seen, bool (t,)."""
+    """Both hands, float32 (t, 45) each, axis-angle in radians; valid: bool (t,), both were seen."""
 
     left: np.ndarray
     right: np.ndarray
@@ -71,10 +68,10 @@ class Hands:
 
 
 def read_hands(path: str | Path, layout: str) -> Hands:
-    """The hands of a file; `layout` is a name of LAYOUTS.
+    """The hands of a file. `layout` is a name of LAYOUTS.
 
     Raises:
-      ValueError: an unknown layout, or a file without it, without frames, or with NaN.
+      ValueError: the layout is unknown, or the file has another layout, no frames, or NaN.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"format {layout!r} is not known; choices: {', '.join(LAYOUTS)}")
@@ -148,7 +145,7 @@ def _find(arrays: dict, known: Layout, path: Path) -> np.ndarray:
 
 
 def list_files(source: str | Path, layout: str) -> list[Path]:
-    """The files of a folder (with subfolders) that may be of a layout, sorted; or the one file."""
+    """The files with a layout's suffix in a folder and its subfolders, sorted; or the one file."""
     source = Path(source)
     if source.is_file():
         return [source]
@@ -160,17 +157,13 @@ def list_files(source: str | Path, layout: str) -> list[Path]:
 
 
 def never_move(hands: Hands) -> bool:
-    """Whether several frames show both hands in one pose: a body model's default, no recording."""
+    """Whether all of several frames show the same pose: a body model's default, no recording."""
     spread = max(np.ptp(hands.left, axis=0).max(), np.ptp(hands.right, axis=0).max())
     return len(hands) > 1 and bool(spread < STILL)
 
 
 def load_mean(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """`hands_meanl` and `hands_meanr`, float32 (45,), of a SMPL-X model file (.npz).
-
-    Raises:
-      ValueError: no such file, or not these two in it.
-    """
+    """`hands_meanl` and `hands_meanr`, float32 (45,), of a SMPL-X model file (.npz)."""
     if not Path(path).is_file():
         raise ValueError(f"no such file: {path}")
     found = npz.members(path)
@@ -186,23 +179,23 @@ def load_mean(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def add_mean(hands: Hands, mean: tuple[np.ndarray, np.ndarray]) -> Hands:
-    """Angles that count from the mean hand, counted from the flat hand instead."""
+    """Converts angles that count from the mean hand to angles that count from the flat hand."""
     return dataclasses.replace(hands, left=hands.left + mean[0], right=hands.right + mean[1])
 
 
 def mirror(hands: Hands) -> Hands:
-    """The hands as seen in a mirror: left and right change places."""
+    """The hands in a mirror: left and right change places."""
     return dataclasses.replace(hands, left=mirror_hand(hands.right), right=mirror_hand(hands.left))
 
 
 def mirror_hand(hand: np.ndarray) -> np.ndarray:
-    """(…, 45) of one hand as the other: in the mirror plane x = 0 rotations keep their x and turn
-    the other way about y and z."""
+    """Turns a left hand (…, 45) into a right one, and back. Mirrored at the plane x = 0, rotations
+    keep their x and change the sign of y and z."""
     return hand * np.tile(np.array([1, -1, -1], hand.dtype), hand.shape[-1] // 3)
 
 
 def dataset_name(path: str | Path) -> str:
-    """The name that a file of hands gives its data set; ValueError for one that is no file name."""
+    """The name of the data set that a file NAME.npz holds."""
     path = Path(path)
     if path.suffix != ".npz" or not re.fullmatch(r"[\w.+-]+", path.stem):
         raise ValueError(f"{path}: expected DIR/NAME.npz, with the name of the data set")

@@ -1,7 +1,7 @@
-"""A built dataset as a folder that TFDS reads anywhere: what is copied, counted and summed.
+"""Publishes a built dataset as a folder that TFDS reads anywhere.
 
-All sums of content are over what TFDS decodes, so they stay the same if the shards are packed in
-another way, and anybody can take them with TFDS alone (the card says how).
+Checksums cover what TFDS decodes. So they do not depend on how the shards are packed, and anybody
+can compute them with TFDS alone (the card says how).
 """
 
 import csv
@@ -15,8 +15,9 @@ import numpy as np
 
 from jaxvq import input_pipeline
 from jaxvq.datasets import building, layout
-from jaxvq.publishing import cards, croissant, dataset_card, folder, page
 from jaxvq.storage import manifests, reading
+
+from . import cards, croissant, dataset_card, folder, page
 
 COPIED = (
     "features.json",
@@ -30,7 +31,7 @@ COLUMNS = ("split", "number", "id", "frames", "fps", "missing", "no_left_hand", 
 
 @dataclass
 class Split:
-    """What was found in a split. rows: a list of COLUMNS for every record."""
+    """A surveyed split. rows: the values of COLUMNS for every record."""
 
     sha256: str = ""
     rows: list[tuple] = field(default_factory=list)
@@ -45,8 +46,8 @@ def publish(
 ) -> dict:
     """Writes the dataset to `output` and returns its manifest.
 
-    url: where it can be found later. Raises ValueError for a bad input or a dataset that is not
-    what was built, and then leaves nothing behind.
+    url: the future address of the dataset. Raises ValueError for a bad input or a dataset that
+    changed since its build, and then leaves nothing behind.
     """
     license_text = cards.read_license(license_file)
     info = read_info(dataset.path)
@@ -56,7 +57,7 @@ def publish(
             shutil.copyfile(dataset.path / name, new / name)
         layout.write(new, dataset.layout)
         counters = reading.read_json(dataset.path / "counters.json")
-        counters.pop("recipe", None)  # of files that only the builder has
+        counters.pop("recipe", None)  # describes files of this machine
         write_json(new / "counters.json", counters)
         described = info["json"] | {"redistributionInfo": {"license": cards.title(license_text)}}
         write_json(new / "dataset_info.json", described)
@@ -76,10 +77,7 @@ def publish(
 
 
 def open_corpus(data_dir: str | Path, corpus: str) -> input_pipeline.Dataset:
-    """The dataset of a corpus, NAME or NAME/CONFIG, at or below data_dir.
-
-    Raises ValueError if there is none, or several.
-    """
+    """The only dataset of a corpus, NAME or NAME/CONFIG, at or below data_dir; else ValueError."""
     root, place = Path(data_dir), Path(data_dir) / corpus
     dataset = input_pipeline.open_dataset(place if place.is_dir() else root)
     name = read_info(dataset.path)["name"]
@@ -89,7 +87,7 @@ def open_corpus(data_dir: str | Path, corpus: str) -> input_pipeline.Dataset:
 
 
 def check_same(dataset: input_pipeline.Dataset, output: Path) -> None:
-    """Raises ValueError unless `output` is a publication of what the dataset holds now."""
+    """ValueError unless `output` is a publication of the dataset's present content."""
     manifest, info = manifests.check(output, "dataset"), read_info(dataset.path)
     there = {name for name in manifest["files"] if ".array_record-" in name}
     shards = [shard for names in info["shards"].values() for shard in names]
@@ -100,13 +98,13 @@ def check_same(dataset: input_pipeline.Dataset, output: Path) -> None:
     }
     if changed or manifest["version"] != info["version"]:
         raise ValueError(
-            f"{dataset.path} changed since the sums of {output} were taken"
+            f"{dataset.path} changed since {output} was published from it"
             f"{f' ({min(changed)})' if changed else ''}; give it a new version, and publish that"
         )
 
 
 def read_info(path: Path) -> dict:
-    """name ("corpus/config"), version, the terms, names of the shards, and dataset_info.json."""
+    """corpus, name ("corpus/config"), version, terms, shards, and dataset_info.json as `json`."""
     content = reading.read_json(path / "dataset_info.json")
     shards = {
         split["name"]: [
@@ -136,11 +134,10 @@ def read_info(path: Path) -> dict:
 
 
 def survey(dataset: input_pipeline.Dataset, split: str) -> Split:
-    """Decodes a split once: its sum, and a row for every record.
+    """Decodes a split once, for its checksum and a row per record.
 
-    The sum is sha256 over the features of every record in alphabetical order: name, type and shape
-    as text, then the bytes (of text: UTF-8). Raises ValueError where a record cannot be decoded,
-    or is not of the length that the build wrote down.
+    The checksum is the sha256 of `canonical` over all records and their features, in alphabetical
+    order. Raises ValueError if a record is damaged, or has another length than it was built with.
     """
     from tqdm import tqdm
 
@@ -158,8 +155,7 @@ def survey(dataset: input_pipeline.Dataset, split: str) -> Split:
             raise ValueError(f"{dataset.path}: record {number} of {split} changed since the build")
         name, fps = text(record.get("id", "")), round(float(record["fps"]), 4)
         shares = [_share(mask), *(_share(mask, points) for points in hands)]
-        row = (split, number, name, len(mask), fps, *shares)
-        result.rows.append(row)
+        result.rows.append((split, number, name, len(mask), fps, *shares))
     if len(result.rows) != len(lengths):
         raise ValueError(
             f"{dataset.path}: {split} has {len(result.rows)} records and had {len(lengths)} when "
@@ -170,24 +166,24 @@ def survey(dataset: input_pipeline.Dataset, split: str) -> Split:
 
 
 def _share(mask: np.ndarray, part=None) -> float | str:
-    """The share of points that are missing, or of frames without any of `part`; "" of nothing."""
+    """The share of missing points, or of frames without a point of `part`; "" if there are none."""
     if not mask.size or (part is not None and not len(part)):
         return ""
     return round(float(mask.mean() if part is None else mask[:, part].all(1).mean()), 4)
 
 
 def open_source(path: Path, split: str):
-    """The records of a split as TFDS decodes them."""
+    """The records of a split, as TFDS decodes them."""
     import tensorflow_datasets as tfds
 
     return tfds.builder_from_directory(str(path)).as_data_source(split)
 
 
 def read(source, number: int) -> dict:
-    """A record; ValueError where its bytes are damaged."""
+    """A record. ValueError if its bytes are damaged."""
     try:
         return source[number]
-    except Exception as error:  # whatever a decoder makes of damaged bytes
+    except Exception as error:  # a decoder may raise anything for damaged bytes
         raise ValueError(
             f"{source.dataset_info.data_dir}: record {number} cannot be decoded "
             f"({manifests.first_line(error)}); build the dataset again"
@@ -195,7 +191,7 @@ def read(source, number: int) -> dict:
 
 
 def canonical(name: str, value, dtype) -> bytes:
-    """A feature as bytes to sum: the same on every machine, whatever the shards look like."""
+    """A feature as bytes for the checksum, which do not depend on machine or shards."""
     if isinstance(value, bytes | str):
         content = value if isinstance(value, bytes) else value.encode()
         return f"{name} text {len(content)}\n".encode() + content
@@ -208,7 +204,7 @@ def text(value) -> str:
 
 
 def write_clips(path: Path, splits: dict[str, Split]) -> None:
-    """A table of all records, for people and for programs that do not read the shards."""
+    """Writes a table of all records, for people and programs that do not read shards."""
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)

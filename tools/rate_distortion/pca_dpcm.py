@@ -1,12 +1,12 @@
 """The floor under every learned tokenizer: principal components, differences, rounding.
 
-A frame is projected on the first k principal components of the training frames; what changes to it
-from the frame before, as that was decoded, is rounded to multiples of one step (closed-loop DPCM:
-errors do not add up). Only a covariance is learned, and the symbols are tokens like any other.
+The encoder projects a frame on the first k principal components of the training frames, subtracts
+the decoded previous frame, and rounds the difference to multiples of one step. This is closed-loop
+DPCM, in which errors do not accumulate. The symbols are tokens like those of any other method.
 
-Coordinates count by the square root of their standard deviation, halfway between shoulder widths,
-where body and hands take all, and standardised ones, where the face does: on held-out signing this
-gave the least mean distance per bit at every rate.
+Each coordinate is weighted by the square root of its standard deviation. In shoulder widths, body
+and hands would take all components; in standardised units, the face would. On held-out signing, the
+middle between both gave the least mean distance per bit at every rate.
 """
 
 import dataclasses
@@ -19,8 +19,8 @@ from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Statistics
 from jaxvq.tokens.tokens import Tokens
 
-# Largest change in a frame, in deviations of the first component: hardly a frame of signing has
-# more, and the loop makes up in later frames for what was cut off.
+# The largest change per frame, in standard deviations of the first component. Signing hardly ever
+# exceeds it, and later frames make up for what was clipped.
 LARGEST = 3.0
 
 
@@ -28,9 +28,10 @@ LARGEST = 3.0
 class Components:
     """Principal components of training frames, the largest first.
 
-    weight: float32 (n,), n = v·c: worth of a standardised unit; 0 for what never moves.
-    center: float32 (n,), mean of the weighted frames. basis: float32 (n, n), a column each.
-    deviation: float32 (n,), standard deviation along each.
+    weight: float32 (n,), n = v·c: weight of a standardised unit; 0 if a coordinate never moves.
+    center: float32 (n,), mean of the weighted frames.
+    basis: float32 (n, n), one component per column.
+    deviation: float32 (n,), standard deviation along each component.
     """
 
     skeleton: Skeleton
@@ -41,7 +42,7 @@ class Components:
 
 
 def fit_components(clips: Iterable[Pose], skeleton: Skeleton, statistics: Statistics) -> Components:
-    """The components of standardised clips, their missing points held.
+    """The components of standardised clips, with missing points filled by `hold`.
 
     Raises:
       ValueError: fewer than two frames.
@@ -63,7 +64,7 @@ def fit_components(clips: Iterable[Pose], skeleton: Skeleton, statistics: Statis
 
 
 def hold(data: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Missing points stay where they were seen last; before that they are 0, the mean.
+    """Poses whose missing points stay where they were last seen, or at 0, the mean, before that.
 
     data: (t, v, c), standardised; mask: bool (t, v), True = missing.
     """
@@ -78,10 +79,10 @@ class PcaDpcm:
     """A codec of standardised poses.
 
     Fields:
-      size: k, components to keep.
-      step: of the quantiser, in deviations of the first component.
-      dead_zone: a change of fewer steps than this is no change, one of up to a step more is 1, and
-        so on. 0.5 is rounding; 0.7 spends fewer bits on what shakes around a threshold.
+      size: k, the number of components.
+      step: step size of the quantizer, in standard deviations of the first component.
+      dead_zone: changes below this many steps count as 0, changes up to one step larger as 1, and
+        so on. 0.5 is rounding; 0.7 spends fewer bits on values that shake around a threshold.
     """
 
     components: Components
@@ -93,32 +94,32 @@ class PcaDpcm:
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
-        """Sizes of the alphabets: k of changes, then a flag for each hand."""
+        """Alphabet sizes: of the changes of k components, then of one flag per hand."""
         return (2 * self.limit + 1,) * self.size + (2,) * len(self._hands)
 
     @property
     def levels(self) -> tuple[tuple[int, ...], ...]:
-        """Each symbol is its own only digit."""
+        """Each symbol is one digit."""
         return tuple((size,) for size in self.codebook_sizes)
 
     @property
     def token_shape(self) -> tuple[int, int]:
-        """(s, q): one stream of all symbols."""
+        """(s, q): one stream with all symbols."""
         return 1, len(self.codebook_sizes)
 
     @property
     def limit(self) -> int:
-        """Changes are -limit … limit steps."""
+        """The largest change in steps: changes are -limit … limit."""
         return max(1, round(LARGEST / self.step))
 
     @property
     def num_parameters(self) -> int:
-        """Numbers that encoder and decoder share, but for tables."""
+        """How many numbers encoder and decoder share, without the code tables."""
         return (self.size + 2) * len(self.components.center)
 
     def encode(self, pose: Pose) -> Tokens:
-        """Symbols int32 (t, 1, k + hands) of a standardised clip: changes, moved up by `limit` to
-        be 0 or more, and 1 for each hand of which no point is seen."""
+        """Symbols int32 (t, 1, k + hands) of a standardised clip: the changes plus `limit`, then 1
+        for each hand without a visible point."""
         frames = hold(pose.data, pose.mask).reshape(len(pose.data), -1)
         wanted = self._project(frames) / self._delta
         symbols = np.zeros(wanted.shape, np.int32)
@@ -134,7 +135,7 @@ class PcaDpcm:
         return Tokens(indices[:, None], pose.fps, len(indices))
 
     def decode(self, tokens: Tokens) -> np.ndarray:
-        """Standardised poses float32 (t, v, c) of one clip, every point of them."""
+        """Standardised poses float32 (t, v, c) of one clip, with all points."""
         changes = tokens.indices[:, 0, : self.size].astype(np.int64) - self.limit
         values = np.cumsum(changes, axis=0).astype(np.float32) * self._delta
         parts, skeleton = self.components, self.components.skeleton

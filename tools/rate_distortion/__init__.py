@@ -1,0 +1,1 @@
+"""Methods, baseline, measurements and table of `jaxvq benchmark rd`: bits against error."""
