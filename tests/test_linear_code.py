@@ -147,8 +147,14 @@ def test_held_shapes_get_the_levels_that_movement_would_get():
         kernel, _ = linear_code.fit_kernels(poses, seen, np.ones((2, 1), np.float32), levels, hold)
         energy = np.square(np.asarray(kernel)[:, 0]).reshape(8, 2).sum(0)  # of the 9 levels
         assert energy.argmax() == point and energy[1 - point] < 0.05 * energy[point]
-    weights = linear_code.hold_weights(4, 2, 1.0)
-    np.testing.assert_allclose(weights, [1, 1, 1 / 2, 1 / 2, 1 / 3, 1 / 3, 1 / 4, 1 / 4])
+    np.testing.assert_allclose(linear_code.hold_weights(4, 1.0), [1, 1 / 2, 1 / 3, 1 / 4])
+
+
+def test_a_held_error_counts_whole_and_one_that_alternates_counts_less():
+    held, alternating = np.ones(4), np.array([1, -1, -1, 1])  # 0 and 2 half waves in a step
+    errors = np.stack([held, alternating], -1).reshape(1, 4, 2, 1).astype(np.float32)
+    counted = np.asarray(linear_code.held(errors, 1.0)).reshape(4, 2)
+    np.testing.assert_allclose(counted, np.stack([held, alternating / 3], -1), atol=1e-6)
 
 
 def test_what_leads_a_codebook_counts_for_its_size_and_is_left_out():

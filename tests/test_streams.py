@@ -9,6 +9,7 @@ from conftest import tiny_config
 
 from jaxvq import inference
 from jaxvq.input_pipeline import open_dataset
+from jaxvq.models import linear_code
 from jaxvq.pose.statistics import Statistics
 from jaxvq.tasks import bit_allocation, make_task, streams
 
@@ -206,6 +207,10 @@ def test_the_loss_is_that_of_all_points(linear, batch, dataset):
         weights[list(hand)] *= 3.0  # and its part_weights
     weights[dataset.skeleton.parts["face"]] *= 0.5
     weights = weights * batch.visible
+    hands = np.concatenate([dataset.skeleton.parts[hand] for hand in streams.HANDS])
+    apart = np.where(batch.visible[..., None], predicted - batch.pose, 0)[:, :, hands]
+    apart = np.asarray(linear_code.held(apart.reshape(4, 8, 4, 42, 3), 1.0)).reshape(4, 32, 42, 3)
+    distance[:, :, hands] = np.linalg.norm(apart * dataset.statistics.scale[hands], axis=-1)
     smooth = np.sqrt(np.square(distance) + 1e-6) - 1e-3
     assert float(loss) == pytest.approx((smooth * weights).sum() / weights.sum(), rel=1e-3)
 

@@ -89,16 +89,23 @@ def best_steps(values: jax.Array, seen, levels: np.ndarray) -> tuple[jax.Array, 
     return loadings[errors.argmin(0)] * deviation / half, errors.min(0)
 
 
-def hold_weights(frames: int, components: int, hold: float) -> np.ndarray:
-    """float32 (frames · components,), what each of `Coefficients.values` counts when levels are
-    dealt out: (1 + k)^-hold for k half waves a step, so that a shape that is held counts more than
-    one that is passed through. With hold = 0 all count alike.
+def hold_weights(frames: int, hold: float) -> np.ndarray:
+    """float32 (frames,): (1 + k)^-hold, what an error of k half waves per step counts, so that the
+    shape that a hand holds counts more than those that it passes through. With hold = 0 all count
+    alike.
 
     Signs are told apart by the shapes that hands hold; what lies between is movement from one to
     the next (Liddell and Johnson 1989, American Sign Language: The Phonological Base).
     """
-    slow = (1.0 + np.arange(frames)) ** -hold
-    return np.repeat(slow, components).astype(np.float32)
+    return ((1.0 + np.arange(frames)) ** -hold).astype(np.float32)
+
+
+def held(errors: jax.Array, hold: float) -> jax.Array:
+    """Errors (..., p, v, c) of steps with each frequency multiplied by its `hold_weights`."""
+    size = errors.shape[-3]
+    cosines = _cosines(size)
+    smooth = (cosines * hold_weights(size, hold)[None]) @ cosines.T
+    return jnp.einsum("fg,...gvc->...fvc", jnp.asarray(smooth), errors)
 
 
 def fit_kernels(poses, seen, scale, levels, hold: float = 0.0) -> tuple[jax.Array, jax.Array]:
@@ -115,7 +122,7 @@ def fit_kernels(poses, seen, scale, levels, hold: float = 0.0) -> tuple[jax.Arra
     size, (v, c) = poses.shape[1], np.shape(scale)
     components = min(len(levels), v * c)
     found = coefficients(poses, scale, components)
-    counted = found.values * hold_weights(size, components, hold)[None]
+    counted = found.values * np.repeat(hold_weights(size, hold), components)[None]
     order = jnp.argsort(-jnp.square(counted).mean(0))
     # Feature i is the coefficient at the place that its levels have among all.
     place = np.argsort(np.argsort(-levels, kind="stable"), kind="stable")

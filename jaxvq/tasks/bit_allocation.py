@@ -83,7 +83,8 @@ def allocate_levels(config, skeleton, statistics, batch: Batch) -> ConfigDict:
         fitted = jax.jit(linear_code.coefficients, static_argnums=2)
         components = min(COMPONENTS, v * c)
         values = np.asarray(fitted(poses, scale, components).values)
-        values = values * linear_code.hold_weights(frames, components, hold(config, points))[None]
+        weights = linear_code.hold_weights(frames, hold(config, points))
+        values = values * np.repeat(weights, components)[None]
         seen = np.asarray(seen)
         if not seen.any():
             raise ValueError(

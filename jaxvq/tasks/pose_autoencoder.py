@@ -2,10 +2,11 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxvq.losses import HANDS
-from jaxvq.models import linear_code
+from jaxvq.models import linear_code, patches
 from jaxvq.models.transformer import PoseTransformer
 from jaxvq.quantizers import fsq
 from jaxvq.tasks import bit_allocation
@@ -58,7 +59,7 @@ class AutoencoderTask(TokenizerTask):
     """With model.transform a linear code runs beside the transformer; `init` fits it to the frames
     of its batch, which then has to hold enough of them.
 
-    hold: see linear_code.hold_weights.
+    hold: see linear_code.hold_weights; the term "reconstruction" is the error by these weights.
     """
 
     hold: float = 0.0
@@ -81,6 +82,16 @@ class AutoencoderTask(TokenizerTask):
         for hand, points in enumerate(self.model.presence):
             absent[:, list(points)] = ~shown[:, hand].reshape(-1, 1)
         return absent
+
+    def errors(self, params, predicted, latents, quantized, batch):
+        errors = super().errors(params, predicted, latents, quantized, batch)
+        if self.hold:
+            target, visible = batch.target
+            apart = jnp.where((visible & batch.frames[..., None])[..., None], predicted - target, 0)
+            apart = linear_code.held(patches.split(apart, self.frames_per_step), self.hold)
+            apart = patches.join(apart, target.shape[1])
+            errors["reconstruction"] = self.point_error(target + apart, target)
+        return errors
 
     def init(self, rng, batch):
         params, state = super().init(rng, batch)
