@@ -70,7 +70,7 @@ def test_a_damaged_model_is_one_line(installed):
 
 def test_the_command_that_makes_them_trains_packs_and_measures(tmp_path):
     """A few steps on synthetic clips, some of which are called as those to train on."""
-    from jaxvq.pose.synthetic import write_corpus
+    from tools.make_synthetic_corpus import write_corpus
 
     clips = tmp_path / "clips"
     clips.mkdir()
