@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help demo test test-slow lint docs constraints pretrained clean
+.PHONY: help demo test test-slow lint docs constraints pretrained video clean
 
 help:
 	@echo "make demo       corpus, dataset, training, evaluation, codes and pictures in runs/demo"
@@ -13,6 +13,7 @@ help:
 	@echo "make docs       the website of the documents, in runs/site"
 	@echo "make constraints  constraints.txt from the newest packages that fit"
 	@echo "make pretrained CLIPS=sign_corpus.zip  the models that come with jaxvq"
+	@echo "make video      an environment with video_to_pose, in $(VIDEO) (docs/video.md)"
 	@echo "make clean      remove the virtual environment and runs/demo"
 
 # One stamp file: the environment is set up once and again whenever its description changes.
@@ -54,6 +55,12 @@ constraints:
 # The clips whose names begin with fs- are trained on, and the others measured with.
 pretrained: $(BIN)/.installed
 	$(BIN)/python -m jaxvq make pretrained $(CLIPS) --work runs/pretrained
+
+# MediaPipe's Holistic is gone from later versions, and this one needs older packages than jaxvq.
+VIDEO ?= .venv-video
+video:
+	$(PYTHON) -m venv $(VIDEO)
+	$(VIDEO)/bin/python -m pip install --quiet 'pose-format>=0.8.3' mediapipe==0.10.21
 
 clean:
 	rm -rf $(VENV) runs/demo

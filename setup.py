@@ -17,6 +17,7 @@ setup(
     license="Apache-2.0",
     classifiers=[
         "Intended Audience :: Science/Research",
+        "Operating System :: POSIX",  # locks, signals and limits of processes
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",
@@ -39,6 +40,7 @@ setup(
     install_requires=[
         "absl-py",
         "array_record",
+        "flatbuffers",  # jax writes StableHLO with it
         "flax>=0.12",
         "fsspec",
         "grain>=0.2.18",
@@ -57,7 +59,6 @@ setup(
     extras_require={
         "test": [
             "apache-beam",
-            "flatbuffers",
             "huggingface_hub",
             "ipykernel",
             "mkdocs-material",
@@ -72,7 +73,7 @@ setup(
         ],
         "docs": ["mkdocs-material", "mkdocstrings[python]"],
         "hub": ["huggingface_hub", "mlcroissant"],
-        "export": ["flatbuffers"],  # jax writes StableHLO with it
+        "export": [],  # what it needs is always there; the name was published
         "beam": ["apache-beam"],
         "gcs": ["gcsfs"],
         "gpu": ["jax[cuda13]"],

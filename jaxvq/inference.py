@@ -30,7 +30,7 @@ from jaxvq.datasets import fixed_point
 from jaxvq.pose import preprocess
 from jaxvq.pose.reader import Pose, read_pose
 from jaxvq.pose.resample import resample
-from jaxvq.pose.writer import pose_for_canvas
+from jaxvq.pose.writer import pose_for_canvas, write_pose
 from jaxvq.storage import manifests
 from jaxvq.tasks import make_task
 from jaxvq.tasks.base import PoseTask, TokenTask, pose_task
@@ -56,6 +56,16 @@ def load(path: str | Path, step: int | None = None) -> "PoseTokenizer":
     # Any: of a task that makes no tokens, encode and decode say so.
     task: Any = make_task(model.config, model.skeleton, model.statistics)
     return PoseTokenizer(model=model, task=task)
+
+
+def write(path: str | Path, pose: Pose) -> None:
+    """Writes a `.pose` file or, where the path ends so, an npz with `poses`."""
+    if str(path).lower().endswith(".npz"):
+        from jaxvq.datasets.pose_npz import clips
+
+        clips.write_sample(path, pose)
+    else:
+        write_pose(path, pose)
 
 
 @dataclass(frozen=True, eq=False)

@@ -356,7 +356,7 @@ def test_reconstruct_poses_wants_one_file_and_says_what_it_filled_in(
     run_dir, corpus, tokenizer, tmp_path, capsys
 ):
     model = ["--model", str(run_dir), "--output", str(tmp_path / "y.pose")]
-    with pytest.raises(ValueError, match=f"--input {corpus} is a folder; give one .pose file"):
+    with pytest.raises(ValueError, match=f"--input {corpus} is a folder; give one file"):
         reconstruct_poses.main([*model, "--input", str(corpus)])
     path = sorted(corpus.glob("*.pose"))[2]
     reconstruct_poses.main([*model, "--input", str(path)])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 
-from jaxvq import __version__
+from jaxvq import __version__, checkpoint, inference
 from jaxvq.__main__ import PROGRAMS
 
 # Programs whose branch is not merged yet.
@@ -129,6 +129,17 @@ def test_training_lists_presets_and_fields(call):
     assert "--config.batch_size=8 " in text and "fields of stgcn_rvq:small:" in text
     text = call("stgcn_rvq.yaml", "--help", program=("-m", "jaxvq.train"))
     assert "\nusage: python -m jaxvq.train " in text and "--config.num_epochs=100.0 " in text
+
+
+def test_a_pretrained_model_is_the_default(call, installed, run_dir, corpus):
+    folder = installed / "jaxvq/pretrained/signs"
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint.save_packed(folder, inference.load(run_dir).model)
+    clip = sorted(corpus.glob("*.pose"))[2]
+    assert call("encode", clip, "--output", "signs.csv") == "signs.csv: 1 clips\n"
+    assert call("decode", "signs.csv", "--output", "Y.pose") == "Y.pose: 1 pose\n"
+    error = call("encode", clip, "--model", "nothing", code=2)
+    assert "nothing does not exist" in error and error.endswith("pretrained model: signs\n")
 
 
 def test_a_model_is_trained_and_used_by_names(call, data_dir, corpus):

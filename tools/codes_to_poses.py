@@ -1,10 +1,11 @@
-"""Turns tokens back into `.pose` files.
+"""Turns tokens back into `.pose` files, or npz files where the tokens came from such.
 
-    jaxvq decode --model RUN --codes codes.csv --output DIR           a file a row, named as there
-    jaxvq decode --model RUN --codes codes.jvq --output DIR           the same of a compact file
-    jaxvq decode --model RUN --codes codes.txt --output DIR           a file a line: 0.pose, …
-    jaxvq decode --model RUN --codes "731 63 540" --output X.pose     the codes themselves
+    jaxvq decode codes.csv                       into decoded/, a file per row, named as there
+    jaxvq decode codes.jvq --output DIR          the same of a compact file
+    jaxvq decode codes.txt --output DIR          a file per line: 0.pose, …
+    jaxvq decode "731 63 540" --output X.pose    the codes themselves
 
+With --model RUN where another model than the pretrained default made the tokens.
 A file of poses_to_codes gives each clip its frame rate and length; elsewhere --fps counts. The
 poses stand on a canvas of 500 x 500. Hands that the tokens say are not there have confidence 0; a
 model without a code for that (all but the linear ones) shows both hands always.
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from jaxvq import command
+from jaxvq.pose.files import SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ def main(argv=None) -> int:
     parser.add_argument(
         "--output",
         default="decoded",
-        help="a folder, or a .pose file for one clip (default: %(default)s)",
+        help="a folder, or a .pose or .npz file for one clip (default: %(default)s)",
     )
     parser.add_argument("--fps", type=float, default=25.0, help="where no CSV says it (default 25)")
     args = parser.parse_args(argv)
@@ -51,7 +53,6 @@ def main(argv=None) -> int:
     from tqdm import tqdm
 
     from jaxvq import inference
-    from jaxvq.pose.writer import write_pose
     from jaxvq.tokens import token_file
 
     with command.stage("loading the model"):
@@ -74,7 +75,7 @@ def main(argv=None) -> int:
     for pose in tqdm(tokenizer.decode_stream(remembered()), unit="clip", total=count):
         path = paths.popleft()
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_pose(path, pose)
+        inference.write(path, pose)
     print(f"{args.output}: {count} pose{'s' * (count != 1)}")
     return 0
 
@@ -171,7 +172,8 @@ def _paths(clips: list[tuple[str, str]], output: Path, written: set | None = Non
         relative = PurePosixPath(name)
         if relative.is_absolute() or ".." in relative.parts:
             raise ValueError(f"{where}: the name {name!r} leads out of --output")
-        paths.append(output / f"{relative}.pose")
+        kept = name.lower().endswith(".npz")
+        paths.append(output / (str(relative) if kept else f"{relative}.pose"))
         if paths[-1] in written:
             raise ValueError(f"{where}: there is another clip named {name!r}")
         written.add(paths[-1])
@@ -179,7 +181,7 @@ def _paths(clips: list[tuple[str, str]], output: Path, written: set | None = Non
 
 
 def _is_one_file(output: Path) -> bool:
-    return output.suffix == ".pose" and not output.is_dir()
+    return output.suffix in SUFFIXES and not output.is_dir()
 
 
 def _check_output(output: Path, count: int) -> None:
@@ -189,7 +191,9 @@ def _check_output(output: Path, count: int) -> None:
                 f"--output {output} is one file, but there are {count} clips; give a folder"
             )
     elif output.is_file():
-        raise ValueError(f"--output {output} is a file; give a folder or a name ending in .pose")
+        raise ValueError(
+            f"--output {output} is a file; give a folder or a name ending in .pose or .npz"
+        )
 
 
 def _tokens(line: Line, tokenizer):

@@ -43,7 +43,7 @@ def main(argv=None) -> int:
     args = parser.parse_args(argv)
     paths = output_paths(Path(args.output), args.format)
     if "stablehlo" in paths:
-        need("flatbuffers", "stablehlo", "pip install 'jaxvq[export]'")
+        need("flatbuffers", "stablehlo", "pip install flatbuffers")
     if "onnx" in paths:
         need(
             "jax2onnx onnxruntime",

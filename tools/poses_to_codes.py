@@ -1,9 +1,12 @@
-"""Writes the tokens of `.pose` files as a CSV, file,fps,length,codes, or as a compact token file.
+"""Writes the tokens of clips as a CSV, file,fps,length,codes, or as a compact token file.
 
-    jaxvq encode --model RUN --input DIR|ZIP|FILE --output codes.csv
-    jaxvq encode --model RUN --input DIR|ZIP|FILE --output codes.jvq
+    jaxvq encode X.pose                                         codes.csv, with a pretrained model
+    jaxvq encode DIR|ZIP|FILE --model RUN --output codes.csv
+    jaxvq encode DIR|ZIP|FILE --model RUN --output codes.jvq
+    jaxvq encode DIR --corpus how2sign_openpose --model RUN     the files that RUN was trained on
 
-In a CSV the codes of a clip are integers separated by spaces, step by step, in a step stream by
+Reads `.pose` files and npz files with `poses`; with --corpus whatever that corpus is built from. In
+a CSV the codes of a clip are integers separated by spaces, step by step, in a step stream by
 stream, and in a stream codebook by codebook; a step is as many frames as the model takes together.
 A `.jvq` holds the same in the fewest bytes; it needs the tables that jaxvq make code-tables writes
 beside the model. A file that cannot be read is reported and left out. An --output that exists is
@@ -12,6 +15,7 @@ replaced when the new one is complete.
 
 import contextlib
 import csv
+import functools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +27,11 @@ from jaxvq.storage import atomic
 def main(argv=None) -> int:
     parser = command.parser(__doc__)
     command.add_model(parser)
-    parser.add_first("--input", "--data", help="folder, zip or one file of .pose")
+    parser.add_first("--input", "--data", help="folder or zip of clips, or one file")
+    parser.add_argument(
+        "--corpus", help="read the input as jaxvq build does (default: .pose and .npz files)"
+    )
+    parser.add_argument("--stats", metavar="FILE", help="as of jaxvq build, for --corpus")
     parser.add_argument(
         "--output",
         default="codes.csv",
@@ -34,13 +42,12 @@ def main(argv=None) -> int:
     from tqdm import tqdm
 
     from jaxvq import inference
-    from jaxvq.pose.files import list_poses
     from jaxvq.tokens import token_file
 
-    files = list_poses(args.input, suffixes=(".pose",))
     with command.stage("loading the model"):
         tokenizer = inference.load(args.model)
     tokenizer.require_poses()
+    count, clips = _open(args, tokenizer)
     output, written, frames = Path(args.output), 0, 0
     suffix = output.suffix.lower()
     if suffix not in (".csv", token_file.SUFFIX):
@@ -49,13 +56,13 @@ def main(argv=None) -> int:
     output.parent.mkdir(parents=True, exist_ok=True)
     open_file = token_file.Writer(output, tokenizer.code_tables) if compact else _csv_file(output)
     with open_file as file:
-        clips = _read(tqdm(files, unit="clip"), tokenizer)
-        for name, tokens in tokenizer.encode_stream(clips):
+        read = _reported(tqdm(clips, unit="clip", total=count))
+        for name, tokens in tokenizer.encode_stream(read):
             file.write(name, tokens)
             written, frames = written + 1, frames + tokens.length
         if not written:
-            raise ValueError(f"none of the {len(files)} files of {args.input} could be encoded")
-    left_out = f", {len(files) - written} left out" if written < len(files) else ""
+            raise ValueError(f"none of the {count} clips of {args.input} could be encoded")
+    left_out = f", {count - written} left out" if written < count else ""
     print(f"{output}: {written} clips{left_out}" + _size(output, frames) * compact)
     return 0
 
@@ -86,19 +93,35 @@ def _csv_file(path: Path) -> Iterator[_CsvWriter]:
         yield _CsvWriter(file)
 
 
-def _read(files, tokenizer):
-    """(name, standardised clip) of the files that can be read; the others are reported."""
-    from jaxvq.pose.reader import read_pose
+def _open(args, tokenizer):
+    """The number of clips, and of each its name and a function that reads and standardises it."""
+    if args.corpus:
+        from jaxvq.datasets import corpus_clips
 
-    for file in files:
+        return corpus_clips.read(args.corpus, args.input, tokenizer, args.stats)
+    from jaxvq.pose.files import list_poses
+
+    files = list_poses(args.input)
+    # Built datasets hold an npz too, and may lie in the directory of their input.
+    files = [file for file in files if file.key.lower().endswith(".pose")] or files
+
+    def read(file):
+        return tokenizer.standardize(tokenizer.read(file.read(), file.key))[0]
+
+    return len(files), ((file.key, functools.partial(read, file)) for file in files)
+
+
+def _reported(clips):
+    """(name, standardised clip) of those that can be read; the others are reported."""
+    for name, read in clips:
         try:
-            clip, _ = tokenizer.standardize(read_pose(file.read(), name=file.key))
+            clip = read()
         except (ValueError, OSError) as error:
             message = str(error)
-            prefix = "" if message.startswith(file.key) else f"{file.key}: "
+            prefix = "" if message.startswith(name) else f"{name}: "
             print(f"left out: {prefix}{message}", file=sys.stderr)
             continue
-        yield file.key, clip
+        yield name, clip
 
 
 def script() -> None:

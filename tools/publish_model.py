@@ -78,7 +78,7 @@ def export_stablehlo(tokenizer, folder: Path) -> None:
 
     if not isinstance(tokenizer.task, TokenTask):
         return
-    export_model.need("flatbuffers", "stablehlo", "pip install 'jaxvq[export]'")
+    export_model.need("flatbuffers", "stablehlo", "pip install flatbuffers")
     function = export_model.make_function(tokenizer)
     (folder / "model.stablehlo").write_bytes(export_model.export_stablehlo(tokenizer, function))
     described = {k: v for k, v in export_model.describe(tokenizer).items() if k != "checkpoint"}

@@ -1,6 +1,6 @@
-"""Shows what the tokens keep of a `.pose` file, or fills in its missing points.
+"""Shows what the tokens keep of a `.pose` or npz file, or fills in its missing points.
 
-    jaxvq reconstruct --model RUN --input X.pose --output Y.pose [--only-masked]
+    jaxvq reconstruct X.pose --output Y.pose [--model RUN] [--only-masked]
 
 With --only-masked the points that were seen keep their exact values and the others are new.
 """
@@ -13,28 +13,26 @@ from jaxvq import command
 def main(argv=None) -> int:
     parser = command.parser(__doc__)
     command.add_model(parser)
-    parser.add_first("--input", help="the .pose file to read")
-    parser.add_argument("--output", required=True, help="the .pose file to write")
+    parser.add_first("--input", help="the .pose or .npz file to read")
+    parser.add_argument("--output", required=True, help="the .pose or .npz file to write")
     parser.add_argument("--only_masked", action="store_true", help="change missing points only")
     args = parser.parse_args(argv)
     if Path(args.input).is_dir():
-        raise ValueError(f"--input {args.input} is a folder; give one .pose file")
+        raise ValueError(f"--input {args.input} is a folder; give one file")
     if not Path(args.input).is_file():
         raise ValueError(f"--input {args.input}: no such file")
 
     from jaxvq import inference
     from jaxvq.pose import preprocess
-    from jaxvq.pose.reader import read_pose
-    from jaxvq.pose.writer import write_pose
 
-    pose = read_pose(args.input)
     with command.stage("loading the model"):
         tokenizer = inference.load(args.model)
     tokenizer.require_poses()
+    pose = tokenizer.read(args.input)
     with command.stage(f"reconstructing {len(pose.data)} frames"):
         result = tokenizer.reconstruct(pose, only_masked=args.only_masked)
     Path(args.output).parent.mkdir(parents=True, exist_ok=True)
-    write_pose(args.output, result)
+    inference.write(args.output, result)
     print(f"{args.output}: {len(result.data)} frames of {result.skeleton.num_points} points")
     if args.only_masked:
         missing = preprocess.select_points(pose, result.skeleton).mask

@@ -1,8 +1,10 @@
-"""Models that come with jaxvq: one folder each, with weights, code tables and a card."""
+"""Models that come with jaxvq: one folder each, with weights, code tables and a card. And clips to
+try them on."""
 
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
+CLIPS = FOLDER / "clips"
 DEFAULT = "signs"  # what programs take that are given no model
 
 

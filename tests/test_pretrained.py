@@ -1,0 +1,97 @@
+"""Models that come with jaxvq: the file of one, their names, and the command that makes them."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+
+from jaxvq import checkpoint, inference, pretrained
+from jaxvq.pose.reader import read_pose
+from jaxvq.storage import packed
+
+
+@pytest.fixture
+def installed(run_dir, tmp_path, monkeypatch):
+    """A folder of pretrained models that has one, `signs`."""
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path / "pretrained")
+    folder = tmp_path / "pretrained" / "signs"
+    folder.mkdir(parents=True)
+    checkpoint.save_packed(folder, inference.load(run_dir).model)
+    return folder
+
+
+def test_a_tree_comes_back_rounded_to_float16(tmp_path):
+    tree = {
+        "params": {"a": {"kernel": np.linspace(-2, 2, 12, dtype=np.float32).reshape(3, 4)}},
+        "state": {"body": {}, "hands": {"uses": np.arange(3)}},
+    }
+    packed.write(tmp_path, {"name": "ü", "n": [1, 2]}, tree)
+    meta, found = packed.read(tmp_path)
+    assert meta == {"name": "ü", "n": [1, 2]}
+    kernel = found["params"]["a"]["kernel"]
+    assert kernel.dtype == np.float32
+    np.testing.assert_array_equal(kernel, tree["params"]["a"]["kernel"].astype(np.float16))
+    assert found["state"]["body"] == {}
+    np.testing.assert_array_equal(found["state"]["hands"]["uses"], [0, 1, 2])
+    with pytest.raises(ValueError, match="params/a has numbers that are too large for float16"):
+        packed.write(tmp_path, {}, {"params": {"a": np.float32([1e6])}})
+    (tmp_path / packed.FILE).write_bytes(b"no npz")
+    with pytest.raises(ValueError, match="model.npz: not an npz of plain arrays, or damaged"):
+        packed.read(tmp_path)
+
+
+def test_a_model_is_loaded_by_its_name(installed, run_dir, corpus):
+    assert pretrained.names() == ["signs"]
+    tokenizer, run = inference.load("signs"), inference.load(run_dir)
+    assert tokenizer.model.path == installed and len(repr(tokenizer)) < 200
+    assert tokenizer.model.config.data.dir == ""
+    assert jax.tree.structure(tokenizer.model.params) == jax.tree.structure(run.model.params)
+    path = sorted(corpus.glob("*.pose"))[4]
+    tokens = tokenizer.encode(path)
+    np.testing.assert_array_equal(tokens.indices, tokenizer.encode([read_pose(path)])[0].indices)
+    assert (tokens.indices == run.encode(path).indices).mean() > 0.9
+    with pytest.raises(ValueError, match="nothing does not exist; .* pretrained model: signs"):
+        inference.load("nothing")
+
+
+def test_a_damaged_model_is_one_line(installed):
+    arrays = dict(np.load(installed / packed.FILE))
+    meta = json.loads(arrays["meta"].tobytes()) | {"step": 5}
+    arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+    np.savez(installed / packed.FILE, **arrays)
+    with pytest.raises(ValueError, match="model.npz: damaged checkpoint .it is not what was sav"):
+        inference.load("signs")
+
+
+def test_the_command_that_makes_them_trains_packs_and_measures(tmp_path):
+    """A few steps on synthetic clips, some of which are called as those to train on."""
+    from tools.make_synthetic_corpus import write_corpus
+
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    write_corpus(clips, num_clips=24, seed=5)
+    for path in sorted(clips.glob("*.pose"))[:20]:
+        path.rename(path.with_name(f"fs-{path.name}"))
+    words = ["--work", tmp_path / "work", "--output", tmp_path / "made", "--names", "signs-frames"]
+    done = subprocess.run(
+        [sys.executable, "-m", "jaxvq", "make", "pretrained", clips, *words, "--steps", "2"],
+        cwd=REPOSITORY,
+        env=os.environ | {"XLA_FLAGS": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    folder = tmp_path / "made" / "signs-frames"
+    assert {path.name for path in folder.iterdir()} == {
+        *("model.npz", "code_tables.npz", "README.md")
+    }
+    card = (folder / "README.md").read_text()
+    assert "| signing, never seen | 4 | 0." in card and "MIT licence" in card
+    assert "jaxvq train fsq_pose:frames" in card and "% of the codes" in card
+    tokenizer = inference.load(folder)
+    assert tokenizer.model.step == 2 and tokenizer.code_tables.streams == 1
