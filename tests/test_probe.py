@@ -264,8 +264,8 @@ def test_decoded_poses_that_fit_nothing(clips, tmp_path):
 def test_flags_that_fit_nothing(clips, labels, tmp_path, run_dir):
     output = ["--output", tmp_path / "card"]
     fails("nothing to measure: give one of", *output)
-    fails("--checkpoint and --decoded: give one", *output, "--checkpoint", "x", "--decoded", "y")
-    fails("--data is missing", *output, "--checkpoint", run_dir)
+    fails("--model and --decoded: give one", *output, "--model", "x", "--decoded", "y")
+    fails("--data is missing", *output, "--model", run_dir)
     flags = ["--data", clips, "--labels", labels, "--decoded", clips, *output]
     fails("choose from letters, error", *flags, "--parts", "music")
     fails("there are: one, three, two", *flags, "--alphabets", "four")
