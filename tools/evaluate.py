@@ -38,7 +38,7 @@ def main(argv=None) -> int:
         metavar="N",
         help="clips to draw (default: %(default)s)",
     )
-    add("--card", type=Path, metavar="FOLDER", help="of tools.probe: its card goes along")
+    add("--card", type=Path, metavar="FOLDER", help="of jaxvq probe: its card goes along")
     args = parser.parse_args(argv)
     if args.num_videos < 1:
         raise ValueError(f"--num_videos {args.num_videos}: expected 1 or more")

@@ -1,8 +1,8 @@
 """Measures what tokens keep: letters, movement, presence, invariance; and what they cost.
 
-    python -m tools.probe --data CLIPS --labels CSV --checkpoint RUN --output OUT
-    python -m tools.probe --data CLIPS --labels CSV --decoded FOLDER --output OUT
-    python -m tools.probe --combine OUT1 OUT2 --output OUT
+    jaxvq probe RUN --data CLIPS --labels CSV --output OUT
+    jaxvq probe --data CLIPS --labels CSV --decoded FOLDER --output OUT
+    jaxvq probe --combine OUT1 OUT2 --output OUT
 
 CLIPS is a folder or zip of `.pose` files. CSV has the columns clip (a file's stem), alphabet,
 letter and, if known, signer. --decoded takes `.pose` files of any other system, with the names and
@@ -26,11 +26,11 @@ def main(argv=None) -> int:
     add = parser.add_argument
     add("--data", help="folder or zip of the original .pose files")
     add("--labels", metavar="CSV", help="clip, alphabet, letter; without: no letters")
-    add("--checkpoint", help="a run, a model, or one checkpoint")
-    add("--decoded", metavar="FOLDER", help="decoded .pose files instead of a checkpoint")
+    parser.add_first("--model", "--checkpoint", required=False, help=command.MODEL_HELP)
+    add("--decoded", metavar="FOLDER", help="decoded .pose files instead of a model")
     add("--combine", nargs="+", metavar="OUT", help="cards to join instead of measuring")
     add("--output", required=True, type=Path, help="folder of the card")
-    add("--name", help="of the system, in the card (default: the checkpoint or folder)")
+    add("--name", help="of the system, in the card (default: the model or folder)")
     add("--split", default="all", choices=SPLITS, help="clips that count (default: %(default)s)")
     add("--alphabets", help="only these alphabets count, joined by commas")
     add("--parts", help="some of them, joined by commas (default: all)")
@@ -67,10 +67,10 @@ def main(argv=None) -> int:
 
 def check_sources(args) -> None:
     """Raises ValueError unless the flags name one thing to measure."""
-    given = [name for name in ("checkpoint", "decoded", "combine") if getattr(args, name)]
+    given = [name for name in ("model", "decoded", "combine") if getattr(args, name)]
     if len(given) != 1:
         what = " and ".join(f"--{name}" for name in given) or "nothing to measure"
-        raise ValueError(f"{what}: give one of --checkpoint, --decoded and --combine")
+        raise ValueError(f"{what}: give one of --model, --decoded and --combine")
     if not args.combine and not args.data:
         raise ValueError("--data is missing: the folder or zip of the original .pose files")
     if args.num_pictures < 0:
@@ -86,15 +86,15 @@ def measure(args, parts):
     if args.labels:
         labels, groups = letters.read_labels(args.labels), letters.read_groups(args.labels)
     tokenizer = None
-    if args.checkpoint:
+    if args.model:
         with command.stage("loading the model"):
-            tokenizer = inference.load(args.checkpoint)
+            tokenizer = inference.load(args.model)
         tokenizer.require_poses()
     skeleton = tokenizer.model.skeleton if tokenizer else None
     clips = subjects.read_clips(args.data, groups, skeleton)
     if labels:
         letters.choose(labels, clips.names)  # its errors, before anything takes long
-    name = args.name or Path(args.checkpoint or args.decoded).name  # no folder of this machine
+    name = args.name or Path(args.model or args.decoded).name  # no folder of this machine
     if tokenizer:
         print(f"encoding and decoding {len(clips.names)} clips", flush=True)
         subject = subjects.from_model(tokenizer, clips, name)

@@ -31,7 +31,7 @@ def main(argv=None) -> None:
         metavar="FILE",
         help="metrics.json of jaxvq evaluate (default: the run's last validation)",
     )
-    add("--card", type=Path, metavar="FOLDER", help="of tools.probe: its card goes along")
+    add("--card", type=Path, metavar="FOLDER", help="of jaxvq probe: its card goes along")
     add("--name", help="in the card (default: that of --output)")
     add("--version", default="1.0.0", help="tag on the hub (default: %(default)s)")
     add("--hub", metavar="USER/NAME", help="upload to this repository")

@@ -66,7 +66,7 @@ def usage(indices: Sequence[np.ndarray], task: TokenTask) -> dict[str, float]:
 def measure_codes(probe: Probe) -> list[Measure]:
     """Bits of the codes of each clip, per frame that there is, and how codes are used."""
     if probe.subject.indices is None:
-        raise ValueError("a folder of decoded poses has no codes; give --checkpoint")
+        raise ValueError("a folder of decoded poses has no codes; give --model")
     chosen, tokenizer = np.flatnonzero(probe.measured), probe.subject.tokenizer
     names = [probe.clips.names[i] for i in chosen]
     indices = [probe.subject.indices[i] for i in chosen]

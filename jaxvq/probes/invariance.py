@@ -172,7 +172,7 @@ def measure_invariance(probe: Probe) -> list[Measure]:
     """
     tokenizer = probe.subject.tokenizer
     if tokenizer is None:
-        raise ValueError("decoded poses cannot be changed and encoded again; give --checkpoint")
+        raise ValueError("decoded poses cannot be changed and encoded again; give --model")
     own = letters.spelled(probe) if probe.labels else None
     places = np.flatnonzero(probe.measured) if own is None else own.places[own.queries]
     poses = [probe.clips.poses[i] for i in places]

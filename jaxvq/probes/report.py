@@ -60,13 +60,13 @@ def read(folder: str | Path) -> Card:
     """The card of a folder; ValueError where there is none, or a damaged one."""
     folder = Path(folder)
     if not (folder / JSON).is_file() or not (folder / ARRAYS).is_file():
-        raise ValueError(f"{folder} holds no {JSON} and {ARRAYS}; make them with tools.probe")
+        raise ValueError(f"{folder} holds no {JSON} and {ARRAYS}; make them with jaxvq probe")
     content = reading.read_json(folder / JSON)
     try:
         measures = from_arrays(reading.read_npz(folder / ARRAYS))
         return Card(dict(content["about"]), measures, dict(content["missing"]))
     except (KeyError, IndexError, ValueError, TypeError) as error:
-        raise ValueError(f"{folder} holds no card of tools.probe ({error})") from None
+        raise ValueError(f"{folder} holds no card of jaxvq probe ({error})") from None
 
 
 def carry(folder: Path, output: Path, fingerprint: str) -> list[str]:
@@ -80,16 +80,16 @@ def carry(folder: Path, output: Path, fingerprint: str) -> list[str]:
     if card.about.get("fingerprint") != fingerprint:
         raise ValueError(
             f"{folder} is the card of another model ({card.about.get('name')}); make one of this "
-            "model with tools.probe"
+            "model with jaxvq probe"
         )
     for name in (JSON, "card.md", "index.html"):
         target = output / f"meaning_card{Path(name).suffix}"
         atomic.write_text(target, (folder / name).read_text(encoding="utf-8"))
-    lines = ["| measure | value | 95 % | meaning |", "|---|---|---|---|"]
+    lines = ["| measure | meaning | value | 95 % |", "|---|---|---|---|"]
     for measure in card.measures:
         if measure.name in MOST_IMPORTANT:
             low, high = interval(measure)
-            row = [measure.name, _text(measure.value), _range(low, high), measure.meaning]
+            row = [measure.name, measure.meaning, _text(measure.value), _range(low, high)]
             lines.append(_row(row))
     return [*lines, "", "All of it: [meaning_card.md](meaning_card.md)."]
 
@@ -139,15 +139,16 @@ def tables(card: Card, others: dict[str, Card]) -> list[Table]:
         if measures and part == "invariance":
             found.append((title, *_changes(measures)))
         elif measures:
-            heading = ["measure", "value", "95 %", *(f"minus {name}" for name in others)]
+            versus = [f"minus {name}" for name in others]
+            heading = ["measure", "meaning", "value", "95 %", *versus]
             rows = []
             for measure in measures:
                 low, high = interval(measure)
                 differences = [_difference(c.get(measure.name)) for c in compared.values()]
                 name = measure.name.partition("/")[2]
-                row = [name, _text(measure.value), _range(low, high), *differences]
-                rows.append([*row, measure.meaning])
-            found.append((title, [*heading, "meaning"], rows))
+                value = [_text(measure.value), _range(low, high)]
+                rows.append([name, measure.meaning, *value, *differences])
+            found.append((title, heading, rows))
     return found
 
 
