@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help demo test test-slow lint docs constraints clean
+.PHONY: help demo test test-slow lint docs constraints pretrained clean
 
 help:
 	@echo "make demo       corpus, dataset, training, evaluation, codes and pictures in runs/demo"
@@ -12,6 +12,7 @@ help:
 	@echo "make lint       rules, layout and types of the code, in half a minute"
 	@echo "make docs       the website of the documents, in runs/site"
 	@echo "make constraints  constraints.txt from the newest packages that fit"
+	@echo "make pretrained CLIPS=sign_corpus.zip  the models that come with jaxvq"
 	@echo "make clean      remove the virtual environment and runs/demo"
 
 # One stamp file: the environment is set up once and again whenever its description changes.
@@ -49,6 +50,10 @@ constraints:
 	$(VENV)/fresh/bin/python -m pip install --quiet '.[test]'
 	$(VENV)/fresh/bin/python -m pip freeze --exclude jaxvq > constraints.txt
 	rm -r $(VENV)/fresh
+
+# The clips whose names begin with fs- are trained on, and the others measured with.
+pretrained: $(BIN)/.installed
+	$(BIN)/python -m jaxvq make pretrained $(CLIPS) --work runs/pretrained
 
 clean:
 	rm -rf $(VENV) runs/demo

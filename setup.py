@@ -33,6 +33,7 @@ setup(
     package_data={
         "jaxvq.configs": ["*.yaml"],
         "jaxvq": ["py.typed"],
+        "jaxvq.pretrained": ["*/*"],
         "jaxvq.datasets": ["*/README.md", "*/CITATIONS.bib", "*/TAGS.txt", "*/TERMS.md"],
     },
     install_requires=[

@@ -124,7 +124,7 @@ def _small(config: ConfigDict) -> None:
 
 def _live(config: ConfigDict) -> None:
     _linear(config)
-    config.model.update(frames_per_step=4, window=8, causal=True)
+    config.model.update(frames_per_step=4, window=8, causal=True, presence_changes=1)
     config.quantizer.num_quantizers = 1
 
 

@@ -43,6 +43,7 @@ COMMANDS = {
     "Make what others need": {
         "make clips": ("jaxvq.tools.make_synthetic_corpus", "synthetic signing"),
         "make code-tables": ("jaxvq.tools.fit_code_tables", "the tables that .jvq files need"),
+        "make pretrained": ("jaxvq.tools.make_pretrained", "the models that come with jaxvq"),
         "make stats": ("jaxvq.tools.compute_stats", "mean and std of every point"),
         "make mean-pose": ("jaxvq.tools.draw_mean_pose", "a picture of the mean"),
         "make hand-splits": ("jaxvq.tools.create_hand_splits", "a balanced draw of hand poses"),

@@ -23,10 +23,10 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
-from jaxvq import config_names
+from jaxvq import config_names, pretrained
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Statistics, statistics_from_json, statistics_to_json
-from jaxvq.storage import atomic, reading
+from jaxvq.storage import atomic, packed, reading
 from jaxvq.training import saved
 
 if TYPE_CHECKING:
@@ -188,13 +188,29 @@ def save_model(directory, *, config, skeleton, statistics, params, state, step: 
     write_config(directory, config)
 
 
+def save_packed(folder: Path, model: Model) -> None:
+    """Writes a model as one file (storage/packed.py), rounded to float16, and nothing of the
+    machine that it was trained on."""
+    config = model.config.copy_and_resolve_references()
+    config.data.dir = ""
+    if "mixture" in config.data:
+        config.data.mixture = ()
+    meta = make_meta(config, model.skeleton, model.statistics, fps=model.fps)
+    meta = saved.sealed(meta | {"step": model.step})
+    packed.write(folder, meta, {"params": model.params, "state": model.state})
+
+
 def load_model(path, step: int | None = None) -> Model:
     """Reads the newest checkpoint, or that of `step`, of a run or model folder."""
     step_directory = find_checkpoint(path, step)
-    meta = load_meta(step_directory)
-    skeleton = Skeleton.from_json(meta["skeleton"])
     item = step_directory / "model"
-    model = saved.restore(item, saved.tree(item), meta.get("checksum"))
+    if (step_directory / packed.FILE).is_file():
+        meta, model = packed.read(step_directory)
+        _check_meta(meta, step_directory / packed.FILE)
+    else:
+        meta = load_meta(step_directory)
+        model = saved.restore(item, saved.tree(item), meta.get("checksum"))
+    skeleton = Skeleton.from_json(meta["skeleton"])
     return Model(
         config=_config_of(meta),
         skeleton=skeleton,
@@ -218,27 +234,40 @@ def _config_of(meta: dict) -> ConfigDict:
 
 def load_meta(step_directory: Path) -> dict:
     """The JSON of one checkpoint. ValueError if it is damaged or of a newer format."""
-    item = step_directory / "meta"
+    if (step_directory / packed.FILE).is_file():
+        item, (meta, _) = step_directory / packed.FILE, packed.read(step_directory)
+    else:
+        item = step_directory / "meta"
+        try:
+            meta = reading.read_json(item / "metadata")  # as Orbax writes JSON
+        except (OSError, ValueError) as error:
+            raise saved.damaged(item, error) from None
+    _check_meta(meta, item)
+    return meta
+
+
+def _check_meta(meta, item: Path) -> None:
     try:
-        meta = dict(reading.read_json(item / "metadata"))  # as Orbax writes JSON
         newer = meta.get("format", 0) > FORMAT
-    except (OSError, ValueError, TypeError) as error:
+    except (AttributeError, TypeError) as error:
         raise saved.damaged(item, error) from None
     if newer:
-        raise ValueError(f"{step_directory} was written by a newer jaxvq: please upgrade")
+        raise ValueError(f"{item.parent} was written by a newer jaxvq: please upgrade")
     if not meta.keys() >= {"config", "skeleton", "statistics", "step"}:
         raise saved.damaged(item, "fields are missing")
     if "seal" in meta and meta != saved.sealed(meta):
         raise saved.damaged(item, "it is not what was saved")
-    return meta
 
 
 def find_checkpoint(path, step: int | None = None) -> Path:
     """The folder of one complete checkpoint, of a run, a model, `checkpoints` or itself."""
     path = Path(path)
     if not path.exists():
-        raise ValueError(f"{path} does not exist; give a run or model folder")
-    if (path / "meta").is_dir():
+        raise ValueError(
+            f"{path} does not exist; give a run or model folder, or the name of a pretrained "
+            f"model: {', '.join(pretrained.names()) or 'none is installed'}"
+        )
+    if (path / "meta").is_dir() or (path / packed.FILE).is_file():
         return path.resolve()
     root = path / CHECKPOINTS if (path / CHECKPOINTS).is_dir() else path
     steps = _list_steps(root)

@@ -18,9 +18,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from jaxvq import pretrained
 from jaxvq.storage import programs
 
-MODEL_HELP = "a run, a model folder, one checkpoint, or hf://USER/NAME"
+MODEL_HELP = "a run, a model folder, a checkpoint, hf://USER/NAME, or a pretrained name"
 # Of --config beside --model, which the original Pose Tokenizer's programs have.
 CONFIG_HELP = "accepted, and compared: the config that counts is the checkpoint's own"
 
@@ -37,6 +38,12 @@ def parser(doc: str) -> argparse.ArgumentParser:
     made = _Parser(program, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--verbose", action="store_true", help="log batches, shapes and times")
     return made
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """--model of programs that take a pretrained one unless told otherwise."""
+    default = f"{MODEL_HELP} (default: {pretrained.DEFAULT})"
+    parser.add_argument("--model", "--checkpoint", default=pretrained.DEFAULT, help=default)
 
 
 class _Parser(argparse.ArgumentParser):

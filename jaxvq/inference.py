@@ -24,11 +24,11 @@ from typing import Any, overload
 import jax
 import numpy as np
 
-from jaxvq import checkpoint
+from jaxvq import checkpoint, pretrained
 from jaxvq.batch import Batch
 from jaxvq.datasets import fixed_point
 from jaxvq.pose import preprocess
-from jaxvq.pose.reader import Pose
+from jaxvq.pose.reader import Pose, read_pose
 from jaxvq.pose.resample import resample
 from jaxvq.pose.writer import pose_for_canvas
 from jaxvq.storage import manifests
@@ -39,17 +39,20 @@ from jaxvq.tokens.code_tables import CodeTables
 from jaxvq.tokens.tokens import Tokens
 from jaxvq.windows import Windows, cut_into_windows, scatter
 
+Clip = Pose | str | Path
+
 
 def load(path: str | Path, step: int | None = None) -> "PoseTokenizer":
     """The model of a run, a model folder or one of its checkpoints; the newest without `step`.
 
-    path: a folder, also one that jaxvq publish model made, or hf://USER/NAME. Sums of what was
-    published are compared.
+    path: a folder, also one that `jaxvq publish model` made, hf://USER/NAME, or the name of a
+    pretrained model such as "signs" (pretrained.names() lists them). Sums of what was published are
+    compared.
 
     Raises:
       ValueError: nothing there, not a model of this project, or a published file was altered.
     """
-    model = checkpoint.load_model(manifests.local(path, "model"), step)
+    model = checkpoint.load_model(manifests.local(pretrained.find(path), "model"), step)
     # Any: of a task that makes no tokens, encode and decode say so.
     task: Any = make_task(model.config, model.skeleton, model.statistics)
     return PoseTokenizer(model=model, task=task)
@@ -82,22 +85,27 @@ class PoseTokenizer:
     # ------------------------------------------------------------------------------ poses
 
     @overload
-    def encode(self, poses: Pose) -> Tokens: ...
+    def encode(self, poses: Clip) -> Tokens: ...
     @overload
-    def encode(self, poses: Sequence[Pose]) -> list[Tokens]: ...
-    def encode(self, poses: Pose | Sequence[Pose]) -> Tokens | list[Tokens]:
-        """Tokens of a pose, or a list of them; poses may hold any layout the skeleton is found in.
+    def encode(self, poses: list[Clip]) -> list[Tokens]: ...
+    def encode(self, poses: Clip | list[Clip]) -> Tokens | list[Tokens]:
+        """Tokens of a pose or of the file at a path, or a list of them.
+
+        Poses may hold any layout the skeleton is found in.
 
         Raises:
-          ValueError: a pose without the points, or without one frame that shows both shoulders.
+          ValueError: a pose without the points, or without one frame that shows both shoulders; a
+            file that `read` cannot read.
         """
         self.require_poses()
-        clips = [self.standardize(pose)[0] for pose in _listed(poses)]
+        several = [poses] if isinstance(poses, Pose | str | Path) else list(poses)
+        read = (pose if isinstance(pose, Pose) else self.read(pose) for pose in several)
+        clips = [self.standardize(pose)[0] for pose in read]
         tokens = [
             Tokens(indices, clip.fps, len(clip.data))
             for indices, clip in zip(self.encode_clips(clips), clips, strict=True)
         ]
-        return tokens[0] if isinstance(poses, Pose) else tokens
+        return tokens[0] if isinstance(poses, Pose | str | Path) else tokens
 
     @overload
     def decode(self, tokens: Tokens) -> Pose: ...
@@ -198,6 +206,20 @@ class PoseTokenizer:
             fps=fps,
         )
 
+    def read(self, source: str | Path | bytes, name: str | None = None) -> Pose:
+        """The clip of a `.pose` file, or of an npz with `poses` whose points are the model's.
+
+        source: a path, or the bytes of the file called `name`.
+        Raises ValueError for a file that is not whole, or of other points.
+        """
+        name = name or str(source)
+        if not name.lower().endswith(".npz"):
+            return read_pose(source, name)
+        from jaxvq.datasets.pose_npz import clips
+
+        content = source if isinstance(source, bytes) else Path(source).read_bytes()
+        return clips.load_sample(content, name, self.model.skeleton)
+
     def from_record(self, record: dict) -> Pose:
         """An example of a dataset (data (t, v, c), mask bool (t, v), fps) as the model sees it.
 
@@ -205,12 +227,11 @@ class PoseTokenizer:
         """
         mask = np.asarray(record["mask"])
         data = fixed_point.to_float32(np.asarray(record["data"]))
-        return Pose(
-            skeleton=self.model.skeleton,
-            data=self.model.statistics.standardize(data, mask),
-            confidence=(~mask).astype(np.float32),
-            fps=float(record["fps"]),
-        )
+        seen = (~mask).astype(np.float32)
+        pose = Pose(self.model.skeleton, data, seen, float(record["fps"]))
+        if self.model.fps:
+            pose = resample(pose, self.model.fps)
+        return pose.replace(data=self.model.statistics.standardize(pose.data, pose.mask))
 
     # ------------------------------------------------------- standardised clips, many at once
 

@@ -32,7 +32,7 @@ class Line:
 
 def main(argv=None) -> int:
     parser = command.parser(__doc__)
-    parser.add_argument("--model", "--checkpoint", required=True, help=command.MODEL_HELP)
+    command.add_model(parser)
     parser.add_first("--codes", "--input", help="CSV, .jvq or text file, or the codes in quotes")
     parser.add_argument(
         "--output",

@@ -22,7 +22,7 @@ from jaxvq.storage import atomic
 
 def main(argv=None) -> int:
     parser = command.parser(__doc__)
-    parser.add_argument("--model", "--checkpoint", required=True, help=command.MODEL_HELP)
+    command.add_model(parser)
     parser.add_first("--input", "--data", help="folder, zip or one file of .pose")
     parser.add_argument(
         "--output",

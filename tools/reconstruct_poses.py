@@ -12,7 +12,7 @@ from jaxvq import command
 
 def main(argv=None) -> int:
     parser = command.parser(__doc__)
-    parser.add_argument("--model", "--checkpoint", required=True, help=command.MODEL_HELP)
+    command.add_model(parser)
     parser.add_first("--input", help="the .pose file to read")
     parser.add_argument("--output", required=True, help="the .pose file to write")
     parser.add_argument("--only_masked", action="store_true", help="change missing points only")

@@ -34,7 +34,8 @@ JOINTS = {
     "left_shoulder": ("LEFT_SHOULDER", "LShoulder", "left_shoulder"),
     "left_wrist": ("LEFT_WRIST", "LWrist", "left_wrist"),
     "right_wrist": ("RIGHT_WRIST", "RWrist", "right_wrist"),
-    "wrist": ("WRIST", "BASE", "hand_0"),  # of a hand; all others are of the body
+    # Of a hand; all others are of the body.
+    "wrist": ("WRIST", "BASE", "hand_0", "left_hand_0", "right_hand_0"),
 }
 
 
@@ -297,6 +298,24 @@ def _listed(names: Iterable[str], limit: int = 8) -> str:
     return ", ".join(names[:limit]) + (f", … ({len(names)})" if len(names) > limit else "")
 
 
+FINGERS = ("thumb", "forefinger", "middle_finger", "ring_finger", "pinky_finger")  # MMPose's words
+
+
+def common_name(component: str, point: str) -> tuple[str, str]:
+    """The spelling that COCO-WholeBody's names have here: (BODY_133, left_hand_3), as AlphaPose
+    writes them, and (…, left_thumb3), as MMPose does, are (…, hand_3). Other names stay."""
+    component = re.sub(r"_13\d$", "", component)
+    if match := re.fullmatch(r"(?:left_|right_)?hand[_-]?(\d+)", point):
+        return component, f"hand_{int(match[1])}"
+    if match := re.fullmatch(rf"(?:left|right)_({'|'.join(FINGERS)})([1-4])", point):
+        return component, f"hand_{4 * FINGERS.index(match[1]) + int(match[2])}"
+    if re.fullmatch("(?:left|right)_hand_root", point):
+        return component, "hand_0"
+    if match := re.fullmatch(r"face[_-]?(\d+)", point):
+        return component, f"face-{int(match[1])}"
+    return component, point
+
+
 CONFIDENCE = -1  # a column of `find_points` that is no coordinate
 
 
@@ -309,16 +328,20 @@ def find_points(source: Skeleton, target: Skeleton) -> tuple[np.ndarray, np.ndar
     that is not among them).
     Raises ValueError if no component is there, or if one is but has none of the points.
     """
-    shared = [c for c in target.components if c.name in source.offsets]
+    known = {common_name(*name): index for name, index in reversed(source.indices.items())}
+    known |= source.indices
+    components = {component for component, _ in known}
+    shared = [c for c in target.components if common_name(c.name, "")[0] in components]
     if not shared:
         raise ValueError(
             f"no {', '.join(c.name for c in target.components)}; "
             f"there are: {_listed(source.offsets)}"
         )
     for component in shared:
-        if not any((component.name, point) in source.indices for point in component.points):
+        names = [common_name(component.name, point) for point in component.points]
+        if not any(name in known for name in names):
             raise ValueError(f"{component.name} has none of {_listed(component.points)}")
-    points = [source.indices.get(name) for name in target.names]
+    points = [known.get(name, known.get(common_name(*name))) for name in target.names]
     letters, wanted = source.coordinates, target.coordinates
     otherwise = {"C": CONFIDENCE}
     columns = tuple(letters.index(d) if d in letters else otherwise.get(d) for d in wanted)

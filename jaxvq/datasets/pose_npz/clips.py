@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -10,9 +11,9 @@ from jaxvq.pose import files, skeletons
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.skeletons import COCO_WHOLEBODY_133, SKELETONS
-from jaxvq.storage import reading
+from jaxvq.storage import atomic, reading
 
-POSES = ("poses", "pose", "pose_sequence")
+POSES = ("poses", "pose", "pose_sequence", "keypoints")
 CONFIDENCES = ("confidence", "conf", "scores")
 # Detectors write confidences slightly above 1. Other numbers are no confidences.
 CONFIDENCE_RANGE = (0.0, 1.1)
@@ -96,7 +97,7 @@ def choose_skeleton(wanted: str | None, sample: Sample | None) -> Skeleton:
 
 
 def load_sample(content: bytes, name: str, skeleton: Skeleton) -> Pose:
-    """A clip of an npz with `poses` (t, v, d), which may be called `pose` or `pose_sequence`.
+    """A clip of an npz with `poses` (t, v, d), or `pose`, `pose_sequence` or `keypoints`.
 
     d is the number of coordinates of the skeleton, or one more: a confidence, which may also be the
     array `confidence`, `conf` or `scores` (t, v). `mask` bool (t,) is True for frames that count
@@ -121,6 +122,14 @@ def load_sample(content: bytes, name: str, skeleton: Skeleton) -> Pose:
     if not 0 < fps < float("inf"):
         raise ValueError(f"{name}: fps {fps:g} must be positive")
     return Pose(places, data, confidence, fps)
+
+
+def write_sample(path: str | Path, pose: Pose) -> None:
+    """Writes what `load_sample` reads: poses (t, v, c), confidence (t, v), fps."""
+    with atomic.writing(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(
+            file, poses=pose.data, confidence=pose.confidence, fps=np.float32(pose.fps)
+        )
 
 
 def find_poses(arrays: dict[str, np.ndarray], name: str) -> np.ndarray:
