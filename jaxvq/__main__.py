@@ -52,6 +52,7 @@ COMMANDS = {
     "Measure the code": {
         "benchmark rd": ("jaxvq.tools.benchmark_rd", "bits against error, of several methods"),
         "benchmark start": ("jaxvq.tools.benchmark_start", "how long programs take to start"),
+        "benchmark meaning": ("jaxvq.tools.benchmark_meaning", "what tokens keep, by alphabets"),
         "benchmark step": ("jaxvq.tools.benchmark_step", "a step of training"),
         "benchmark building": ("jaxvq.tools.benchmark_building", "building datasets"),
         "benchmark loading": ("jaxvq.tools.benchmark_loading", "reading them"),

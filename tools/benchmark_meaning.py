@@ -1,0 +1,170 @@
+"""Measures what tokens keep of alphabets that training left out, by cross-validation.
+
+    jaxvq benchmark meaning --input ZIP --labels CSV --output OUT --method default=fsq_pose:small
+    jaxvq benchmark meaning … --method half=fsq_pose:small,quantizer.bits_per_frame=5.0
+
+The alphabets of CSV are dealt into --folds groups. For each group and seed, a model is trained on
+all other clips of ZIP and measured on the clips of the group (jaxvq probe); the groups' cards are
+then joined. A method is NAME=CONFIG, followed by FIELD=VALUE for each field that differs; --method
+may be given several times.
+
+OUT gets NAME/seed-S/card (a card for all alphabets), table.md with all methods in OUT, and the
+trainings. The same command resumes where it was interrupted. --jobs N runs N trainings at once.
+"""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from jaxvq import command
+from jaxvq.storage import atomic
+
+ROWS = {  # of the table: measure of the card -> (title, what to multiply by, format)
+    "letters/raw top-1": ("letters, raw, %", 100, "{:.1f}"),
+    "letters/decoded top-1": ("letters, decoded, %", 100, "{:.1f}"),
+    "letters/retention": ("retention, %", 100, "{:.1f}"),
+    "letters/retention, precision": ("retention, precision, %", 100, "{:.1f}"),
+    "letters/same answer": ("same answer, %", 100, "{:.1f}"),
+    "codes/nominal bits, full steps": ("nominal bits, full steps", 1, "{:.2f}"),
+    "codes/nominal bits": ("nominal bits, frames there are", 1, "{:.2f}"),
+    "codes/real bits": ("real bits", 1, "{:.2f}"),
+    "error/all": ("error, all", 1, "{:.4f}"),
+    "error/body": ("error, body", 1, "{:.4f}"),
+    "error/face": ("error, face", 1, "{:.4f}"),
+    "error/hands": ("error, hands", 1, "{:.4f}"),
+    "motion/hands shown but absent": ("hands shown but absent, %", 100, "{:.2f}"),
+    "motion/hands lost": ("hands lost, %", 100, "{:.2f}"),
+}
+PARTS = "letters,error,codes,motion"
+
+
+def main(argv=None) -> int:
+    parser = command.parser(__doc__)
+    parser.add_argument("--input", required=True, help="folder or zip of .pose files")
+    parser.add_argument("--labels", required=True, metavar="CSV", help="clip, alphabet, letter")
+    parser.add_argument("--output", required=True, type=Path, help="folder of the comparison")
+    parser.add_argument(
+        "--method", action="append", required=True, help="NAME=CONFIG[,FIELD=VALUE]"
+    )
+    parser.add_argument("--folds", type=int, default=4, help="groups of alphabets (default 4)")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of a method (default 3)")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at once (default 1)")
+    args = parser.parse_args(argv)
+    for name in ("seeds", "jobs"):
+        if getattr(args, name) < 1:
+            raise ValueError(f"--{name} {getattr(args, name)}: expected 1 or more")
+    methods = dict(parse_method(text) for text in args.method)
+
+    from jaxvq.probes import card, letters, report
+
+    alphabets = sorted({alphabet for alphabet, _ in letters.read_labels(args.labels).values()})
+    if not 2 <= args.folds <= len(alphabets):
+        raise ValueError(f"--folds {args.folds}: expected 2 to {len(alphabets)}, the alphabets")
+    with atomic.locked(args.output, "comparison"):
+        folds = [alphabets[fold :: args.folds] for fold in range(args.folds)]
+        datasets = [build(args, fold, group) for fold, group in enumerate(folds)]
+
+        def measure(job) -> None:
+            name, seed, fold = job
+            folder = args.output / name / f"seed-{seed}" / f"fold-{fold}"
+            train_and_probe(args, folder, methods[name], seed, datasets[fold], folds[fold])
+
+        seeds = range(1, args.seeds + 1)
+        jobs = [(n, s, f) for s in seeds for n in methods for f in range(args.folds)]
+        with ThreadPoolExecutor(args.jobs) as pool:
+            for done, job in enumerate(pool.map(lambda j: (measure(j), j)[1], jobs), 1):
+                print(f"{done} of {len(jobs)}: {job[0]}, seed {job[1]}, fold {job[2]}", flush=True)
+        for name in methods:
+            for seed in seeds:
+                folder = args.output / name / f"seed-{seed}"
+                cards = [report.read(folder / f"fold-{f}" / "card") for f in range(args.folds)]
+                joined = card.combine(cards)
+                joined.about["name"] = name
+                report.write(folder / "card", joined, {})
+    text = table(args.output)
+    atomic.write_text(args.output / "table.md", text)
+    print(text)
+    return 0
+
+
+def parse_method(text: str) -> tuple[str, tuple[str, list[str]]]:
+    """NAME=CONFIG,FIELD=VALUE,… -> (NAME, (CONFIG, flags of the training))."""
+    name, _, rest = text.partition("=")
+    config, *fields = rest.split(",")
+    if not name or not config or not all("=" in field for field in fields):
+        raise ValueError(f"--method {text}: expected NAME=CONFIG or NAME=CONFIG,FIELD=VALUE")
+    return name, (config, [f"--config.{field}" for field in fields])
+
+
+def build(args, fold: int, alphabets: list[str]) -> Path:
+    """The dataset whose split test is the clips of some alphabets."""
+    from jaxvq.datasets import splits
+    from jaxvq.pose.files import list_poses
+    from jaxvq.probes import letters
+
+    folder = args.output / "folds" / str(fold)
+    data = folder / "data"
+    if data.is_dir():
+        return data
+    labels, assigned = letters.read_labels(args.labels), {"train": [], "validation": [], "test": []}
+    for file in list_poses(args.input):
+        stem = Path(file.key).stem
+        if stem in labels and labels[stem][0] in alphabets:
+            split = "test"
+        else:
+            split = "validation" if splits.default_split(stem) == "validation" else "train"
+        assigned[split].append(stem)
+    folder.mkdir(parents=True, exist_ok=True)
+    atomic.write_json(folder / "split.json", assigned)
+    words = ["build", "--corpus", "sign_poses", "--input", args.input, "--data", data]
+    call(*words, "--split_file", folder / "split.json")
+    return data
+
+
+def train_and_probe(args, folder: Path, method, seed: int, data: Path, alphabets) -> None:
+    config, flags = method
+    if (folder / "card" / "card.json").is_file():
+        return
+    run = folder / "run"
+    train = ["train", config, "--data", data, "--workdir", run, "--config.eval_videos=0"]
+    call(*train, f"--config.seed={seed}", *flags)
+    probe = ["probe", "--model", run, "--data", args.input, "--labels", args.labels]
+    probe += ["--alphabets", ",".join(alphabets), "--parts", PARTS, "--num_pictures", 0]
+    call(*probe, "--output", folder / "card")
+
+
+def call(*words) -> None:
+    """Runs a program of jaxvq; ValueError with its last line where it fails."""
+    command_line = [sys.executable, "-m", "jaxvq", *map(str, words)]
+    done = subprocess.run(command_line, capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip() or "nothing was said").splitlines()[-1]
+        raise ValueError(f"jaxvq {words[0]} failed: {last}")
+
+
+def table(output: Path) -> str:
+    """Markdown: the methods of a comparison side by side, each the mean of its seeds, with the
+    smallest and the largest in brackets."""
+    from jaxvq.probes import report
+
+    cards: dict[str, list] = {}
+    for path in sorted(output.glob("*/seed-*/card/card.json")):
+        found = {measure.name: measure.value for measure in report.read(path.parent).measures}
+        cards.setdefault(path.parent.parent.parent.name, []).append(found)
+    names = [f"{name} ({len(seeds)} seeds)" for name, seeds in cards.items()]
+    lines = [f"| | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
+    for measure, (title, factor, form) in ROWS.items():
+        cells = []
+        for seeds in cards.values():
+            values = [factor * one[measure] for one in seeds if measure in one]
+            cell = form.format(sum(values) / len(values)) if values else "–"
+            if len(values) > 1:
+                cell += f" ({form.format(min(values))} … {form.format(max(values))})"
+            cells.append(cell)
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    command.run(main)
