@@ -15,6 +15,7 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    url="https://github.com/OWNER/jaxvq",  # where it is hosted
     classifiers=[
         "Intended Audience :: Science/Research",
         "Operating System :: POSIX",  # locks, signals and limits of processes

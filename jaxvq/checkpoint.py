@@ -26,7 +26,7 @@ from ml_collections import ConfigDict
 from jaxvq import config_names, pretrained
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Statistics, statistics_from_json, statistics_to_json
-from jaxvq.storage import atomic, packed, reading
+from jaxvq.storage import atomic, packed, reading, remote
 from jaxvq.training import saved
 
 if TYPE_CHECKING:
@@ -338,8 +338,13 @@ def check_same_config(workdir, config) -> None:
     path = Path(workdir) / "config.json"
     if not path.exists():
         return
-    before = flatten_dict(config_names.to_current_names(reading.read_json(path)), sep=".")
-    now = flatten_dict(config_to_json(config), sep=".")
+    before, now = (
+        _with_absolute_mixture(flatten_dict(fields, sep="."))
+        for fields in (
+            config_names.to_current_names(reading.read_json(path)),
+            config_to_json(config),
+        )
+    )
     # A missing field is off: 0, "" or False.
     differ = [
         key
@@ -353,6 +358,13 @@ def check_same_config(workdir, config) -> None:
             f"{workdir} was started with another config ({changes}{more}); "
             "give another --workdir, or the same config to continue it"
         )
+
+
+def _with_absolute_mixture(fields: dict) -> dict:
+    """Version 0.1 stored the paths as they were typed."""
+    mixture = fields.get("data.mixture")
+    paths = [[remote.absolute(path), weight] for path, weight in mixture or ()]
+    return fields | {"data.mixture": paths} if mixture else fields
 
 
 def check_same_data(workdir, step: int, fingerprint: str) -> None:

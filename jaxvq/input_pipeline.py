@@ -107,14 +107,10 @@ def open_for_model(model, data_dir: str | Path | None = None) -> ClipDataset | H
 def with_absolute_paths(config):
     """A copy of a config whose datasets have absolute paths."""
     config = config.copy_and_resolve_references()
-    config.data.dir = _absolute(config.data.dir or config.data.get("path", ""))
+    config.data.dir = remote.absolute(config.data.dir or config.data.get("path", ""))
     if "mixture" in config.data:
-        config.data.mixture = tuple((_absolute(path), w) for path, w in config.data.mixture)
+        config.data.mixture = tuple((remote.absolute(path), w) for path, w in config.data.mixture)
     return config
-
-
-def _absolute(path: str) -> str:
-    return path if remote.is_remote(path) else str(Path(path).absolute())
 
 
 def train_batches(

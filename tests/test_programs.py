@@ -2,9 +2,12 @@
 
 import logging
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 
 from jaxvq import inference
 from jaxvq.pose.reader import Pose
@@ -114,3 +117,20 @@ def test_a_training_that_waits_says_so(caplog):
     with caplog.at_level(logging.INFO, "jaxvq"), patience("compiling", every=0.05):
         time.sleep(0.2)
     assert caplog.messages[0] == "compiling: 0 s so far" and len(caplog.messages) >= 2
+
+
+def test_encoding_imports_no_more_than_it_needs(run_dir, corpus, tmp_path):
+    """The slow libraries of training and building stay out of a packed model's way."""
+    from jaxvq import checkpoint
+
+    folder = tmp_path / "packed"
+    folder.mkdir()
+    checkpoint.save_packed(folder, inference.load(run_dir).model)
+    clip = sorted(corpus.glob("*.pose"))[3]
+    code = (
+        "import sys; from jaxvq import inference\n"
+        f"inference.load({str(folder)!r}).encode({str(clip)!r})\n"
+        "slow = 'orbax optax scipy grain tensorflow_datasets pandas matplotlib'.split()\n"
+        "assert not set(slow) & set(sys.modules), set(slow) & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)

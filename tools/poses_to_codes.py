@@ -56,7 +56,7 @@ def main(argv=None) -> int:
     output.parent.mkdir(parents=True, exist_ok=True)
     open_file = token_file.Writer(output, tokenizer.code_tables) if compact else _csv_file(output)
     with open_file as file:
-        read = _reported(tqdm(clips, unit="clip", total=count))
+        read = _reported(tqdm(clips, unit="clip", total=count), count)
         for name, tokens in tokenizer.encode_stream(read):
             file.write(name, tokens)
             written, frames = written + 1, frames + tokens.length
@@ -111,15 +111,20 @@ def _open(args, tokenizer):
     return len(files), ((file.key, functools.partial(read, file)) for file in files)
 
 
-def _reported(clips):
-    """(name, standardised clip) of those that can be read; the others are reported."""
+def _reported(clips, count: int):
+    """(name, standardised clip) of those that can be read; the others are reported.
+
+    Raises ValueError where the only one cannot be.
+    """
     for name, read in clips:
         try:
             clip = read()
         except (ValueError, OSError) as error:
             message = str(error)
-            prefix = "" if message.startswith(name) else f"{name}: "
-            print(f"left out: {prefix}{message}", file=sys.stderr)
+            message = message if message.startswith(name) else f"{name}: {message}"
+            if count == 1:
+                raise ValueError(message) from None
+            print(f"left out: {message}", file=sys.stderr)
             continue
         yield name, clip
 

@@ -9,7 +9,6 @@ are normalised.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_array, csgraph
 
 from jaxvq.pose.skeleton import FACE_PATHS, Skeleton
 
@@ -77,6 +76,8 @@ def _connect(skeleton: Skeleton, bones: np.ndarray) -> np.ndarray:
 
 def _distances(num_points: int, edges, roots) -> np.ndarray:
     """Edges between each point and the nearest root, int (v,); -1 for unreachable points."""
+    from scipy.sparse import coo_array, csgraph  # slow to import, and only graphs need it
+
     start, end = np.asarray(edges, np.int64).reshape(-1, 2).T
     graph = coo_array((np.ones(len(start)), (start, end)), (num_points, num_points)).tocsr()
     options = {"directed": False, "unweighted": True, "min_only": True}

@@ -19,6 +19,11 @@ def is_remote(path: str | Path) -> bool:
     return "://" in str(path)
 
 
+def absolute(path: str | Path) -> str:
+    """A path that means the same in every folder; an address is one, and "" stays."""
+    return str(path) if not path or is_remote(path) else str(Path(path).absolute())
+
+
 def open_filesystem(url: str) -> tuple:
     """The file system of an address and the path in it. ValueError for unusable addresses."""
     import fsspec
