@@ -102,7 +102,7 @@ def _linear(config: ConfigDict) -> None:
     config.model.update(hidden_dim=256, num_layers=4, ff_dim=1024, dropout=0.0)
     config.model.update(parts="body face hands", frames_per_step=16, transform=True, window=4)
     config.model.presence_changes = 3
-    config.model.part_weights.update(body=1.0, face=0.3, hands=1.5)
+    config.model.part_weights.update(face=0.25, hands=2.0)
     config.model.part_holds.update(body=0.75, hands=1.5)
     config.quantizer.update(num_quantizers=4, bits_per_frame=9.97)
     config.loss.update(type="distance", hand_weight=1.0)
