@@ -61,6 +61,7 @@ def main(argv=None) -> int:
     alphabets = sorted({alphabet for alphabet, _ in letters.read_labels(args.labels).values()})
     if not 2 <= args.folds <= len(alphabets):
         raise ValueError(f"--folds {args.folds}: expected 2 to {len(alphabets)}, the alphabets")
+    args.output.mkdir(parents=True, exist_ok=True)
     with atomic.locked(args.output, "comparison"):
         folds = [alphabets[fold :: args.folds] for fold in range(args.folds)]
         datasets = [build(args, fold, group) for fold, group in enumerate(folds)]
