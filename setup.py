@@ -35,7 +35,7 @@ setup(
     package_data={
         "jaxvq.configs": ["*.yaml"],
         "jaxvq": ["py.typed"],
-        "jaxvq.pretrained": ["*/*"],
+        "jaxvq.pretrained": ["*/*.npz", "*/*.md", "*/*.pose"],
         "jaxvq.datasets": ["*/README.md", "*/CITATIONS.bib", "*/TAGS.txt", "*/TERMS.md"],
     },
     install_requires=[

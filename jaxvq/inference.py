@@ -37,7 +37,7 @@ from jaxvq.tasks.base import PoseTask, TokenTask, pose_task
 from jaxvq.tokens import code_tables
 from jaxvq.tokens.code_tables import CodeTables
 from jaxvq.tokens.tokens import Tokens
-from jaxvq.windows import Windows, cut_into_windows, scatter
+from jaxvq.windows import Windows, cut_into_windows, put_together
 
 Clip = Pose | str | Path
 
@@ -282,15 +282,15 @@ class PoseTokenizer:
                 blank = np.zeros((item.length, 0), np.float32)
                 yield Pose(skeleton, blank[..., None], blank, 1.0)
 
-        def decode(params: Any, state: Any, windows: Windows) -> jax.Array:
+        def decode(windows: Windows) -> jax.Array:
             rows, frames = windows.batch.segment.shape
             indices = np.zeros((rows, -(-frames // down), *self.task.token_shape), np.int32)
             for row, window in enumerate(windows.rows):
                 part = held[window.clip][window.start // down : -(-window.end // down)]
                 indices[row, : len(part)] = part
-            return self._decode(params, state, indices, windows.batch)
+            return self._decode(*self.variables, indices, windows.batch)
 
-        for number, data in enumerate(self._put_together(blanks(), decode, 1)):
+        for number, data in enumerate(put_together(blanks(), self.windows, decode, 1)):
             del held[number]
             yield data
 
@@ -341,47 +341,10 @@ class PoseTokenizer:
     def _compute(
         self, clips: Iterable[Pose], function: Callable[..., jax.Array], frames_per_step: int
     ) -> Iterator[np.ndarray]:
-        def compute(params: Any, state: Any, windows: Windows) -> jax.Array:
-            return function(params, state, windows.batch)
+        def compute(windows: Windows) -> jax.Array:
+            return function(*self.variables, windows.batch)
 
-        return self._put_together(clips, compute, frames_per_step)
-
-    def _put_together(
-        self, clips: Iterable[Pose], compute: Callable[..., jax.Array], frames_per_step: int
-    ) -> Iterator[np.ndarray]:
-        """What `compute` makes of the windows of each clip, (t', …), in the order of the clips."""
-        lengths: dict[int, int] = {}
-        missing: dict[int, int] = {}  # frames whose window has not been computed
-        results: dict[int, np.ndarray] = {}
-        number = 0
-
-        def counted() -> Iterator[Pose]:
-            for read, clip in enumerate(clips):
-                lengths[read] = missing[read] = len(clip.data)
-                yield clip
-
-        def computed() -> Iterator[tuple[Windows, jax.Array]]:
-            before = None  # one batch is computed while the next one is read
-            for windows in self.windows(counted()):
-                begun = windows, compute(*self.variables, windows)
-                if before:
-                    yield before
-                before = begun
-            if before:
-                yield before
-
-        for windows, array in computed():
-            values = np.asarray(array)
-            for window in windows.rows:
-                if window.clip not in results:
-                    steps = -(-lengths.pop(window.clip) // frames_per_step)
-                    results[window.clip] = np.zeros((steps, *values.shape[2:]), values.dtype)
-                missing[window.clip] -= window.stop - window.first
-            scatter(values, windows.rows, results, frames_per_step)
-            while number in results and not missing[number]:
-                del missing[number]
-                yield results.pop(number)
-                number += 1
+        return put_together(clips, self.windows, compute, frames_per_step)
 
     @cached_property
     def variables(self) -> tuple[Any, Any]:

@@ -1,8 +1,9 @@
-"""Windows of clips: the batches in which inference computes clips of any length."""
+"""Windows of clips: the batches in which inference computes clips of any length, and back."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -141,6 +142,51 @@ def _make_windows(rows: list, frames: int, overlap: bool, full: bool) -> Windows
     position = (np.arange(frames, dtype=np.int32) + starts) * batch.segment
     log.debug("a batch of %d rows of %d frames for %d windows of clips", count, frames, len(rows))
     return Windows(batch._replace(position=position), [window for window, _, _ in rows])
+
+
+def put_together(
+    clips: Iterable[Pose],
+    cut: Callable[[Iterator[Pose]], Iterator[Windows]],
+    compute: Callable[[Windows], Any],
+    frames_per_step: int,
+) -> Iterator[np.ndarray]:
+    """What `compute` makes of all windows of each clip, (t', …), in the order of the clips.
+
+    compute: windows -> array (b, t', …), which may still be on its way. frames_per_step: frames
+    that a place along t' stands for.
+    """
+    lengths: dict[int, int] = {}
+    missing: dict[int, int] = {}  # frames whose window has not been computed
+    results: dict[int, np.ndarray] = {}
+    number = 0
+
+    def counted() -> Iterator[Pose]:
+        for read, clip in enumerate(clips):
+            lengths[read] = missing[read] = len(clip.data)
+            yield clip
+
+    def computed() -> Iterator[tuple[Windows, Any]]:
+        before = None  # one batch is computed while the next one is read
+        for windows in cut(counted()):
+            begun = windows, compute(windows)
+            if before:
+                yield before
+            before = begun
+        if before:
+            yield before
+
+    for windows, array in computed():
+        values = np.asarray(array)
+        for window in windows.rows:
+            if window.clip not in results:
+                steps = -(-lengths.pop(window.clip) // frames_per_step)
+                results[window.clip] = np.zeros((steps, *values.shape[2:]), values.dtype)
+            missing[window.clip] -= window.stop - window.first
+        scatter(values, windows.rows, results, frames_per_step)
+        while number in results and not missing[number]:
+            del missing[number]
+            yield results.pop(number)
+            number += 1
 
 
 def scatter(
