@@ -106,14 +106,17 @@ def test_a_corpus_of_other_points_is_one_line(wholebody, corpus):
         poses_to_codes.main([str(corpus), "--corpus", "nothing", *model])
 
 
-@pytest.mark.parametrize("corpus, root", real_samples([("lsfb_cont", "lsfb/derived_standin")]))
-def test_sentences_of_a_real_corpus_are_encoded(corpus, root, shared, tmp_path):
-    model = untrained(tmp_path / "model", SKELETONS["lsfb_75"])
-    table = tmp_path / "codes.csv"
-    source = str(shared / "data/samples" / root)
-    words = ["--corpus", corpus, "--model", str(model), "--output", str(table)]
-    poses_to_codes.main([source, *words])
-    assert rows(table)
+def test_sentences_of_a_corpus_are_encoded(tmp_path):
+    """Points of three arrays per video, cut as the table of sentences says."""
+    from tools.benchmark_signformer import write_lsfb
+
+    write_lsfb(tmp_path, 4, 40)
+    model, table = untrained(tmp_path / "model", SKELETONS["lsfb_75"]), tmp_path / "codes.csv"
+    words = ["--corpus", "lsfb_cont", "--model", str(model), "--output", str(table)]
+    poses_to_codes.main([str(tmp_path / "LSFB-CONT"), *words])
+    found = rows(table)
+    assert len(found) == 4 and all(codes.split() for codes in found.values())
+    assert {name.partition("/")[0] for name in found} <= {"train", "validation", "test"}
 
 
 @pytest.mark.parametrize(
