@@ -12,6 +12,7 @@ from conftest import REPOSITORY
 
 from jaxvq import checkpoint, inference, pretrained
 from jaxvq.pose.reader import read_pose
+from jaxvq.pose.skeleton import HOLISTIC_178
 from jaxvq.storage import packed
 
 
@@ -95,3 +96,18 @@ def test_the_command_that_makes_them_trains_packs_and_measures(tmp_path):
     assert "jaxvq train fsq_pose:frames" in card and "% of the codes" in card
     tokenizer = inference.load(folder)
     assert tokenizer.model.step == 2 and tokenizer.code_tables.streams == 1
+
+
+def test_what_comes_along_is_small_and_has_tables_and_cards():
+    found = [path for path in pretrained.FOLDER.glob("*/*") if path.suffix != ".pyc"]
+    models = [path for path in found if path.parent != pretrained.CLIPS]
+    assert sum(path.stat().st_size for path in models) < 6e6
+    for name in pretrained.names():
+        tokenizer = inference.load(name)
+        assert tokenizer.code_tables.frames_per_step == tokenizer.task.frames_per_step
+        assert "MIT licence" in (pretrained.FOLDER / name / "README.md").read_text()
+    clips = sorted(pretrained.CLIPS.glob("*.pose"))
+    assert len(clips) == 4 and sum(path.stat().st_size for path in clips) < 300_000
+    for clip in clips:
+        assert len(read_pose(clip, skeleton=HOLISTIC_178).data) > 15
+    assert "Copyright (c)" in (pretrained.CLIPS / "README.md").read_text()

@@ -14,7 +14,7 @@ from jaxvq import __version__, checkpoint, inference
 from jaxvq.__main__ import PROGRAMS
 
 # Programs whose branch is not merged yet.
-COMING = {"view", "live", "probe", "export tokens"}
+COMING = {"view", "live", "export tokens"}
 
 
 @pytest.fixture(scope="module")
