@@ -130,7 +130,8 @@ def test_card_of_a_run(measured):
     assert card["missing"] == {}
     assert {name.split("/")[0] for name in card["measures"]} == set(report.TITLES)
     found = values(measured)
-    assert found["codes/nominal bits, full steps"] == found["codes/nominal bits"]  # of one frame
+    # Steps of one frame are never partly empty.
+    assert found["codes/nominal bits"] == pytest.approx(found["codes/nominal bits, full steps"])
     assert 0 < found["codes/real bits"]
     assert found["invariance/shift by 1/equal codes"] is not None
     assert card["about"]["clips"] == 24
@@ -148,10 +149,12 @@ def test_decoding_equals_the_models_own(run_dir, clips):
     originals = [read_pose(file.read()) for file in files.list_poses(clips)[:3]]
     for tokens, indices in zip(tokenizer.encode(originals), codes, strict=True):
         np.testing.assert_array_equal(tokens.indices, indices)
-    for pose, original in zip(tokenizer.reconstruct(originals), originals, strict=True):
+    poses = tokenizer.reconstruct(originals)
+    for pose, original, ours in zip(poses, originals, decoded, strict=True):
         own = preprocess.place(pose, preprocess.find_placement(original))
-        ours = preprocess.unshift_hands(decoded[originals.index(original)])
-        np.testing.assert_allclose(ours.data, own.data, atol=1e-3)
+        ours = preprocess.unshift_hands(ours)
+        np.testing.assert_array_equal(ours.mask, own.mask)
+        np.testing.assert_allclose(ours.data[~ours.mask], own.data[~own.mask], atol=1e-3)
 
 
 def test_comparison_with_another_card(measured, clips, labels, tmp_path, run_dir):
