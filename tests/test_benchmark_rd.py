@@ -59,7 +59,7 @@ def test_every_method_has_four_rates_and_a_config_that_parses():
                 frames = config.batch_size * config.data.seq_len
                 assert frames == 8 * 256, "all see the same frames"
     line = methods.command("sign_vq", "2x10", steps=60, seed=3, data_dir="D", workdir="R")
-    assert line.startswith("python -m jaxvq.train --config configs/fsq_pose.py:sign_vq ")
+    assert line.startswith("jaxvq train --config configs/fsq_pose.py:sign_vq ")
     for part in ('position="constant"', "num_quantizers=2", "total_steps=60", "--workdir R"):
         assert part in line
 
