@@ -36,7 +36,7 @@ from jaxvq.tasks import make_task
 from jaxvq.tasks.base import PoseTask, TokenTask, pose_task
 from jaxvq.tokens import code_tables
 from jaxvq.tokens.code_tables import CodeTables
-from jaxvq.tokens.tokens import Tokens
+from jaxvq.tokens.tokens import Tokens, check_tokens
 from jaxvq.windows import Windows, cut_into_windows, scatter
 
 Clip = Pose | str | Path
@@ -319,24 +319,7 @@ class PoseTokenizer:
 
     def check_tokens(self, item: Tokens) -> None:
         """Raises ValueError for tokens that this model cannot have made."""
-        sizes, down = self.task.codebook_sizes, self.task.frames_per_step
-        indices = item.indices
-        if indices.ndim != 3 or indices.shape[1:] != self.task.token_shape:
-            raise ValueError(
-                f"tokens of shape {indices.shape}: this model has {len(sizes)} codes "
-                f"a step, (steps, {', '.join(map(str, self.task.token_shape))})"
-            )
-        if len(indices) != -(-item.length // down):
-            raise ValueError(
-                f"{len(indices)} steps of tokens cannot be {item.length} frames: "
-                f"this model makes one step of {down} frames"
-            )
-        largest = indices.reshape(len(indices), -1).max(0, initial=0)
-        lowest = indices.min(initial=0)
-        for value, size in zip(largest, sizes, strict=True):
-            if value >= size or lowest < 0:
-                odd = int(lowest if lowest < 0 else value)
-                raise ValueError(f"code {odd} is outside of 0..{size - 1}, this model's codes")
+        check_tokens(item, self.task)
 
     def _compute(
         self, clips: Iterable[Pose], function: Callable[..., jax.Array], frames_per_step: int

@@ -219,9 +219,7 @@ def writers(place: Place) -> dict[str, Callable[[Path], None]]:
     from jaxvq.pose.statistics import save_statistics
     from jaxvq.signformer import pami0
     from jaxvq.storage import atomic
-    from jaxvq.tokens import code_tables, token_file
-
-    from .. import poses_to_codes
+    from jaxvq.tokens import code_tables, csv_file, token_file
 
     tokenizer = inference.load(place.run)
     model = tokenizer.model
@@ -251,7 +249,7 @@ def writers(place: Place) -> dict[str, Callable[[Path], None]]:
             path, [("a.npz", member), ("b.npz", member)], model.skeleton, model.statistics
         ),
         "jvq": token_writer(lambda path: token_file.Writer(path, tokenizer.code_tables)),
-        "csv": token_writer(poses_to_codes._csv_file),
+        "csv": token_writer(lambda path: csv_file.writing(path, tokenizer.task, "0" * 64)),
         "code tables": lambda path: code_tables.save(path, tokenizer.code_tables),
         "hands": lambda path: hands.write_npz(path, {"lhand_pose": np.ones((200, 45))}),
         "pami0": lambda path: pami0.write_part(path, [pami0.encode_sample(sample, 0)] * 3),
