@@ -36,6 +36,7 @@ setup(
         "jaxvq.configs": ["*.yaml"],
         "jaxvq": ["py.typed"],
         "jaxvq.pretrained": ["*/*"],
+        "jaxvq.evaluators": ["player.html"],
         "jaxvq.datasets": ["*/README.md", "*/CITATIONS.bib", "*/TAGS.txt", "*/TERMS.md"],
     },
     install_requires=[
@@ -62,6 +63,7 @@ setup(
             "apache-beam",
             "huggingface_hub",
             "ipykernel",
+            "matplotlib",
             "mkdocs-material",
             "mkdocstrings[python]",
             "mlcroissant",

@@ -333,7 +333,8 @@ def test_evaluate_writes_numbers_videos_and_a_page(run_dir, tmp_path, tokenizer,
     assert values["mpjpe/all"] == pytest.approx(total / count, rel=1e-4)
     assert (values["clips"], values["frames"]) == (len(source), frames)
     page = (tmp_path / "index.html").read_text()
-    assert page.count("data:image/gif;base64,") == 2 and "http" not in page.replace("xmlns", "")
+    assert page.count("train split, ") >= 2 and "http:" not in page and "https:" not in page
+    assert page.index("<canvas") < page.index("<details") and 'name="viewport"' in page
     assert (tmp_path / "videos" / "train_1.gif").exists()
 
 
@@ -450,9 +451,7 @@ def test_a_csv_that_fails_to_close_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == [path] and path.read_text() == "before"
 
 
-def test_the_page_of_an_evaluation_explains_every_number_and_links_the_animations(
-    run_dir, tmp_path, monkeypatch, caplog
-):
+def test_the_page_of_an_evaluation_explains_every_number(run_dir, tmp_path, monkeypatch, caplog):
     """With the flags of the original Pose Tokenizer, and where it writes without --output-dir."""
     config = REPOSITORY / "configs" / "fsq_pose.py:runlocal"
     monkeypatch.chdir(tmp_path)
@@ -461,8 +460,6 @@ def test_the_page_of_an_evaluation_explains_every_number_and_links_the_animation
     output = tmp_path / "evaluation_results"
     text = (output / "index.html").read_text()
     assert "<td>mpjpe/body</td>" in text and "<td></td>" not in text
-    assert 'href="animation_validation_0.html"' in text
-    assert (output / "animation_validation_0.html").is_file()
     (line,) = caplog.messages  # the tests' model is smaller than that config says
     assert line.startswith(f"--config {config} differs in model.")
     assert "model.hidden_dim (64 there, 16 in the checkpoint)" in line
