@@ -142,9 +142,7 @@ class PoseTokenizer:
 
         for data in self.decode_tokens(remembered()):
             item = held.popleft()
-            pose = self.without_absent(self.unstandardize(data, item.fps), item.indices)
-            pose = preprocess.split_confidence(preprocess.unshift_hands(pose))
-            yield pose_for_canvas(pose)
+            yield self.on_canvas(data, item.indices, item.fps)
 
     @overload
     def reconstruct(self, poses: Pose, *, only_masked: bool = False) -> Pose: ...
@@ -184,6 +182,11 @@ class PoseTokenizer:
                 result = _copy_seen(preprocess.select_points(pose, result.skeleton), result)
             results.append(result)
         return results[0] if isinstance(poses, Pose) else results
+
+    def on_canvas(self, data: np.ndarray, indices: np.ndarray, fps: float) -> Pose:
+        """What `decode` gives: model output (t, v, c) of tokens (t', s, q) as a pose in pixels."""
+        pose = self.without_absent(self.unstandardize(data, fps), indices)
+        return pose_for_canvas(preprocess.split_confidence(preprocess.unshift_hands(pose)))
 
     def without_absent(self, pose: Pose, indices: np.ndarray) -> Pose:
         """A pose (t, v, c), with confidence 0 where its tokens (t', s, q) say that nothing is."""
@@ -374,6 +377,11 @@ class PoseTokenizer:
     def encode_batch(self, batch: Batch) -> jax.Array:
         """Tokens int32 (b, t', s, q) of one batch as `windows` makes them."""
         return self._encode(*self.variables, batch)
+
+    def decode_batch(self, indices: np.ndarray, batch: Batch) -> jax.Array:
+        """Standardised poses float32 (b, t, v, c) of tokens (b, t', s, q); segment and position of
+        the batch are used."""
+        return self._decode(*self.variables, indices, batch)
 
     @cached_property
     def _encode(self) -> Callable[..., jax.Array]:
