@@ -294,7 +294,6 @@ def test_a_line_that_is_no_frame_is_reported_and_time_goes_on(live_tool, tokeniz
 def test_wrong_streams_are_one_line(live_tool, tokenizer):
     model = ["--model", tokenizer.model.path]
     for arguments, lines, message in (
-        ([], [], "give --model RUN"),
         (model, [], "line 1 is no"),
         (model, ['{"fps": 0}'], "line 1: fps 0 must be above 0"),
         ([*model, "--decode"], ['{"model": "0123"}'], "the model 0123 wrote these tokens"),

@@ -170,7 +170,6 @@ def test_what_cannot_be_shown_is_one_line(published, tmp_path):
     broken.write_bytes(b"no pose")
     for words, message in (
         (["nothing.pose"], "nothing.pose: no such file"),
-        ([str(broken)], "give --model RUN"),
         ([str(broken), "--model", str(published)], "broken.pose"),
         ([str(published), "--clips", "0"], "--clips 0: expected 1 or more"),
     ):

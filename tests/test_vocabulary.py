@@ -155,7 +155,7 @@ def test_a_corpus_goes_through_tokenizers_and_back(version_0_1, shared, tmp_path
 def test_wrong_input_is_one_line(version_0_1, tmp_path):
     model = ["--model", str(version_0_1 / "published"), "--output", str(tmp_path / "out")]
     for words, message in (
-        (["--codes", "nothing.csv"], "nothing.csv: no such file; poses_to_codes writes one"),
+        (["--codes", "nothing.csv"], "nothing.csv: no such file; jaxvq encode writes one"),
         (["--output", __file__], "is a file; give a folder"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -1,12 +1,12 @@
 """Writes tokens for language models: a tokenizer of Hugging Face's and a table of ids and text.
 
-    python -m tools.export_tokens --model RUN --codes codes.csv|X.jvq --output DIR [--format hf]
+    jaxvq export tokens codes.csv|X.jvq --output DIR [--model RUN] [--format hf]
 
 DIR/tokenizer.json is read by the `tokenizers` library; with tokenizer_config.json beside it,
 `transformers.AutoTokenizer` loads DIR. A code is one word, such as <body_0_17>: stream, quantizer,
 code. DIR/tokens.parquet has a row per clip: file, fps, length, ids and text. vocabulary.json says
 what the ids mean. None of these needs jaxvq to be read; docs/language_model.md shows how. Without
---codes there is no table.
+codes there is no table.
 """
 
 from pathlib import Path
@@ -18,13 +18,13 @@ CLIPS_AT_ONCE = 1000  # of a group of rows; bounds the memory
 
 def main(argv=None) -> int:
     parser = command.parser(__doc__)
-    parser.add_argument("--model", required=True, help="a run or model folder")
-    parser.add_argument("--codes", help="CSV or .jvq of poses_to_codes")
+    command.add_model(parser)
+    parser.add_first("--codes", required=False, help="CSV or .jvq of jaxvq encode")
     parser.add_argument("--output", required=True, help="a folder for the files")
     parser.add_argument("--format", choices=("hf",), default="hf", help="(default: hf)")
     args = parser.parse_args(argv)
     if args.codes and not Path(args.codes).is_file():
-        raise ValueError(f"--codes {args.codes}: no such file; poses_to_codes writes one")
+        raise ValueError(f"--codes {args.codes}: no such file; jaxvq encode writes one")
     output = Path(args.output)
     if output.is_file():
         raise ValueError(f"--output {output} is a file; give a folder")

@@ -1,7 +1,7 @@
 """Turns frames from standard input into tokens on standard output as they come, and back.
 
-    python -m tools.live --frames X.pose | python -m tools.live --model RUN > tokens.jsonl
-    python -m tools.live --model RUN --decode < tokens.jsonl > frames.jsonl
+    jaxvq live --frames X.pose | jaxvq live --model signs-live > tokens.jsonl
+    jaxvq live --model signs-live --decode < tokens.jsonl > frames.jsonl
 
 Everything is JSON, one object per line. The first line of frames is {"fps": 25, "skeleton": {…}},
 as --frames writes it; without "skeleton", frames have the model's points, in its order. A frame is
@@ -26,7 +26,9 @@ from jaxvq import command
 
 def main(argv=None) -> int:
     parser = command.parser(__doc__)
-    parser.add_argument("--model", help="a run or model folder, such as one of :live")
+    parser.add_argument(
+        "--model", default="signs-live", help=f"{command.MODEL_HELP} (default: signs-live)"
+    )
     parser.add_argument("--decode", action="store_true", help="tokens in, frames out")
     parser.add_argument("--frames", metavar="X.pose", help="only write the frames of a file")
     args = parser.parse_args(argv)
@@ -35,8 +37,6 @@ def main(argv=None) -> int:
 
         _write_frames(read_pose(args.frames), with_header=True)
         return 0
-    if not args.model:
-        raise ValueError("give --model RUN, or --frames X.pose to write the frames of a file")
 
     from jaxvq import inference
 

@@ -1,9 +1,9 @@
 """Plays clips in the browser: the original beside what the tokens keep of it, with the tokens.
 
-    python -m tools.view X.pose --model RUN [--output page.html]
-    python -m tools.view DIR|ZIP --model RUN      the first clips of a corpus of .pose files
-    python -m tools.view codes.csv --model RUN    what codes decode to; also a .jvq
-    python -m tools.view RUN                      clips of the test split of the run's own dataset
+    jaxvq view X.pose [--output page.html]        with a pretrained model
+    jaxvq view DIR|ZIP --model RUN                the first clips of a corpus
+    jaxvq view codes.csv --model RUN              what codes decode to; also a .jvq
+    jaxvq view RUN                                clips of the test split of the run's own dataset
 
 The page is one file without links to a network. It opens in the browser, if there is one and
 without --no_browser; its path is printed in any case.
@@ -22,9 +22,9 @@ SPLITS = ("test", "validation", "train")
 
 def main(argv=None) -> int:
     parser = command.parser(__doc__)
-    parser.add_argument("input", help=".pose file, folder or zip of them, .csv, .jvq, or a run")
-    parser.add_argument("--model", help="a run or model folder; not needed for a run")
-    parser.add_argument("--data_dir", help="with a run: another dataset than the one trained on")
+    command.add_model(parser)
+    parser.add_first("--input", help=".pose or .npz file, folder or zip of them, .csv, .jvq, a run")
+    parser.add_argument("--data", "--data_dir", help="of a run: not the dataset it was trained on")
     parser.add_argument("--output", help="the page to write (default: in a new temporary folder)")
     parser.add_argument("--clips", type=int, default=8, metavar="N", help="at most (default 8)")
     parser.add_argument("--no_browser", action="store_true", help="write the page, open nothing")
@@ -32,21 +32,19 @@ def main(argv=None) -> int:
     if args.clips < 1:
         raise ValueError(f"--clips {args.clips}: expected 1 or more")
     source = Path(args.input)
-    is_run = source.is_dir() and any((source / name).exists() for name in ("checkpoints", "meta"))
-    if not is_run and not source.exists():
+    is_run = any((source / name).exists() for name in ("checkpoints", "meta"))
+    if not source.exists():
         raise ValueError(f"{source}: no such file or folder")
-    if not is_run and not args.model:
-        raise ValueError(f"{source}: give --model RUN, the model to encode or to decode with")
 
     from jaxvq import inference
     from jaxvq.evaluators import player
 
     with command.stage("loading the model"):
-        tokenizer = inference.load(args.model or source)
+        tokenizer = inference.load(source if is_run else args.model)
     tokenizer.require_poses()
     captions, suffix = [], source.suffix.lower()
     if is_run:
-        split, named = _of_run(tokenizer, args.data_dir, args.clips)
+        split, named = _of_run(tokenizer, args.data, args.clips)
         shown = list(player.clips(tokenizer, named))
         captions = [f"{split} split, {player.caption(clip)}" for clip in shown]
     elif suffix in (".csv", ".jvq"):
@@ -66,12 +64,11 @@ def main(argv=None) -> int:
 def _of_poses(source: Path, tokenizer, most: int) -> list:
     """(name, standardised clip) of a file, or of the first that can be read of several."""
     from jaxvq.pose.files import list_poses
-    from jaxvq.pose.reader import read_pose
 
-    files, named = list_poses(source, suffixes=(".pose",)), []
+    files, named = list_poses(source), []
     for file in files:
         try:
-            clip, _ = tokenizer.standardize(read_pose(file.read(), name=file.key))
+            clip, _ = tokenizer.standardize(tokenizer.read(file.read(), file.key))
         except ValueError as error:
             if len(files) == 1:
                 raise
@@ -106,11 +103,11 @@ def _of_codes(source: Path, tokenizer, most: int) -> list:
     return named
 
 
-def _of_run(tokenizer, data_dir: str | None, most: int) -> tuple[str, list]:
+def _of_run(tokenizer, data: str | None, most: int) -> tuple[str, list]:
     """A split of the run's dataset, the first of SPLITS that has clips, and the first of these."""
     from jaxvq import input_pipeline
 
-    dataset = input_pipeline.open_for_model(tokenizer.model, data_dir)
+    dataset = input_pipeline.open_for_model(tokenizer.model, data)
     for split in SPLITS:
         source = dataset.source(split)
         if len(source):

@@ -74,8 +74,9 @@ def decoded_clip(tokenizer: PoseTokenizer, name: str, tokens: Tokens) -> Clip:
     length = min(tokens.length, MAX_FRAMES)
     steps = -(-length // tokenizer.task.frames_per_step)
     tokens = Tokens(tokens.indices[:steps], tokens.fps, length)
-    data = tokenizer.unstandardize(tokenizer.decode_tokens([tokens])[0], tokens.fps)
-    pose = preprocess.unshift_hands(tokenizer.without_absent(data, tokens.indices))
+    (data,) = tokenizer.decode_tokens([tokens])
+    decoded = tokenizer.without_absent(tokenizer.unstandardize(data, tokens.fps), tokens.indices)
+    pose = preprocess.unshift_hands(decoded)
     return Clip(name, decoded=pose, tokens=tokens)
 
 
