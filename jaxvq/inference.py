@@ -36,7 +36,7 @@ from jaxvq.tasks import make_task
 from jaxvq.tasks.base import PoseTask, TokenTask, pose_task
 from jaxvq.tokens import code_tables
 from jaxvq.tokens.code_tables import CodeTables
-from jaxvq.tokens.tokens import Tokens
+from jaxvq.tokens.tokens import Tokens, check_tokens
 from jaxvq.windows import Windows, cut_into_windows, put_together
 
 Clip = Pose | str | Path
@@ -142,9 +142,7 @@ class PoseTokenizer:
 
         for data in self.decode_tokens(remembered()):
             item = held.popleft()
-            pose = self.without_absent(self.unstandardize(data, item.fps), item.indices)
-            pose = preprocess.split_confidence(preprocess.unshift_hands(pose))
-            yield pose_for_canvas(pose)
+            yield self.on_canvas(data, item.indices, item.fps)
 
     @overload
     def reconstruct(self, poses: Pose, *, only_masked: bool = False) -> Pose: ...
@@ -184,6 +182,11 @@ class PoseTokenizer:
                 result = _copy_seen(preprocess.select_points(pose, result.skeleton), result)
             results.append(result)
         return results[0] if isinstance(poses, Pose) else results
+
+    def on_canvas(self, data: np.ndarray, indices: np.ndarray, fps: float) -> Pose:
+        """What `decode` gives: model output (t, v, c) of tokens (t', s, q) as a pose in pixels."""
+        pose = self.without_absent(self.unstandardize(data, fps), indices)
+        return pose_for_canvas(preprocess.split_confidence(preprocess.unshift_hands(pose)))
 
     def without_absent(self, pose: Pose, indices: np.ndarray) -> Pose:
         """A pose (t, v, c), with confidence 0 where its tokens (t', s, q) say that nothing is."""
@@ -319,24 +322,7 @@ class PoseTokenizer:
 
     def check_tokens(self, item: Tokens) -> None:
         """Raises ValueError for tokens that this model cannot have made."""
-        sizes, down = self.task.codebook_sizes, self.task.frames_per_step
-        indices = item.indices
-        if indices.ndim != 3 or indices.shape[1:] != self.task.token_shape:
-            raise ValueError(
-                f"tokens of shape {indices.shape}: this model has {len(sizes)} codes "
-                f"a step, (steps, {', '.join(map(str, self.task.token_shape))})"
-            )
-        if len(indices) != -(-item.length // down):
-            raise ValueError(
-                f"{len(indices)} steps of tokens cannot be {item.length} frames: "
-                f"this model makes one step of {down} frames"
-            )
-        largest = indices.reshape(len(indices), -1).max(0, initial=0)
-        lowest = indices.min(initial=0)
-        for value, size in zip(largest, sizes, strict=True):
-            if value >= size or lowest < 0:
-                odd = int(lowest if lowest < 0 else value)
-                raise ValueError(f"code {odd} is outside of 0..{size - 1}, this model's codes")
+        check_tokens(item, self.task)
 
     def _compute(
         self, clips: Iterable[Pose], function: Callable[..., jax.Array], frames_per_step: int
@@ -354,6 +340,11 @@ class PoseTokenizer:
     def encode_batch(self, batch: Batch) -> jax.Array:
         """Tokens int32 (b, t', s, q) of one batch as `windows` makes them."""
         return self._encode(*self.variables, batch)
+
+    def decode_batch(self, indices: np.ndarray, batch: Batch) -> jax.Array:
+        """Standardised poses float32 (b, t, v, c) of tokens (b, t', s, q); segment and position of
+        the batch are used."""
+        return self._decode(*self.variables, indices, batch)
 
     @cached_property
     def _encode(self) -> Callable[..., jax.Array]:

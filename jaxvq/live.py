@@ -1,16 +1,19 @@
-"""Tokens of a recording that is still running, or too long to hold: frames in, tokens out.
+"""Recordings that are still running, or too long to hold: frames in and tokens out, and back.
 
-    live = LiveEncoder(inference.load("RUN"))
+    encoder, decoder = LiveEncoder(tokenizer), LiveDecoder(tokenizer, fps=25)
     for pose in camera:                      # a Pose of any number of frames
-        for step in live.push(pose):         # int32 (s, q), each for `frames_per_step` frames
-            ...
-    live.finish()                            # what the last, incomplete step gives
+        steps = encoder.push(pose)           # int32 (steps, s, q), often none
+        frames = decoder.push(steps)         # a Pose of the frames that are now certain
+    decoder.push(encoder.finish())           # what the last, incomplete step gives
+    decoder.finish()
 
 The tokens are those that `encode` gives for the whole, where the placement is the same (but for the
 rare feature half way between two levels, which the last bit of a sum decides). Memory does not grow
 once both shoulders were seen; frames before that are held. A causal model (model.causal) gives a
 step as soon as its frames are in: it is late by frames_per_step - 1 frames. One that looks ahead
 waits for `task.encoder_context` frames more, and computes as many at once: `LiveEncoder.latency`.
+Decoding is alike: the frames are those of `decode`, up to the last bits of a float32. A causal
+model gives them with their tokens, another waits for those of `LiveDecoder.latency` frames more.
 """
 
 import numpy as np
@@ -19,7 +22,8 @@ from jaxvq.batch import Batch
 from jaxvq.inference import PoseTokenizer
 from jaxvq.pose import preprocess
 from jaxvq.pose.reader import Pose
-from jaxvq.tasks.base import pose_task
+from jaxvq.tasks.base import PoseTask, pose_task
+from jaxvq.tokens.tokens import Tokens
 
 
 class LiveEncoder:
@@ -38,19 +42,10 @@ class LiveEncoder:
     def __init__(
         self, tokenizer: PoseTokenizer, placement: preprocess.Placement | None = None
     ) -> None:
-        task = pose_task(tokenizer.task, tokenizer.model.config.task)
-        model = tokenizer.model.config.model
-        if model.get("num_layers", 0) and not task.context:
-            raise ValueError(
-                "this model attends to whole clips and cannot encode them in pieces: train one "
-                "with model.window above 0, model.position not sinusoidal, and model.causal for no "
-                "delay"
-            )
+        task = _task_for_pieces(tokenizer, "encode")
         self._tokenizer, self._placement, self._ended = tokenizer, placement, False
         self._step, self._context = task.frames_per_step, task.encoder_context
-        self._ahead = 0 if model.get("causal", False) else self._context
-        # Frames in one computation: one step where it must come at once, more where it may not.
-        self._block = self._step if not self._ahead else max(self._context, self._step)
+        self._block, self._ahead = _block_and_ahead(tokenizer, self._context)
         self._size = self._context + self._block + self._ahead
         skeleton = tokenizer.model.skeleton
         self._waiting: list[Pose] = []
@@ -143,3 +138,119 @@ class LiveEncoder:
         if tokens:
             return np.concatenate(tokens)
         return np.zeros((0, *self._tokenizer.task.token_shape), np.int32)
+
+
+class LiveDecoder:
+    """Decodes tokens as they come, to the frames that `decode` gives for all of them.
+
+    Args:
+      tokenizer: as for LiveEncoder.
+      fps: frames per second of the poses; a model of one frame rate takes its own.
+    Raises:
+      ValueError: as LiveEncoder.
+    """
+
+    def __init__(self, tokenizer: PoseTokenizer, fps: float = 25.0) -> None:
+        task = _task_for_pieces(tokenizer, "decode")
+        self._tokenizer, self._fps = tokenizer, tokenizer.model.fps or fps
+        step = self._step = task.frames_per_step
+        # In steps: of the past, of one computation, and of what has to follow.
+        context = task.context - task.encoder_context
+        block, ahead = _block_and_ahead(tokenizer, context)
+        self._context, self._block, self._ahead = (-(-n // step) for n in (context, block, ahead))
+        self._indices = np.zeros((0, *task.token_shape), np.int32)
+        self._past = 0  # of the steps that are held, how many were decoded before
+        self._start = 0  # number of the first of them
+        self._ended = False
+        self._length: int | None = None
+
+    @property
+    def latency(self) -> int:
+        """Frames whose tokens have to follow a step's before its frames are there."""
+        return (self._block - 1 + self._ahead) * self._step
+
+    def push(self, indices: np.ndarray) -> Pose:
+        """Adds tokens int (steps, s, q); returns the frames that are now certain, often none, on
+        the canvas of `decode`. Where nothing has to follow (`latency` 0), the last step of a
+        recording that ends in the middle of it gives all of its frames, too.
+
+        Raises:
+          ValueError: tokens that the model cannot have made, or after `finish`.
+        """
+        if self._ended:
+            raise ValueError("this recording was finished: make another LiveDecoder")
+        indices = np.asarray(indices, np.int32)
+        self._tokenizer.check_tokens(Tokens(indices, self._fps, len(indices) * self._step))
+        self._indices = np.concatenate([self._indices, indices])
+        poses = []
+        while len(self._indices) - self._past >= self._block + self._ahead:
+            poses.append(self._decode(self._block))
+        return self._joined(poses)
+
+    def finish(self, length: int | None = None) -> Pose:
+        """The frames that are left. Nothing can follow.
+
+        length: frames of the whole recording; default: all those of its last step count.
+        """
+        self._ended, self._length = True, length
+        poses = []
+        while len(self._indices) > self._past:
+            poses.append(self._decode(min(self._block, len(self._indices) - self._past)))
+        return self._joined(poses)
+
+    def _decode(self, count: int) -> Pose:
+        """Frames of the next `count` steps, and forgets what no later one needs."""
+        size = self._context + self._block + self._ahead
+        held = min(len(self._indices), size)
+        number = np.arange(size * self._step, dtype=np.int32)[None]
+        frames = held * self._step
+        if self._length is not None:
+            frames = min(frames, self._length - self._start * self._step)
+        batch = Batch(
+            pose=None,
+            visible=None,
+            segment=(number < frames).astype(np.int32),
+            position=number + self._start * self._step,
+        )
+        indices = np.pad(self._indices[:held], [(0, size - held), (0, 0), (0, 0)])
+        decoded = np.asarray(self._tokenizer.decode_batch(indices[None], batch))[0]
+        chosen = slice(self._past, self._past + count)
+        data = decoded[chosen.start * self._step : min(chosen.stop * self._step, frames)]
+        pose = self._tokenizer.on_canvas(data, self._indices[chosen], self._fps)
+        self._past += count
+        drop = max(self._past - self._context, 0)
+        self._indices = self._indices[drop:]
+        self._past -= drop
+        self._start += drop
+        return pose
+
+    def _joined(self, poses: list[Pose]) -> Pose:
+        if not poses:
+            skeleton = self._tokenizer.model.skeleton
+            nothing = np.zeros((0, skeleton.num_points, skeleton.num_dims), np.float32)
+            return self._tokenizer.on_canvas(nothing, self._indices[:0], self._fps)
+        data = np.concatenate([pose.data for pose in poses])
+        confidence = np.concatenate([pose.confidence for pose in poses])
+        return poses[0].replace(data=data, confidence=confidence)
+
+
+def _task_for_pieces(tokenizer: PoseTokenizer, verb: str) -> PoseTask:
+    """The task; ValueError where it needs the whole clip."""
+    task = pose_task(tokenizer.task, tokenizer.model.config.task)
+    if tokenizer.model.config.model.get("num_layers", 0) and not task.context:
+        raise ValueError(
+            f"this model attends to whole clips and cannot {verb} them in pieces: train one "
+            "with model.window above 0, model.position not sinusoidal, and model.causal for no "
+            "delay"
+        )
+    return task
+
+
+def _block_and_ahead(tokenizer: PoseTokenizer, context: int) -> tuple[int, int]:
+    """Frames of one computation, and frames that have to follow them.
+
+    One step is computed where it must come at once, more where it may not.
+    """
+    step = tokenizer.task.frames_per_step
+    ahead = 0 if tokenizer.model.config.model.get("causal", False) else context
+    return (max(context, step), ahead) if ahead else (step, 0)

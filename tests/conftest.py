@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -91,3 +92,12 @@ def run_dir(data_dir, tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("run")
     train(tiny_config(data_dir), workdir)
     return workdir
+
+
+@pytest.fixture(scope="session")
+def version_0_1(tmp_path_factory) -> Path:
+    """What version 0.1 wrote: models ("published" has four trained streams), clips, codes."""
+    folder = tmp_path_factory.mktemp("version_0.1")
+    with tarfile.open(REPOSITORY / "tests/compatibility/version_0.1.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +12,10 @@ from jaxvq.checkpoint import load_model
 from jaxvq.datasets import layout, records
 from jaxvq.pose.reader import read_pose
 
-ARCHIVE = Path(__file__).parent / "compatibility" / "version_0.1.tar.xz"
-
 
 @pytest.fixture(scope="module")
-def before(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("version_0.1")
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(folder, filter="data")
-    return folder
+def before(version_0_1) -> Path:
+    return version_0_1
 
 
 @pytest.fixture(scope="module")

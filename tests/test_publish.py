@@ -116,6 +116,8 @@ def test_a_model_brings_what_it_needs_and_nothing_of_its_machine(model, run_dir)
         "skeleton.json",
     } <= files
     assert not [name for name in files if "/train/" in name]  # nothing of the optimizer
+    stated = manifest["tokens"]
+    assert (stated["offsets"], stated["codebook_sizes"], stated["size"]) == ([5], [1000], 1005)
     for name in files:
         content = (model / name).read_bytes()
         assert str(run_dir).encode() not in content and str(model.parent).encode() not in content

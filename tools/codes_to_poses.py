@@ -11,25 +11,12 @@ poses stand on a canvas of 500 x 500. Hands that the tokens say are not there ha
 model without a code for that (all but the linear ones) shows both hands always.
 """
 
-import csv
 import math
 from collections import deque
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from jaxvq import command
 from jaxvq.pose.files import SUFFIXES
-
-
-@dataclass(frozen=True)
-class Line:
-    """One clip to decode; `where` is how errors call it."""
-
-    name: str
-    codes: list[int]
-    fps: float
-    length: int | None
-    where: str
 
 
 def main(argv=None) -> int:
@@ -53,7 +40,7 @@ def main(argv=None) -> int:
     from tqdm import tqdm
 
     from jaxvq import inference
-    from jaxvq.tokens import token_file
+    from jaxvq.tokens import code_tables, csv_file, token_file
 
     with command.stage("loading the model"):
         tokenizer = inference.load(args.model)
@@ -63,7 +50,8 @@ def main(argv=None) -> int:
         count = token_file.check(args.codes, tables)
         clips = _read_compact(args.codes, tables, output, count)
     else:
-        tokens = [_tokens(line, tokenizer) for line in lines]
+        fingerprint = code_tables.fingerprint(tokenizer.model)
+        tokens = [csv_file.to_tokens(line, tokenizer.task, fingerprint) for line in lines]
         count, clips = len(paths), zip(paths, tokens, strict=True)
     paths: deque[Path] = deque()
 
@@ -82,82 +70,37 @@ def main(argv=None) -> int:
 
 def _read_compact(file: str, tables, output: Path, count: int):
     """Paths and tokens of a token file, clip by clip."""
-    from jaxvq.tokens import token_file
+    from jaxvq.tokens import csv_file, token_file
 
     _check_output(output, count)
     written = set()
     for name, tokens in token_file.read(file, tables):
         if not tokens.length:
             raise ValueError(f"{file}: {name} holds no frames")
-        (path,) = _paths([(_stem(name), file)], output, written)
+        (path,) = _paths([(csv_file.stem(name), file)], output, written)
         yield path, tokens
 
 
-def _stem(name: str) -> str:
-    return name[: -len(".pose")] if name.lower().endswith(".pose") else name
+def _parse(codes: str, fps: float) -> list:
+    """The clips that --codes names, as csv_file.Line."""
+    from jaxvq.tokens import csv_file
 
-
-def _parse(codes: str, fps: float) -> list[Line]:
-    """The clips that --codes names."""
     path = Path(codes)
     words = codes.split()
     if words and all(word.lstrip("-").isdigit() for word in words):
-        return [Line("0", [int(word) for word in words], fps, None, "--codes")]
+        return [csv_file.Line("0", [int(word) for word in words], fps, None, "--codes")]
     if not path.is_file():
         raise ValueError(f"--codes {codes!r} is neither a file nor integers separated by spaces")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ValueError(
-            f"{path} is no text file; give a CSV of poses_to_codes or lines of codes"
-        ) from None
     if path.suffix.lower() == ".csv":
-        return _parse_csv(path, text)
+        return csv_file.read(path)
+    text = csv_file.read_text(path)
     lines = [(i, line) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not lines:
         raise ValueError(f"{path} holds no codes")
     return [
-        Line(str(count), _integers(line, f"{path}:{i}"), fps, None, f"{path}:{i}")
-        for count, (i, line) in enumerate(lines)
+        csv_file.Line(str(n), csv_file.integers(line, f"{path}:{i}"), fps, None, f"{path}:{i}")
+        for n, (i, line) in enumerate(lines)
     ]
-
-
-def _parse_csv(path: Path, text: str) -> list[Line]:
-    csv.field_size_limit(2**31 - 1)  # an hour of signing is one field
-    rows = csv.DictReader(text.splitlines())
-    missing = {"file", "fps", "length", "codes"} - set(rows.fieldnames or ())
-    if missing:
-        raise ValueError(
-            f"{path} lacks the columns {', '.join(sorted(missing))}; it should have "
-            "file,fps,length,codes"
-        )
-    lines = []
-    for number, row in enumerate(rows, 2):
-        where = f"{path}:{number}"
-        try:
-            fps, length = float(row["fps"]), int(row["length"])
-        except (TypeError, ValueError):
-            raise ValueError(
-                f"{where}: fps {row['fps']!r} and length {row['length']!r} must be numbers"
-            ) from None
-        if not 0 < fps < math.inf or length < 1:
-            raise ValueError(f"{where}: fps {fps:g} and length {length} must be above 0")
-        lines.append(Line(_stem(row["file"]), _integers(row["codes"], where), fps, length, where))
-    if not lines:
-        raise ValueError(f"{path} holds no clips")
-    return lines
-
-
-def _integers(text: str | None, where: str) -> list[int]:
-    try:
-        codes = [int(word) for word in (text or "").split()]
-    except ValueError:
-        raise ValueError(f"{where}: codes must be integers separated by spaces") from None
-    if not codes:
-        raise ValueError(f"{where}: no codes")
-    if max(map(abs, codes)) >= 2**31:
-        raise ValueError(f"{where}: code {max(codes, key=abs)} is larger than any model's")
-    return codes
 
 
 def _paths(clips: list[tuple[str, str]], output: Path, written: set | None = None) -> list[Path]:
@@ -194,36 +137,6 @@ def _check_output(output: Path, count: int) -> None:
         raise ValueError(
             f"--output {output} is a file; give a folder or a name ending in .pose or .npz"
         )
-
-
-def _tokens(line: Line, tokenizer):
-    """The tokens of a line; ValueError for codes that the model cannot have made."""
-    import numpy as np
-
-    from jaxvq.inference import Tokens
-
-    task = tokenizer.task
-    books = len(task.codebook_sizes)
-    steps, rest = divmod(len(line.codes), books)
-    if rest:
-        raise ValueError(
-            f"{line.where}: {len(line.codes)} codes do not divide into steps of "
-            f"{books}, as this model has"
-        )
-    length = steps * task.frames_per_step if line.length is None else line.length
-    if -(-length // task.frames_per_step) != steps:
-        raise ValueError(
-            f"{line.where}: {steps} steps of codes for {length} frames; this model "
-            f"has one step for {task.frames_per_step} frames"
-        )
-    # s streams and q quantizers are read from the codes in the order they were written.
-    indices = np.array(line.codes, np.int64).reshape(steps, *task.token_shape)
-    tokens = Tokens(indices, line.fps, length)
-    try:
-        tokenizer.check_tokens(tokens)
-    except ValueError as error:
-        raise ValueError(f"{line.where}: {error}; another model may have written them") from None
-    return tokens
 
 
 def script() -> None:

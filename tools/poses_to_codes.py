@@ -1,4 +1,4 @@
-"""Writes the tokens of clips as a CSV, file,fps,length,codes, or as a compact token file.
+"""Writes the tokens of clips as a CSV or as a compact token file.
 
     jaxvq encode X.pose                                         codes.csv, with a pretrained model
     jaxvq encode DIR|ZIP|FILE --model RUN --output codes.csv
@@ -7,21 +7,19 @@
 
 Reads `.pose` files and npz files with `poses`; with --corpus whatever that corpus is built from. In
 a CSV the codes of a clip are integers separated by spaces, step by step, in a step stream by
-stream, and in a stream codebook by codebook; a step is as many frames as the model takes together.
+stream, and in a stream codebook by codebook. A step is `frames_per_step` frames and has
+`codes_per_step` codes; both are columns. Programs that cut int(len(codes) / length) codes per frame
+need a model with one step per frame: --per_frame refuses others.
 A `.jvq` holds the same in the fewest bytes; it needs the tables that jaxvq make code-tables writes
 beside the model. A file that cannot be read is reported and left out. An --output that exists is
 replaced when the new one is complete.
 """
 
-import contextlib
-import csv
 import functools
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from jaxvq import command
-from jaxvq.storage import atomic
 
 
 def main(argv=None) -> int:
@@ -37,16 +35,24 @@ def main(argv=None) -> int:
         default="codes.csv",
         help="the .csv or .jvq to write or replace (default: %(default)s)",
     )
+    parser.add_argument(
+        "--per_frame", action="store_true", help="insist on whole codes per frame, as sign-vq's"
+    )
     args = parser.parse_args(argv)
 
     from tqdm import tqdm
 
     from jaxvq import inference
-    from jaxvq.tokens import token_file
+    from jaxvq.tokens import code_tables, csv_file, token_file
 
     with command.stage("loading the model"):
         tokenizer = inference.load(args.model)
-    tokenizer.require_poses()
+    frames_per_step = tokenizer.require_poses().frames_per_step
+    if args.per_frame and frames_per_step > 1:
+        raise ValueError(
+            f"--per_frame: {args.model} has one step of codes for {frames_per_step} frames; give a "
+            "model with one step per frame, such as signs-frames"
+        )
     count, clips = _open(args, tokenizer)
     output, written, frames = Path(args.output), 0, 0
     suffix = output.suffix.lower()
@@ -54,8 +60,11 @@ def main(argv=None) -> int:
         raise ValueError(f"--output {output}: expected a name that ends in .csv or .jvq")
     compact = suffix == token_file.SUFFIX
     output.parent.mkdir(parents=True, exist_ok=True)
-    open_file = token_file.Writer(output, tokenizer.code_tables) if compact else _csv_file(output)
-    with open_file as file:
+    if compact:
+        opened = token_file.Writer(output, tokenizer.code_tables)
+    else:
+        opened = csv_file.writing(output, tokenizer.task, code_tables.fingerprint(tokenizer.model))
+    with opened as file:
         read = _reported(tqdm(clips, unit="clip", total=count), count)
         for name, tokens in tokenizer.encode_stream(read):
             file.write(name, tokens)
@@ -70,27 +79,6 @@ def main(argv=None) -> int:
 def _size(path: Path, frames: int) -> str:
     size = path.stat().st_size
     return f", {frames} frames, {size} bytes, {8 * size / max(frames, 1):.2f} bits per frame"
-
-
-class _CsvWriter:
-    """As token_file.Writer, for a CSV."""
-
-    def __init__(self, file):
-        self._rows = csv.writer(file)
-        self._rows.writerow(["file", "fps", "length", "codes"])
-
-    def write(self, name: str, tokens) -> None:
-        codes = " ".join(map(str, tokens.flat()))
-        self._rows.writerow([name, tokens.fps, tokens.length, codes])
-
-
-@contextlib.contextmanager
-def _csv_file(path: Path) -> Iterator[_CsvWriter]:
-    with (
-        atomic.writing(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        yield _CsvWriter(file)
 
 
 def _open(args, tokenizer):

@@ -1,21 +1,17 @@
-"""One HTML file with the numbers and the videos of an evaluation; opens without a network."""
+"""The numbers of an evaluation as Markdown, and with its clips as one HTML page that needs no
+network."""
 
 import base64
 import html
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxvq.storage import atomic
+import numpy as np
 
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
-       color: #222; }
-table { border-collapse: collapse; } td, th { padding: .2rem .9rem; text-align: left; }
-td:last-child { text-align: right; font-variant-numeric: tabular-nums; }
-tr:nth-child(even) { background: #f4f4f4; }
-figure { margin: 1.5rem 0; } img { max-width: 100%; border: 1px solid #ddd; }
-code { background: #f4f4f4; padding: .1rem .3rem; }
-"""
+from jaxvq.evaluators import pictures, player
+from jaxvq.evaluators.reconstruction import Evaluation
+from jaxvq.inference import PoseTokenizer
+from jaxvq.storage import atomic
 
 LOSS_TERM = "a term of the loss, before its weight"
 MEANING = {
@@ -75,9 +71,6 @@ def meaning(key: str, codebooks: Sequence[str] = ()) -> str:
     return known.get(family, "")
 
 
-KINDS = {".gif": "image/gif", ".png": "image/png", ".svg": "image/svg+xml"}
-
-
 def write_report(
     path, *, metrics: dict[str, float], about: dict, codebooks: Sequence[str] = ()
 ) -> None:
@@ -95,49 +88,57 @@ def write_page(
     path,
     *,
     title: str,
-    metrics: dict[str, float],
-    videos: list[Path],
-    captions: list[str],
-    pictures: list[Path] = (),
-    codebooks: Sequence[str] = (),
+    shown: Sequence[player.Clip],
+    captions: Sequence[str],
+    tokenizer: PoseTokenizer,
+    evaluation: Evaluation,
+    charts: dict[Path, str],
 ) -> None:
-    """Writes the page; GIFs and pictures are embedded, so it can be sent as one file.
+    """Writes the page: clips that play, charts below them, and the numbers as folded tables.
 
-    A picture `sequence_X.png` has a link to the `animation_X.html` that lies beside it. codebooks:
-    as `meaning` takes them.
+    charts: SVG files and their captions, embedded, so that the page can be sent as one file;
+    without any, the tables are open.
     """
-    rows = "\n".join(
-        f"<tr><td>{html.escape(key)}</td><td>{html.escape(meaning(key, codebooks))}</td>"
-        f"<td>{value:.4g}</td></tr>"
-        for key, value in metrics.items()
-    )
+    skeleton, sizes = tokenizer.model.skeleton, tokenizer.task.codebook_sizes
     figures = "\n".join(
-        f'<figure><img alt="{html.escape(caption)}" src="data:image/gif;base64,'
-        f'{base64.b64encode(video.read_bytes()).decode()}">'
-        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-        for video, caption in zip(videos, captions, strict=True)
+        f'<figure><img alt="{html.escape(caption)}" src="data:image/svg+xml;base64,'
+        f'{base64.b64encode(chart.read_bytes()).decode()}">'
+        f'<figcaption class="quiet">{html.escape(caption)}</figcaption></figure>'
+        for chart, caption in charts.items()
     )
-    figures += "".join(
-        f'\n<figure><img alt="{p.stem}" src="data:{KINDS[p.suffix]};base64,'
-        f'{base64.b64encode(p.read_bytes()).decode()}"><figcaption>{p.stem}{_player(p)}</figcaption>'
-        "</figure>"
-        for p in pictures
-    )
-    page = f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>
-<style>{STYLE}</style></head><body>
-<h1>{html.escape(title)}</h1>
-<table>{rows}</table>
-<h2>Left the original, right its reconstruction from tokens</h2>
-{figures or "<p>No videos were asked for.</p>"}
-</body></html>
-"""
-    atomic.write_text(path, page)
+    order = np.argsort(-np.nan_to_num(evaluation.point_errors, nan=-1), kind="stable")
+    tables = [
+        _table(
+            "All metrics",
+            [(key, meaning(key, evaluation.codebooks), v) for key, v in evaluation.values.items()],
+            bool(charts),
+        ),
+        _table(
+            "Points, mean distance in shoulder widths",
+            [(*skeleton.names[i], evaluation.point_errors[i]) for i in order],
+            True,
+        ),
+    ]
+    if evaluation.code_counts.size:
+        rows = pictures.usage_rows(evaluation.code_counts, sizes, evaluation.codebooks)
+        words = [
+            (name, f"of {size} codes, percent in use", share)
+            for (name, share, _), size in zip(rows, sizes, strict=True)
+        ]
+        tables.append(_table("Codebooks", words, bool(charts)))
+    hint = "" if charts else "<p class=quiet>With matplotlib installed, this page has charts.</p>"
+    below = f"<h2>Errors and codes</h2>\n{hint}{figures}\n" + "\n".join(tables)
+    player.write(path, shown, tokenizer, title=title, captions=captions, below=below)
 
 
-def _player(picture: Path) -> str:
-    """A link to the page that plays what a picture shows, "" where there is none."""
-    name = picture.stem.replace("sequence_", "animation_", 1) + ".html"
-    if name.startswith("animation_") and picture.with_name(name).is_file():
-        return f' <a href="{html.escape(name)}">play and turn it</a>'
-    return ""
+def _table(title: str, rows: list[tuple[str, str, float]], folded: bool) -> str:
+    """Rows of a name, what it means, and a number."""
+    lines = "\n".join(
+        f"<tr><td>{html.escape(name)}</td><td>{html.escape(words)}</td>"
+        f"<td>{'–' if np.isnan(value) else format(value, '.4g')}</td></tr>"
+        for name, words, value in rows
+    )
+    return (
+        f"<details{'' if folded else ' open'}><summary>{html.escape(title)}</summary>"
+        f'<div class="scroll"><table>{lines}</table></div></details>'
+    )

@@ -1,132 +1,177 @@
-"""Pictures of an evaluation as SVG and PNG, made without a plotting library."""
+"""Pictures of an evaluation: frames of clips as PNG, and with matplotlib charts as SVG."""
 
-import html
+import contextlib
+import importlib.util
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from jaxvq.inference import PoseTokenizer
+from jaxvq.evaluators.reconstruction import Evaluation
 from jaxvq.pose import draw, preprocess
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Statistics
 from jaxvq.storage import atomic
 
-SIZE = 480
 STRIP_FRAMES = 8
 
 
-def write_point_errors(
-    path, errors: np.ndarray, statistics: Statistics, skeleton: Skeleton
-) -> None:
-    """The mean pose as SVG, each point coloured by its mean error and named where the mouse rests.
-
-    errors: float (v,), shoulder widths, NaN for points that were never seen.
-    """
-    mean = Pose(skeleton, statistics.mean[None], np.ones((1, len(errors)), np.float32), 1.0)
-    pose = preprocess.unshift_hands(mean)
-    view = draw.fit_view(pose)
-    places = ((draw.plane(pose.data[0]) - view.center) / view.extent + 0.5) * SIZE
-    largest = float(np.nanmax(errors)) if np.isfinite(errors).any() else 1.0
-    lines = [
-        f'<line x1="{places[a, 0]:.1f}" y1="{places[a, 1]:.1f}" '
-        f'x2="{places[b, 0]:.1f}" y2="{places[b, 1]:.1f}" stroke="#ccc"/>'
-        for a, b in skeleton.limbs
-    ]
-    for (x, y), error, (component, point) in zip(places, errors, skeleton.names, strict=True):
-        seen = np.isfinite(error)
-        name = f"{component} {point}: {error:.3f} shoulder widths" if seen else f"{point}: not seen"
-        color = _color(error / (largest or 1.0)) if seen else "#fff"
-        lines.append(
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{color}" stroke="#888" '
-            f'stroke-width=".3"><title>{html.escape(name)}</title></circle>'
-        )
-    for step in range(50):
-        lines.append(
-            f'<rect x="{20 + 4 * step}" y="{SIZE + 6}" width="4" height="10" '
-            f'fill="{_color(step / 49)}"/>'
-        )
-    legend = f"0 to {largest:.3f} shoulder widths, mean over the split"
-    lines.append(f'<text x="230" y="{SIZE + 15}" font-size="12">{legend}</text>')
-    _write_svg(path, SIZE, SIZE + 26, lines)
-
-
-def write_code_usage(
-    path, counts: np.ndarray, sizes: tuple[int, ...], codebooks: Sequence[str] = ()
-) -> None:
-    """How often each code was used, the most frequent first, a line per codebook, as SVG.
-
-    counts: int (books, k); both axes are logarithmic, so an even use is a flat line. codebooks:
-    their names, see reconstruction.codebook_names.
-    """
-    width, height, left, bottom = SIZE, 280, 60, 30
-    highest = max(float(counts.max()), 2.0)
-    lines = []
-    for book, size in enumerate(sizes):
-        used = np.sort(counts[book, :size])[::-1]
-        used = used[used > 0]
-        rank = np.log(np.arange(1, len(used) + 1)) / np.log(max(max(sizes), 2))
-        x = left + rank * (width - left - 10)
-        y = 10 + (1 - np.log(used) / np.log(highest)) * (height - bottom - 10)
-        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
-        color = _color(book / max(len(sizes) - 1, 1))
-        share = 100 * len(used) / size
-        name = html.escape(codebooks[book]) if codebooks else f"codebook {book + 1}"
-        lines.append(
-            f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="2">'
-            f"<title>{name}: {share:.1f} % of {size} codes used</title></polyline>"
-            f'<text x="{left + 10}" y="{height - bottom - 12 * (len(sizes) - book)}" '
-            f'font-size="11" fill="{color}">{name}: {share:.1f} % used</text>'
-        )
-    lines += [
-        f'<path d="M{left} 10V{height - bottom}H{width - 10}" fill="none" stroke="#888"/>',
-        f'<text x="{left}" y="{height - 10}" font-size="12">rank of the code, 1 to {max(sizes)}'
-        "</text>",
-        f'<text x="4" y="20" font-size="12">{highest:.0f}</text>',
-        f'<text x="4" y="{height - bottom}" font-size="12">1 use</text>',
-    ]
-    _write_svg(path, width, height, lines)
-
-
 def write_strip(path, original: Pose, reconstruction: Pose) -> None:
-    """Frames spread over a clip as PNG: the original above its reconstruction.
+    """Frames spread over a clip as PNG: the original above its reconstruction, in which points are
+    grey that the original lacks.
 
     Both normalised, with the hands at their wrists.
     """
     chosen = np.unique(np.linspace(0, len(original.data) - 1, STRIP_FRAMES).round().astype(int))
     view = draw.fit_view(original if not original.mask.all() else reconstruction)
     rows = []
-    for pose in (original, reconstruction):
+    for pose, grey in ((original, None), (reconstruction, original.mask[chosen])):
         part = pose.replace(data=pose.data[chosen], confidence=pose.confidence[chosen])
-        rows.append(np.concatenate(list(draw.draw_frames(part, 160, view)), axis=1))
+        rows.append(np.concatenate(list(draw.draw_frames(part, 160, view, grey)), axis=1))
     draw.write_png(path, np.concatenate(rows, axis=0))
 
 
-def normalised_pairs(tokenizer: PoseTokenizer, clips: list[Pose]) -> Iterator[tuple[Pose, Pose]]:
-    """Standardised clips and their reconstructions, both normalised, hands in place; what the
-    tokens say is not there is not shown."""
-    poses, codes = tokenizer.reconstruct_clips(clips), tokenizer.encode_clips(clips)
-    for clip, data, indices in zip(clips, poses, codes, strict=True):
-        original = tokenizer.unstandardize(clip.data, clip.fps).replace(confidence=clip.confidence)
-        predicted = tokenizer.without_absent(tokenizer.unstandardize(data, clip.fps), indices)
-        yield preprocess.unshift_hands(original), preprocess.unshift_hands(predicted)
+def can_draw_charts() -> bool:
+    """Whether matplotlib is installed (the extra `plots`)."""
+    return importlib.util.find_spec("matplotlib") is not None
 
 
-def _color(share: float) -> str:
-    """From blue (0) over yellow to red (1)."""
-    stops = np.array(
-        [[49, 54, 149], [116, 173, 209], [254, 224, 144], [244, 109, 67], [165, 0, 38]]
-    )
-    place = float(np.clip(share, 0, 1)) * (len(stops) - 1)
-    low = min(int(place), len(stops) - 2)
-    red, green, blue = (stops[low] + (place - low) * (stops[low + 1] - stops[low])).astype(int)
-    return f"#{red:02x}{green:02x}{blue:02x}"
+def write_charts(
+    folder: Path,
+    evaluation: Evaluation,
+    statistics: Statistics,
+    skeleton: Skeleton,
+    sizes: Sequence[int],
+) -> dict[Path, str]:
+    """Writes the charts of an evaluation; returns their paths and captions, {} without matplotlib.
+
+    sizes: of the codebooks.
+    """
+    if not can_draw_charts():
+        return {}
+    drawn = {
+        folder / "part_errors.svg": "Mean distance of the points of each part.",
+        folder / "point_errors.svg": "Mean distance of each point, drawn on the mean pose.",
+    }
+    parts, points = drawn
+    write_part_errors(parts, evaluation.values)
+    write_point_errors(points, evaluation.point_errors, statistics, skeleton)
+    if evaluation.code_counts.size:
+        usage = folder / "code_usage.svg"
+        write_code_usage(usage, evaluation.code_counts, sizes, evaluation.codebooks)
+        drawn[usage] = (
+            "How often each code was used, the most frequent first. An even use is a flat line."
+        )
+    return drawn
 
 
-def _write_svg(path, width: int, height: int, lines: list[str]) -> None:
-    content = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-        f'width="{width}" height="{height}" font-family="sans-serif">\n'
-        f'<rect width="{width}" height="{height}" fill="#fff"/>\n' + "\n".join(lines) + "\n</svg>\n"
-    )
-    atomic.write_text(path, content)
+def write_part_errors(path, values: dict[str, float]) -> None:
+    """Bars of mpjpe/… beside those of the mean pose. values: of an Evaluation."""
+    parts = [key.partition("/")[2] for key in values if key.startswith("mpjpe/")]
+    measured = [values[f"mpjpe/{part}"] for part in parts]
+    mean_pose = [values.get(f"mpjpe_mean_pose/{part}", np.nan) for part in parts]
+    with _figure(path, 5.8, 0.9 + 0.6 * len(parts)) as axes:
+        place = np.arange(len(parts))
+        for offset, numbers, color, label in (
+            (-0.2, measured, "#2166ac", "decoded from tokens"),
+            (0.2, mean_pose, "#bbbbbb", "the mean pose in every frame"),
+        ):
+            bars = axes.barh(place + offset, numbers, 0.36, color=color, label=label)
+            axes.bar_label(bars, fmt="%.3f", padding=3, fontsize=8)
+        axes.set_yticks(place, parts)
+        axes.invert_yaxis()
+        axes.set_xlabel("mean distance of a point (shoulder widths)")
+        axes.margins(x=0.12)
+        axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def write_point_errors(
+    path, errors: np.ndarray, statistics: Statistics, skeleton: Skeleton
+) -> None:
+    """The mean pose, each point coloured by its mean error.
+
+    errors: float (v,), shoulder widths, NaN for points that were never seen.
+    """
+    mean = Pose(skeleton, statistics.mean[None], np.ones((1, len(errors)), np.float32), 1.0)
+    places = draw.plane(preprocess.unshift_hands(mean).data[0])
+    seen = np.isfinite(errors)
+    with _figure(path, 5.2, 4.6) as axes:
+        for limb in skeleton.limbs:
+            axes.plot(*places[list(limb)].T, color="#cccccc", linewidth=0.8, zorder=1)
+        if not seen.all():
+            axes.scatter(*places[~seen].T, s=8, color="#ffffff", edgecolors="#888888", zorder=2)
+        dots = axes.scatter(
+            *places[seen].T, s=14, c=errors[seen], cmap="viridis_r", vmin=0, zorder=3
+        )
+        axes.figure.colorbar(dots, label="mean distance (shoulder widths)", shrink=0.8)
+        axes.set_aspect("equal")
+        axes.invert_yaxis()
+        axes.axis("off")
+
+
+def write_code_usage(
+    path, counts: np.ndarray, sizes: Sequence[int], codebooks: Sequence[str] = ()
+) -> None:
+    """How often each code was used, the most frequent first, a curve per codebook.
+
+    counts: int (books, k); both axes are logarithmic. codebooks: see reconstruction.codebook_names.
+    """
+    with _figure(path, 6.6, max(3.2, 0.6 + 0.19 * len(sizes))) as axes:
+        for (name, share, used), color in zip(
+            usage_rows(counts, sizes, codebooks), _colors(codebooks, len(sizes)), strict=True
+        ):
+            label = f"{name}: {share:.1f} % used"
+            axes.plot(np.arange(1, len(used) + 1), used, color=color, linewidth=1.4, label=label)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter("{x:,.0f}")
+            axis.set_minor_formatter("")
+        axes.set_xlabel("rank of the code")
+        axes.set_ylabel("times used")
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def usage_rows(
+    counts: np.ndarray, sizes: Sequence[int], codebooks: Sequence[str]
+) -> list[tuple[str, float, np.ndarray]]:
+    """Of each codebook its name, the percentage of its codes in use, and how often these were."""
+    rows = []
+    for book, size in enumerate(sizes):
+        used = np.sort(counts[book, :size])[::-1]
+        used = used[used > 0]
+        name = codebooks[book] if codebooks else f"codebook {book + 1}"
+        rows.append((name, 100 * len(used) / size, used))
+    return rows
+
+
+def _colors(codebooks: Sequence[str], count: int) -> list[Any]:
+    """A colour per stream, paler from quantizer to quantizer."""
+    from matplotlib import colormaps
+
+    streams = [name.rpartition(" ")[0] for name in codebooks] or [str(i) for i in range(count)]
+    hues, seen, colors = list(dict.fromkeys(streams)), {}, []
+    for stream in streams:
+        layer = seen[stream] = seen.get(stream, -1) + 1
+        color = colormaps["tab10"](hues.index(stream) % 10)[:3]
+        colors.append((*color, max(1 - 0.2 * layer, 0.3)))
+    return colors
+
+
+@contextlib.contextmanager
+def _figure(path, width: float, height: float) -> Iterator[Any]:
+    """Axes of a figure of so many inches, which is written as SVG when the block ends."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    # The same numbers give the same file, with text as text.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "jaxvq"}):
+        figure = Figure((width, height), layout="constrained")
+        axes = figure.add_subplot()
+        axes.spines[["top", "right"]].set_visible(False)
+        yield axes
+        with atomic.writing(path) as temporary:
+            figure.savefig(temporary, format="svg", metadata={"Date": None})

@@ -6,7 +6,7 @@ from tqdm import tqdm
 
 from jaxvq import command
 from jaxvq.datasets.built import Dataset
-from jaxvq.evaluators import animation, page, pictures, reconstruction, video
+from jaxvq.evaluators import page, pictures, player, reconstruction, video
 from jaxvq.inference import PoseTokenizer
 from jaxvq.storage import atomic
 
@@ -17,8 +17,8 @@ def write(
     """Measures a model on a split and returns the metrics (name → value).
 
     Writes metrics.json, evaluation_results.json (also the error of each point and the use of each
-    code) and evaluation_report.md into `output`. draw: so many clips also become videos, pictures,
-    pages that play them, and index.html.
+    code) and evaluation_report.md into `output`. draw: so many clips also become videos and
+    pictures, and index.html plays them.
 
     Raises:
       ValueError: no such split, or one without clips.
@@ -49,22 +49,28 @@ def write(
     if draw:
         records = [source[i] for i in range(min(draw, len(source)))]
         with command.stage(f"drawing {len(records)} clips"):
-            _write_page(tokenizer, evaluation, records, output, split)
+            _draw(tokenizer, evaluation, records, output, split)
     return evaluation.values
 
 
-def _write_page(tokenizer, evaluation, records: list[dict], output: Path, split: str) -> None:
-    clips = [tokenizer.from_record(r) for r in records]
-    paths = video.write_videos(tokenizer, clips, output / "videos", split)
-    drawn = _draw(tokenizer, evaluation, clips, output, split)
+def _draw(tokenizer, evaluation, records: list[dict], output: Path, split: str) -> None:
+    """Videos and pictures of clips, charts of the whole split, and the page that shows them."""
+    model = tokenizer.model
+    shown = list(player.clips(tokenizer, [(r["id"], tokenizer.from_record(r)) for r in records]))
+    video.write_videos(shown, output / "videos", split)
+    for i, clip in enumerate(shown):
+        pictures.write_strip(output / f"sequence_{split}_{i}.png", clip.original, clip.decoded)
+    sizes = tokenizer.task.codebook_sizes
+    charts = pictures.write_charts(output, evaluation, model.statistics, model.skeleton, sizes)
+    measured = f"{split} split, {evaluation.values['clips']} clips"
     page.write_page(
         output / "index.html",
-        metrics=evaluation.values,
-        videos=paths,
-        captions=[f"{r['id']}: {len(r['data'])} frames at {r['fps']:.4g} fps" for r in records],
-        pictures=drawn,
-        codebooks=evaluation.codebooks,
-        title=f"{split}: {evaluation.values['clips']} clips, step {tokenizer.model.step}",
+        title=f"{measured}, step {model.step}",
+        shown=shown,
+        captions=[f"{split} split, {clip.name}: {player.caption(clip)}" for clip in shown],
+        tokenizer=tokenizer,
+        evaluation=evaluation,
+        charts={path: f"{caption} {measured.capitalize()}." for path, caption in charts.items()},
     )
 
 
@@ -76,19 +82,3 @@ def _details(tokenizer, evaluation) -> dict:
         "point_errors": dict(zip(names, errors, strict=True)),
         "code_counts": evaluation.code_counts.tolist(),
     }
-
-
-def _draw(tokenizer, evaluation, clips, output: Path, split: str) -> list[Path]:
-    """Pictures of the whole split and of each clip; returns them for the page."""
-    model = tokenizer.model
-    drawn = [output / "point_errors.svg"]
-    pictures.write_point_errors(drawn[0], evaluation.point_errors, model.statistics, model.skeleton)
-    if evaluation.code_counts.size:
-        drawn.append(output / "code_usage.svg")
-        sizes, names = tokenizer.task.codebook_sizes, evaluation.codebooks
-        pictures.write_code_usage(drawn[1], evaluation.code_counts, sizes, names)
-    for i, pair in enumerate(pictures.normalised_pairs(tokenizer, clips)):
-        drawn.append(output / f"sequence_{split}_{i}.png")
-        pictures.write_strip(drawn[-1], *pair)
-        animation.write_animation(output / f"animation_{split}_{i}.html", *pair, f"{split} {i}")
-    return drawn

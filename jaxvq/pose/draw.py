@@ -1,5 +1,6 @@
 """Pictures of poses: frames, GIF and PNG files, with Pillow and without OpenCV."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from jaxvq.pose.statistics import Statistics
 from jaxvq.storage import atomic
 
 WHITE, RULE = (255, 255, 255), (208, 208, 208)
+INVENTED = (154, 154, 154)  # grey, of points that the original lacks
 ALMOST_WHITE_INDEX = 255
 OVERSAMPLING = 3
 MARGIN = 0.06
@@ -40,13 +42,19 @@ def fit_view(*poses: Pose) -> View:
     The outermost 0.2 % on each side may be cut, so that one wild point does not shrink the rest.
     Hips count only where nothing else does: trackers guess them far below the picture.
     """
-    points = np.concatenate([plane(_framing_points(pose)) for pose in poses])
-    if not len(points):
-        return View((0.0, 0.0), 1.0)
-    low, high = np.percentile(points, (0.2, 99.8), axis=0)
+    low, high = (plane(side) for side in bounds(poses))
     extent = float((high - low).max()) * (1 + 2 * MARGIN)
     x, y = (low + high) / 2
     return View((float(x), float(y)), extent or 1.0)
+
+
+def bounds(poses: Sequence[Pose]) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and the highest place (c,) of the points that `fit_view` counts; 0 without any."""
+    points = np.concatenate([_framing_points(pose) for pose in poses])
+    if not len(points):
+        return np.zeros(points.shape[1]), np.zeros(points.shape[1])
+    low, high = np.percentile(points, (0.2, 99.8), axis=0)
+    return low, high
 
 
 def _framing_points(pose: Pose) -> np.ndarray:
@@ -54,7 +62,8 @@ def _framing_points(pose: Pose) -> np.ndarray:
     hips = [i for i, (_, point) in enumerate(pose.skeleton.names) if "HIP" in point.upper()]
     above = seen.copy()
     above[:, hips] = False
-    return pose.data[above if above.any() else seen].astype(np.float64)
+    dims = pose.skeleton.space_dims
+    return pose.data[above if above.any() else seen][:, :dims].astype(np.float64)
 
 
 def plane(points: np.ndarray) -> np.ndarray:
@@ -62,56 +71,64 @@ def plane(points: np.ndarray) -> np.ndarray:
     return points[..., :2] if points.shape[-1] > 1 else points * np.array([1.0, 0.0])
 
 
-def draw_frames(pose: Pose, size: int = 256, view: View | None = None) -> np.ndarray:
+def draw_frames(
+    pose: Pose, size: int = 256, view: View | None = None, invented: np.ndarray | None = None
+) -> np.ndarray:
     """Pictures of all frames, on white, in the skeleton's colours: uint8 (t, size, size, 3).
 
     pose: in any units, with the hands at their wrists (`restore`, or `unshift_hands`); y points
     down. Missing points are not drawn, nor are limbs with a missing end. view: what to show, the
-    same for all frames; default: all of the clip.
+    same for all frames; default: all of the clip. invented: bool (t, v), points drawn in grey.
     """
     view = view or fit_view(pose)
+    grey = np.zeros(pose.mask.shape, bool) if invented is None else invented
     frames = np.empty((len(pose.data), size, size, 3), np.uint8)
-    strokes = _strokes(pose.skeleton)
+    thickness = strokes(pose.skeleton)
     fine = size * OVERSAMPLING
     for i, (points, mask) in enumerate(zip(pose.data, pose.mask, strict=True)):
+        colors = np.where(grey[i][:, None], INVENTED, pose.skeleton.colors)
         # Far outside points would overflow Pillow's coordinates: keep them near the picture.
         places = np.clip((plane(points) - view.center) / view.extent + 0.5, -4, 5) * fine
         picture = Image.new("RGB", (fine, fine), WHITE)
-        _draw_person(ImageDraw.Draw(picture), places, ~mask, pose.skeleton, strokes, fine)
+        pen, limbs = ImageDraw.Draw(picture), pose.skeleton.limbs
+        _draw_person(pen, places, ~mask, limbs, colors, thickness, fine, grey[i])
         frames[i] = np.asarray(picture.reduce(OVERSAMPLING))
     return frames
 
 
-def _strokes(skeleton: Skeleton) -> np.ndarray:
+def strokes(skeleton: Skeleton) -> np.ndarray:
     """float (v, 2): thickness of the limbs at, and radius of, each point."""
-    strokes = np.tile(OTHER_STROKE, (skeleton.num_points, 1))
+    rows = np.tile(OTHER_STROKE, (skeleton.num_points, 1))
     for part, indices in skeleton.parts.items():
-        strokes[indices] = STROKES[part]
-    return strokes
+        rows[indices] = STROKES[part]
+    return rows
 
 
 def _draw_person(
     draw: ImageDraw.ImageDraw,
     places: np.ndarray,
     seen: np.ndarray,
-    skeleton: Skeleton,
+    limbs: Sequence[tuple[int, int]],
+    colors: np.ndarray,
     strokes: np.ndarray,
     size: int,
+    grey: np.ndarray,
 ) -> None:
-    colors = skeleton.colors.astype(int)
-    for a, b in skeleton.limbs:
+    for a, b in limbs:
         if seen[a] and seen[b]:
-            color = tuple(int(c) for c in (colors[a] + colors[b]) // 2)
+            both = np.array(INVENTED) if grey[a] or grey[b] else (colors[a] + colors[b]) // 2
             width = max(1, round(min(strokes[a, 0], strokes[b, 0]) * size))
-            draw.line([*places[a], *places[b]], fill=color, width=width)
+            draw.line([*places[a], *places[b]], fill=tuple(both.tolist()), width=width)
     for point in np.flatnonzero(seen):
         (x, y), radius = places[point], strokes[point, 1] * size
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), tuple(colors[point]))
+        place = (x - radius, y - radius, x + radius, y + radius)
+        draw.ellipse(place, tuple(colors[point].tolist()))
 
 
 def side_by_side(original: Pose, reconstruction: Pose, height: int = 256) -> np.ndarray:
     """Left the original, right the reconstruction, at one scale: uint8 (t, height, 2 height, 3).
 
+    Points that only the reconstruction has are grey.
     Both poses are in the same units with hands at their wrists; t is the original's length. The
     reconstruction may be longer (padding is dropped); a shorter one is a ValueError.
     """
@@ -124,7 +141,10 @@ def side_by_side(original: Pose, reconstruction: Pose, height: int = 256) -> np.
         data=reconstruction.data[:length], confidence=reconstruction.confidence[:length]
     )
     view = fit_view(*([original] if not original.mask.all() else [reconstruction]))
-    frames = [draw_frames(pose, height, view) for pose in (original, reconstruction)]
+    frames = [
+        draw_frames(original, height, view),
+        draw_frames(reconstruction, height, view, original.mask),
+    ]
     both = np.concatenate(frames, axis=2)
     both[:, height // 16 : -(height // 16), height - 1 : height + 1] = RULE
     return both

@@ -13,7 +13,7 @@ from jaxvq.pose.statistics import save_statistics
 from jaxvq.pose.writer import write_header
 from jaxvq.probes import report
 from jaxvq.storage import manifests, reading
-from jaxvq.tokens import code_tables
+from jaxvq.tokens import code_tables, vocabulary
 
 from . import cards, folder
 
@@ -69,9 +69,10 @@ def publish(
         (new / "README.md").write_text(
             card(tokenizer, measured, name, version, license_text, kept), encoding="utf-8"
         )
-        manifest = manifests.write_manifest(
-            new, kind="model", name=name, version=version, step=model.step
-        )
+        more = {"step": model.step}
+        if tokenizer.task.codebook_sizes:
+            more["tokens"] = vocabulary.make(tokenizer.task).to_json()
+        manifest = manifests.write_manifest(new, kind="model", name=name, version=version, **more)
         inference.load(new)
     return manifest
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from jaxvq.datasets import fixed_point
-from jaxvq.evaluators.page import STYLE
 from jaxvq.hands.skeleton import HAND_ROTATIONS
 from jaxvq.pose import draw, preprocess
 from jaxvq.pose.reader import Pose
@@ -18,13 +17,24 @@ SAMPLES = 10
 FRAMES = 100  # shown of each sample
 SIZE = 192  # pixels
 BINS = 30
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
+       color: #222; }
+table { border-collapse: collapse; } td, th { padding: .2rem .9rem; text-align: left; }
+td:last-child { text-align: right; font-variant-numeric: tabular-nums; }
+tr:nth-child(even) { background: #f4f4f4; }
+figure { margin: 1.5rem 0; } img { max-width: 100%; border: 1px solid #ddd; }
+code { background: #f4f4f4; padding: .1rem .3rem; }
+"""
 
 
 def write(path: Path, dataset, splits: dict, counters: dict) -> None:
     """Writes one HTML file, pictures included. splits: name -> dataset.Split."""
     title = " / ".join(dataset.path.parts[-3:])
     content = f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{html.escape(title)}</title>
 <style>{STYLE} .samples img {{ width: {SIZE}px; }}</style></head><body>
 <h1>{html.escape(title)}</h1>
 {_table(splits, counters)}

@@ -214,8 +214,8 @@ def markup(place: Place, cases: int, rng) -> Iterator[Case]:
     """Names of files, folders, splits and metrics with HTML in them, on every page there is."""
     from types import SimpleNamespace
 
-    from jaxvq import input_pipeline
-    from jaxvq.evaluators import animation, page
+    from jaxvq import inference, input_pipeline
+    from jaxvq.evaluators import page, player, reconstruction
     from jaxvq.pose.skeleton import HOLISTIC_178
     from jaxvq.pose.statistics import Statistics
 
@@ -223,20 +223,22 @@ def markup(place: Place, cases: int, rng) -> Iterator[Case]:
 
     shape = (HOLISTIC_178.num_points, HOLISTIC_178.num_dims)
     statistics = Statistics(np.zeros(shape), np.ones(shape))
-    picture = place.scratch / f"sequence_{MARKUP.replace('/', '')[:100]}.png"
-    picture.write_bytes(b"png")
-    picture.with_name(picture.name.replace("sequence_", "animation_")[:-4] + ".html").touch()
-    pose = _first(place).replace()
+    tokenizer = inference.load(place.run)
+    points = np.zeros(HOLISTIC_178.num_points)
     path, data = place.scratch / "page.html", input_pipeline.open_dataset(place.data_dir)
 
     def evaluation(name):
         page.write_page(
-            path, title=name, metrics={name: 1.0}, videos=[picture], captions=[name],
-            pictures=[picture], codebooks=[name],
+            path, title=name, shown=clips(name), captions=[name], tokenizer=tokenizer, charts={},
+            evaluation=reconstruction.Evaluation({name: 1.0}, points, np.zeros((1, 1)), (name,)),
         )  # fmt: skip
 
-    def animated(name):
-        animation.write_animation(path, pose, pose, name)
+    def played(name):
+        player.write(path, clips(name), tokenizer, title=name)
+
+    def clips(name):
+        clip, _ = tokenizer.standardize(_first(place))
+        return list(player.clips(tokenizer, [(name, clip)]))
 
     def dataset(name):
         source = data.source("train")
@@ -249,7 +251,7 @@ def markup(place: Place, cases: int, rng) -> Iterator[Case]:
         split = SimpleNamespace(rows=rows, frames=len(record["data"]))
         dataset_page.write(path, told, {name: split}, {"skipped": {name: 3}})
 
-    pages = {"evaluation": evaluation, "animation": animated, "dataset": dataset}
+    pages = {"evaluation": evaluation, "player": played, "dataset": dataset}
     for what in itertools.islice(itertools.cycle(pages), cases):
 
         def check(what=what):

@@ -212,16 +212,14 @@ def writers(place: Place) -> dict[str, Callable[[Path], None]]:
     """Everything that writes one file."""
     from jaxvq import checkpoint, inference
     from jaxvq.datasets import npz as clips
-    from jaxvq.evaluators import animation, page, pictures
+    from jaxvq.evaluators import page, pictures, player
     from jaxvq.hands import npz as hands
     from jaxvq.pose import draw, writer
     from jaxvq.pose.reader import read_pose
     from jaxvq.pose.statistics import save_statistics
     from jaxvq.signformer import pami0
     from jaxvq.storage import atomic
-    from jaxvq.tokens import code_tables, token_file
-
-    from .. import poses_to_codes
+    from jaxvq.tokens import code_tables, csv_file, token_file
 
     tokenizer = inference.load(place.run)
     model = tokenizer.model
@@ -251,15 +249,19 @@ def writers(place: Place) -> dict[str, Callable[[Path], None]]:
             path, [("a.npz", member), ("b.npz", member)], model.skeleton, model.statistics
         ),
         "jvq": token_writer(lambda path: token_file.Writer(path, tokenizer.code_tables)),
-        "csv": token_writer(poses_to_codes._csv_file),
+        "csv": token_writer(lambda path: csv_file.writing(path, tokenizer.task, "0" * 64)),
         "code tables": lambda path: code_tables.save(path, tokenizer.code_tables),
         "hands": lambda path: hands.write_npz(path, {"lhand_pose": np.ones((200, 45))}),
         "pami0": lambda path: pami0.write_part(path, [pami0.encode_sample(sample, 0)] * 3),
-        "page": lambda path: page.write_page(path, title="x", metrics={}, videos=[], captions=[]),
-        "animation": lambda path: animation.write_animation(path, clip, clip, "x"),
-        "point errors": lambda path: pictures.write_point_errors(
-            path, np.ones(len(clip.data[0])), model.statistics, model.skeleton
+        "page": lambda path: player.write(
+            path, [player.Clip("x", clip, clip, tokens)], tokenizer, title="x"
         ),
+        "report": lambda path: page.write_report(
+            path,
+            metrics={"mpjpe/all": 1.0},
+            about=dict.fromkeys(("split", "data_dir", "checkpoint", "step"), "x" * 99),
+        ),
+        "strip": lambda path: pictures.write_strip(path, clip, clip),
         "json": lambda path: atomic.write_json(path, list(range(2000))),
         "config": lambda path: checkpoint.write_config(path.parent, model.config),
     }
