@@ -105,7 +105,7 @@ def _linear(config: ConfigDict) -> None:
     config.model.part_weights.update(face=0.25, hands=2.0)
     config.model.part_holds.update(body=0.75, hands=1.5)
     config.quantizer.update(num_quantizers=4, bits_per_frame=9.97)
-    config.loss.update(type="distance", hand_weight=1.0)
+    config.loss.update(type="distance", hand_weight=1.0, velocity=0.3)
     config.optim.update(learning_rate=1e-3, weight_decay=0.0)
 
 
