@@ -32,13 +32,13 @@ class Recipe:
 RECIPES = {
     "signs": Recipe(
         "fsq_pose:small",
-        ("--config.total_steps=2000",),
+        ("--config.total_steps=600",),
         "Four streams (body, face, two hands); a step of tokens stands for 16 frames.",
     ),
     "signs-frames": Recipe(
         "fsq_pose:frames",
         (
-            *("--config.total_steps=2000", "--config.batch_size=8", "--config.data.seq_len=256"),
+            *("--config.total_steps=600", "--config.batch_size=8", "--config.data.seq_len=256"),
             *("--config.model.hidden_dim=128", "--config.model.num_layers=2"),
             *("--config.model.ff_dim=512", "--config.optim.warmup_steps=100"),
         ),
@@ -47,7 +47,7 @@ RECIPES = {
     "signs-live": Recipe(
         "fsq_pose:live",
         (
-            *("--config.total_steps=2000", "--config.batch_size=8", "--config.data.seq_len=256"),
+            *("--config.total_steps=600", "--config.batch_size=8", "--config.data.seq_len=256"),
             *("--config.model.hidden_dim=32", "--config.model.num_layers=2"),
             *("--config.model.num_heads=4", "--config.model.ff_dim=128"),
             "--config.optim.warmup_steps=100",

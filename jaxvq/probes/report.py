@@ -12,12 +12,20 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxvq.evaluators.page import KINDS, STYLE
 from jaxvq.probes.card import Card
 from jaxvq.probes.measures import Measure, compare, from_arrays, interval, to_arrays
 from jaxvq.storage import atomic, reading
 
 JSON, ARRAYS = "card.json", "measures.npz"
+KINDS = {".png": "image/png", ".svg": "image/svg+xml"}
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
+       color: #222; }
+table { border-collapse: collapse; display: block; overflow-x: auto; }
+td, th { padding: .2rem .9rem; text-align: left; font-variant-numeric: tabular-nums; }
+tr:nth-child(even) { background: #f4f4f4; }
+figure { margin: 1.5rem 0; } img { max-width: 100%; border: 1px solid #ddd; }
+"""
 TITLES = {
     "letters": "Letters: retrieval across alphabets",
     "error": "Error",
@@ -239,7 +247,8 @@ def page(card: Card, found: list[Table], pictures: Sequence[Path]) -> str:
         )
     newline = "\n"
     return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>Meaning card: {name}</title>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1"><title>Meaning card: {name}</title>
 <style>{STYLE}</style></head><body>
 <h1>Meaning card: {name}</h1>
 {newline.join(parts)}
