@@ -248,7 +248,8 @@ def page(card: Card, found: list[Table], pictures: Sequence[Path]) -> str:
     newline = "\n"
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1"><title>Meaning card: {name}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Meaning card: {name}</title>
 <style>{STYLE}</style></head><body>
 <h1>Meaning card: {name}</h1>
 {newline.join(parts)}
