@@ -13,9 +13,6 @@ from conftest import REPOSITORY
 from jaxvq import __version__, checkpoint, inference
 from jaxvq.__main__ import PROGRAMS
 
-# Programs whose branch is not merged yet.
-COMING = {"view", "live", "export tokens"}
-
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
@@ -81,8 +78,7 @@ def test_the_table_of_contents_lists_every_program(call):
     assert call() == listed
     programs = {path.stem for path in (REPOSITORY / "tools").glob("*.py")} - {"__init__"}
     named = {module.rpartition(".")[2] for module, _ in PROGRAMS.values()}
-    coming = {PROGRAMS[word][0].rpartition(".")[2] for word in COMING}
-    assert named - coming | {"train"} == programs - coming | {"train"}
+    assert named == programs | {"train"}
     for word, (_, does) in PROGRAMS.items():
         assert f"  {word} " in listed and does in listed
     assert call("--version") == f"jaxvq {__version__}\n"
@@ -105,7 +101,7 @@ def test_what_is_not_there_is_one_line(call, words, message):
     assert error.startswith(message) and error.count("\n") == 1
 
 
-@pytest.mark.parametrize("word", sorted(PROGRAMS.keys() - COMING))
+@pytest.mark.parametrize("word", sorted(PROGRAMS))
 def test_programs_call_themselves_what_the_user_typed(word):
     """Their help shows the command line that it is for; read from the sources, to be quick."""
     path = REPOSITORY / (
