@@ -345,11 +345,10 @@ def check_same_config(workdir, config) -> None:
             config_to_json(config),
         )
     )
-    # A missing field is off: 0, "" or False.
     differ = [
         key
         for key in sorted(before.keys() | now.keys())
-        if (before.get(key) or None) != (now.get(key) or None) and key not in MAY_CHANGE
+        if _set_value(before, key) != _set_value(now, key) and key not in MAY_CHANGE
     ]
     if differ:
         changes = ", ".join(f"{k}: {before.get(k)!r} there, {now.get(k)!r} now" for k in differ[:5])
@@ -358,6 +357,13 @@ def check_same_config(workdir, config) -> None:
             f"{workdir} was started with another config ({changes}{more}); "
             "give another --workdir, or the same config to continue it"
         )
+
+
+def _set_value(fields: dict, key: str):
+    """The value of a field, None where it is off: missing, 0, "" or False, and a weight of 1."""
+    off = 1.0 if key.startswith("model.part_weights.") else None
+    value = fields.get(key, off)
+    return None if value == off else value or None
 
 
 def _with_absolute_mixture(fields: dict) -> dict:

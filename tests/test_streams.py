@@ -6,8 +6,9 @@ import jax
 import numpy as np
 import pytest
 from conftest import tiny_config
+from ml_collections import ConfigDict
 
-from jaxvq import inference
+from jaxvq import checkpoint, inference
 from jaxvq.input_pipeline import open_dataset
 from jaxvq.models import linear_code
 from jaxvq.pose.statistics import Statistics
@@ -315,3 +316,15 @@ def test_what_cannot_be_fitted_is_said(data_dir, dataset, batch):
         with pytest.raises(ValueError, match=message):
             config = linear_config(data_dir, **changes)
             bit_allocation.allocate_levels(config, dataset.skeleton, dataset.statistics, data)
+
+
+def test_a_run_from_before_part_weights_goes_on_where_they_are_off(data_dir, tmp_path):
+    config = tiny_config(data_dir)
+    fields = config.to_dict()
+    for name in ("part_weights", "part_holds", "presence_changes"):
+        del fields["model"][name]
+    checkpoint.write_config(tmp_path, ConfigDict(fields))
+    checkpoint.check_same_config(tmp_path, config)
+    config.model.part_weights.hands = 2.0
+    with pytest.raises(ValueError, match="model.part_weights.hands: None there, 2.0 now"):
+        checkpoint.check_same_config(tmp_path, config)
