@@ -73,7 +73,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.quantizer.levels = (8, 5, 5, 5)  # of fsq and rfsq: values per dimension of a layer
 
     config.loss = ConfigDict()  # weights of the terms; a term of weight 0 is not computed
-    config.loss.type = "l2"  # or l1, of the standardised coordinates
+    config.loss.type = "l2"  # or l1, smooth_l1, of the standardised coordinates
     config.loss.hand_weight = 8.0  # weight of a hand's point; others count 1
     config.loss.reconstruction = 1.0  # of the error of the coordinates
     config.loss.quantization = 1.0  # of the commitment: latents stay near their code vectors

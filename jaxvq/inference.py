@@ -28,6 +28,7 @@ from jaxvq import checkpoint, pretrained
 from jaxvq.batch import Batch
 from jaxvq.datasets import fixed_point
 from jaxvq.pose import preprocess
+from jaxvq.pose.bvh import read_bvh, write_bvh
 from jaxvq.pose.reader import Pose, read_pose
 from jaxvq.pose.resample import resample
 from jaxvq.pose.writer import pose_for_canvas, write_pose
@@ -58,14 +59,21 @@ def load(path: str | Path, step: int | None = None) -> "PoseTokenizer":
     return PoseTokenizer(model=model, task=task)
 
 
-def write(path: str | Path, pose: Pose) -> None:
-    """Writes a `.pose` file or, where the path ends so, an npz with `poses`."""
+def write(path: str | Path, pose: Pose) -> float:
+    """Writes a `.pose` file or, where the path ends so, a BVH file or an npz with `poses`.
+
+    Returns the mean distance in metres by which bones of fixed length move the joints of a BVH
+    file (`bvh.write_bvh`), elsewhere 0.
+    """
+    if str(path).lower().endswith(".bvh"):
+        return write_bvh(path, pose)
     if str(path).lower().endswith(".npz"):
         from jaxvq.datasets.pose_npz import clips
 
         clips.write_sample(path, pose)
     else:
         write_pose(path, pose)
+    return 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +130,8 @@ class PoseTokenizer:
     @overload
     def decode(self, tokens: Sequence[Tokens]) -> list[Pose]: ...
     def decode(self, tokens: Tokens | Sequence[Tokens]) -> Pose | list[Pose]:
-        """Poses on sign-vq's canvas of 500 x 500, at the tokens' fps.
+        """Poses on sign-vq's canvas of 500 x 500, at the tokens' fps; motion in metres, from the
+        origin on.
 
         Every point is seen, but for hands and faces that the tokens say are not there; only models
         with a linear code (model.transform) tell.
@@ -184,8 +193,11 @@ class PoseTokenizer:
         return results[0] if isinstance(poses, Pose) else results
 
     def on_canvas(self, data: np.ndarray, indices: np.ndarray, fps: float) -> Pose:
-        """What `decode` gives: model output (t, v, c) of tokens (t', s, q) as a pose in pixels."""
+        """What `decode` gives: model output (t, v, c) of tokens (t', s, q) as a pose in pixels, or
+        as motion in metres."""
         pose = self.without_absent(self.unstandardize(data, fps), indices)
+        if pose.skeleton.is_motion:
+            return preprocess.restore(pose, preprocess.ORIGIN)
         return pose_for_canvas(preprocess.split_confidence(preprocess.unshift_hands(pose)))
 
     def without_absent(self, pose: Pose, indices: np.ndarray) -> Pose:
@@ -203,9 +215,7 @@ class PoseTokenizer:
 
         A model that was trained on poses of one frame rate sees every pose at that rate.
         """
-        normalised, placement = preprocess.preprocess(pose, self.model.skeleton)
-        if self.model.fps:
-            normalised = resample(normalised, self.model.fps)
+        normalised, placement = preprocess.preprocess(pose, self.model.skeleton, self.model.fps)
         data = self.model.statistics.standardize(normalised.data, normalised.mask)
         return normalised.replace(data=data), placement
 
@@ -220,18 +230,20 @@ class PoseTokenizer:
         )
 
     def read(self, source: str | Path | bytes, name: str | None = None) -> Pose:
-        """The clip of a `.pose` file, or of an npz with `poses` whose points are the model's.
+        """The clip of a `.pose` or `.bvh` file, or of an npz with `poses` of the model's points.
 
         source: a path, or the bytes of the file called `name`.
         Raises ValueError for a file that is not whole, or of other points.
         """
         name = name or str(source)
+        if name.lower().endswith(".bvh"):
+            return read_bvh(source, name)
         if not name.lower().endswith(".npz"):
             return read_pose(source, name)
         from jaxvq.datasets.pose_npz import clips
 
         content = source if isinstance(source, bytes) else Path(source).read_bytes()
-        return clips.load_sample(content, name, self.model.skeleton)
+        return clips.load_sample(content, name, self.model.skeleton.recorded)
 
     def from_record(self, record: dict) -> Pose:
         """An example of a dataset (data (t, v, c), mask bool (t, v), fps) as the model sees it.

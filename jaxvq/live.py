@@ -237,6 +237,8 @@ class LiveDecoder:
 def _task_for_pieces(tokenizer: PoseTokenizer, verb: str) -> PoseTask:
     """The task; ValueError where it needs the whole clip."""
     task = pose_task(tokenizer.task, tokenizer.model.config.task)
+    if tokenizer.model.skeleton.is_motion:
+        raise ValueError("motion is coded by whole clips: its ground is known at their end")
     if tokenizer.model.config.model.get("num_layers", 0) and not task.context:
         raise ValueError(
             f"this model attends to whole clips and cannot {verb} them in pieces: train one "

@@ -42,19 +42,23 @@ def masked_sum(values: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Ar
 
 
 def point_error(predicted: jax.Array, target: jax.Array, kind: str = "l2") -> jax.Array:
-    """Error of each point, (…, v, c) -> float32 (…, v): mean square or absolute over channels.
+    """Error of each point, (…, v, c) -> float32 (…, v): a mean over channels.
 
-    On standardised data, 1 is about what predicting the mean pose costs under "l2".
+    kind: "l2", the square; on standardised data, 1 is about what predicting the mean pose costs.
+      "l1", the size. "smooth_l1", half the square below 1, and the size less a half above.
 
     Raises:
-      ValueError: kind is neither "l2" nor "l1".
+      ValueError: another kind.
     """
     difference = predicted.astype(jnp.float32) - target.astype(jnp.float32)
     if kind == "l2":
         return jnp.square(difference).mean(-1)
     if kind == "l1":
         return jnp.abs(difference).mean(-1)
-    raise ValueError(f"loss type {kind!r} is not known; choices: l1, l2")
+    if kind == "smooth_l1":
+        size = jnp.abs(difference)
+        return jnp.where(size < 1, 0.5 * jnp.square(size), size - 0.5).mean(-1)
+    raise ValueError(f"loss type {kind!r} is not known; choices: l1, l2, smooth_l1")
 
 
 def point_distance(predicted: jax.Array, target: jax.Array, scale) -> jax.Array:

@@ -138,7 +138,7 @@ def test_a_conversion_that_broke_off_is_no_dataset(archive, monkeypatch, cache):
     "name, message",
     [
         ("nothing.zip", "no such directory: .*nothing.zip"),
-        ("empty.zip", "empty.zip: no .pose or .npz files"),
+        ("empty.zip", "empty.zip: no .pose or .bvh or .npz files"),
         ("no.zip", "no.zip: not a zip file"),
         ("arrays", "arrays: no built dataset"),
         ("broken", "none of the 2 clips can be used"),

@@ -239,6 +239,7 @@ def test_others_read_it_without_our_code(poses, data_dir):
 
 def build_others(root) -> list[str]:
     """Tiny instances of the corpora that are no `.pose` files, below root/data; their names."""
+    import motion_files
     import test_pose_npz
     from hands import synthetic_hands
     from signformer_corpus import write_how2sign, write_lsfb
@@ -258,6 +259,9 @@ def build_others(root) -> list[str]:
     inputs["pose_npz"] = root / "npz"
     inputs["pose_npz"].mkdir()
     (root / "npz/a.npz").write_bytes(test_pose_npz.npz(poses=test_pose_npz.poses()))
+    inputs["bvh"] = root / "bvh"
+    inputs["bvh"].mkdir()
+    (root / "bvh/walk.bvh").write_text(motion_files.walk())
     inputs["hand_prior"] = root / "hands"
     hands = synthetic_hands(np.random.default_rng(0), 300)
     npz.write_npz(root / "hands/GRAB.npz", {npz.LEFT: hands[:, :45], npz.RIGHT: hands[:, 45:]})

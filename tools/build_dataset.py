@@ -5,6 +5,7 @@
     jaxvq build --corpus lsfb_cont --input ROOT --data DATA
     jaxvq build --corpus pami0 --input PREFIX --data DATA
     jaxvq build --corpus pose_npz --input DIR --skeleton NAME --data DATA
+    jaxvq build --corpus bvh --input DIR_OR_ZIP --data DATA
     jaxvq build --corpus mypackage.my_corpus --input DIR --data DATA
     jaxvq build --corpus hand_prior --input NPZ_DIR --splits_dir SPLITS \\
         --data DATA
@@ -55,7 +56,8 @@ def parse_arguments(argv=None) -> argparse.Namespace:
         "--skeleton",
         metavar="NAME",
         help="of pose_npz, what its points are: coco_wholebody_133, holistic_178, openpose_67, "
-        "lsfb_75, or a .json file (docs/skeletons.md); by default 133 points are those of "
+        "lsfb_75, a .json file (docs/skeletons.md), or a .bvh file with the same joints "
+        "(docs/motion.md); by default 133 points are those of "
         "coco_wholebody_133, and others are joined to their neighbours",
     )
     add(

@@ -1,4 +1,4 @@
-"""Turns tokens back into `.pose` files, or npz files where the tokens came from such.
+"""Turns tokens back into `.pose` files, or npz and BVH files where the tokens came from such.
 
     jaxvq decode codes.csv                       into decoded/, a file per row, named as there
     jaxvq decode codes.jvq --output DIR          the same of a compact file
@@ -8,7 +8,8 @@
 With --model RUN where another model than the pretrained default made the tokens.
 A file of poses_to_codes gives each clip its frame rate and length; elsewhere --fps counts. The
 poses stand on a canvas of 500 x 500. Hands that the tokens say are not there have confidence 0; a
-model without a code for that (all but the linear ones) shows both hands always.
+model without a code for that (all but the linear ones) shows both hands always. Motion starts at
+the origin, in centimetres in .bvh and in metres in .npz.
 """
 
 import math
@@ -26,7 +27,7 @@ def main(argv=None) -> int:
     parser.add_argument(
         "--output",
         default="decoded",
-        help="a folder, or a .pose or .npz file for one clip (default: %(default)s)",
+        help="a folder, or a .pose, .bvh or .npz file for one clip (default: %(default)s)",
     )
     parser.add_argument("--fps", type=float, default=25.0, help="where no CSV says it (default 25)")
     args = parser.parse_args(argv)
@@ -60,11 +61,18 @@ def main(argv=None) -> int:
             paths.append(path)
             yield item
 
+    moved, frames, is_motion = 0.0, 0, tokenizer.model.skeleton.is_motion
     for pose in tqdm(tokenizer.decode_stream(remembered()), unit="clip", total=count):
         path = paths.popleft()
+        if is_motion and path.suffix == ".pose":  # of codes that do not name their files
+            path = path.with_suffix(".bvh")
         path.parent.mkdir(parents=True, exist_ok=True)
-        inference.write(path, pose)
+        moved += inference.write(path, pose) * len(pose.data)
+        frames += len(pose.data)
     print(f"{args.output}: {count} pose{'s' * (count != 1)}")
+    if moved:
+        mean = 1000 * moved / frames
+        print(f"bones of fixed length move the decoded joints by {mean:.2f} mm on average")
     return 0
 
 
@@ -115,7 +123,7 @@ def _paths(clips: list[tuple[str, str]], output: Path, written: set | None = Non
         relative = PurePosixPath(name)
         if relative.is_absolute() or ".." in relative.parts:
             raise ValueError(f"{where}: the name {name!r} leads out of --output")
-        kept = name.lower().endswith(".npz")
+        kept = name.lower().endswith((".npz", ".bvh"))
         paths.append(output / (str(relative) if kept else f"{relative}.pose"))
         if paths[-1] in written:
             raise ValueError(f"{where}: there is another clip named {name!r}")
@@ -135,7 +143,7 @@ def _check_output(output: Path, count: int) -> None:
             )
     elif output.is_file():
         raise ValueError(
-            f"--output {output} is a file; give a folder or a name ending in .pose or .npz"
+            f"--output {output} is a file; give a folder or a name ending in .pose, .bvh or .npz"
         )
 
 

@@ -5,11 +5,11 @@
     jaxvq encode DIR|ZIP|FILE --model RUN --output codes.jvq
     jaxvq encode DIR --corpus how2sign_openpose --model RUN     the files that RUN was trained on
 
-Reads `.pose` files and npz files with `poses`; with --corpus whatever that corpus is built from. In
-a CSV the codes of a clip are integers separated by spaces, step by step, in a step stream by
-stream, and in a stream codebook by codebook. A step is `frames_per_step` frames and has
-`codes_per_step` codes; both are columns. Programs that cut int(len(codes) / length) codes per frame
-need a model with one step per frame: --per_frame refuses others.
+Reads `.pose` and BVH files, and npz files with `poses`; with --corpus whatever that corpus is
+built from. In a CSV the codes of a clip are integers separated by spaces, step by step, in a step
+stream by stream, and in a stream codebook by codebook. A step is `frames_per_step` frames and has
+`codes_per_step` codes; both are columns. Programs that cut int(len(codes) / length) codes per
+frame need a model with one step per frame: --per_frame refuses others.
 A `.jvq` holds the same in the fewest bytes; it needs the tables that jaxvq make code-tables writes
 beside the model. A file that cannot be read is reported and left out. An --output that exists is
 replaced when the new one is complete.
@@ -27,7 +27,7 @@ def main(argv=None) -> int:
     command.add_model(parser)
     parser.add_first("--input", "--data", help="folder or zip of clips, or one file")
     parser.add_argument(
-        "--corpus", help="read the input as jaxvq build does (default: .pose and .npz files)"
+        "--corpus", help="read the input as jaxvq build does (default: .pose, .bvh and .npz files)"
     )
     parser.add_argument("--stats", metavar="FILE", help="as of jaxvq build, for --corpus")
     parser.add_argument(
@@ -87,11 +87,12 @@ def _open(args, tokenizer):
         from jaxvq.datasets import corpus_clips
 
         return corpus_clips.read(args.corpus, args.input, tokenizer, args.stats)
-    from jaxvq.pose.files import list_poses
+    from jaxvq.pose.files import SUFFIXES, list_poses
 
     files = list_poses(args.input)
     # Built datasets hold an npz too, and may lie in the directory of their input.
-    files = [file for file in files if file.key.lower().endswith(".pose")] or files
+    of_kind = ([file for file in files if file.key.lower().endswith(kind)] for kind in SUFFIXES)
+    files = next(filter(None, of_kind))
 
     def read(file):
         return tokenizer.standardize(tokenizer.read(file.read(), file.key))[0]

@@ -141,7 +141,7 @@ def draw(args, probe) -> list[Path]:
     for i in chosen:
         pair = (probe.clips.poses[i], probe.subject.decoded[i])
         paths.append(args.output / f"{probe.clips.names[i]}.png")
-        pictures.write_strip(paths[-1], *(preprocess.unshift_hands(pose) for pose in pair))
+        pictures.write_strip(paths[-1], *(preprocess.arrange(pose) for pose in pair))
     return paths
 
 

@@ -1,6 +1,9 @@
-"""Shows what the tokens keep of a `.pose` or npz file, or fills in its missing points.
+"""Shows what the tokens keep of a `.pose`, BVH or npz file, or fills in its missing points.
 
     jaxvq reconstruct X.pose --output Y.pose [--model RUN] [--only-masked]
+    jaxvq reconstruct X.bvh --output Y.bvh --model RUN
+
+In Y.bvh the bones have the lengths of X.bvh; Y.npz has the joints exactly as they were decoded.
 
 With --only-masked the points that were seen keep their exact values and the others are new.
 """
@@ -13,8 +16,8 @@ from jaxvq import command
 def main(argv=None) -> int:
     parser = command.parser(__doc__)
     command.add_model(parser)
-    parser.add_first("--input", help="the .pose or .npz file to read")
-    parser.add_argument("--output", required=True, help="the .pose or .npz file to write")
+    parser.add_first("--input", help="the .pose, .bvh or .npz file to read")
+    parser.add_argument("--output", required=True, help="the .pose, .bvh or .npz file to write")
     parser.add_argument("--only_masked", action="store_true", help="change missing points only")
     args = parser.parse_args(argv)
     if Path(args.input).is_dir():
@@ -32,8 +35,12 @@ def main(argv=None) -> int:
     with command.stage(f"reconstructing {len(pose.data)} frames"):
         result = tokenizer.reconstruct(pose, only_masked=args.only_masked)
     Path(args.output).parent.mkdir(parents=True, exist_ok=True)
-    inference.write(args.output, result)
+    if result.skeleton == pose.skeleton:
+        result = result.replace(skeleton=pose.skeleton)  # with the rest offsets of this body
+    moved = inference.write(args.output, result)
     print(f"{args.output}: {len(result.data)} frames of {result.skeleton.num_points} points")
+    if moved:
+        print(f"bones of fixed length move the decoded joints by {1000 * moved:.2f} mm on average")
     if args.only_masked:
         missing = preprocess.select_points(pose, result.skeleton).mask
         print(

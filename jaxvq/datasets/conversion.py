@@ -26,9 +26,9 @@ log = logging.getLogger("jaxvq")
 def find_dataset(path: Path) -> Path:
     """The folder of the dataset at or below `path`, which is built from clips if need be.
 
-    path: a folder of jaxvq build, or a zip or folder of `.pose` files, of sign-vq's npz, or
-    of npz with `poses`. Datasets of clips stay in the cache ($JAXVQ_CACHE), as long as the clips do
-    not change; a second process waits for the first. Raises ValueError if there are neither a
+    path: a folder of jaxvq build, or a zip or folder of `.pose` or `.bvh` files, of sign-vq's npz,
+    or of npz with `poses`. Datasets of clips stay in the cache ($JAXVQ_CACHE), as long as the clips
+    do not change; a second process waits for the first. Raises ValueError if there are neither a
     dataset nor clips, or too many clips cannot be used.
     """
     if path.is_dir() and records.list_datasets(path):
@@ -58,7 +58,7 @@ def find_dataset(path: Path) -> Path:
 
 
 def _list_clips(path: Path) -> list[files.PoseFile]:
-    """The `.pose` files of a zip or folder or, if there are none, its npz files."""
+    """The `.pose` files of a zip or folder or, if there are none, its `.bvh` or npz files."""
     if path.is_file() and path.suffix.lower() != ".zip":
         return []
     try:
@@ -67,13 +67,16 @@ def _list_clips(path: Path) -> list[files.PoseFile]:
         if path.is_file():
             raise
         return []
-    return [clip for clip in clips if clip.key.lower().endswith(".pose")] or clips
+    of_kind = ([c for c in clips if c.key.lower().endswith(kind)] for kind in files.SUFFIXES)
+    return next(filter(None, of_kind))
 
 
 def _find_corpus(clips: list[files.PoseFile]) -> str | None:
     """The corpus that reads these clips; None for other npz files."""
     if any(clip.key.lower().endswith(".pose") for clip in clips):
         return "sign_poses"
+    if any(clip.key.lower().endswith(".bvh") for clip in clips):
+        return "bvh"
     for clip in clips[:LOOKED_AT]:
         try:
             with np.load(io.BytesIO(clip.read()), allow_pickle=False) as arrays:

@@ -39,7 +39,8 @@ def features(skeleton: Skeleton, dtype=np.float16) -> "tfds.features.FeaturesDic
     """The features of a corpus of clips; `compact.compact` packs them.
 
     data: float16 or another dtype (t, v, c), in shoulder widths, hands relative to their wrists, 0
-    where missing. mask: bool (t, v), True = missing. id: the unique key. fps: frames per second.
+    where missing; of motion as `pose.motion` has it, float32. mask: bool (t, v), True = missing.
+    id: the unique key. fps: frames per second.
     """
     import tensorflow_datasets as tfds
 

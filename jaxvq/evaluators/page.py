@@ -13,6 +13,7 @@ from jaxvq.evaluators.reconstruction import Evaluation
 from jaxvq.inference import PoseTokenizer
 from jaxvq.storage import atomic
 
+SHOULDERS = "shoulder widths"
 LOSS_TERM = "a term of the loss, before its weight"
 MEANING = {
     "loss": "the sum of terms that training lowers; comparable within one config only",
@@ -33,6 +34,13 @@ MEANING = {
     "entropy_per_frame": "order-0 entropy of these tokens, in bits per frame",
     "code_utilization": "percent of the codes in use",
     "perplexity": "effective number of codes",
+    "motion/mpjpe_mm": "mean distance of a joint, roots laid upon each other, in mm",
+    "motion/pa_mpjpe_mm": "the same after the best move, turn and scaling of each frame, in mm",
+    "motion/world_mpjpe_mm": "mean distance of a joint in the world, in mm",
+    "motion/root_error_mm": "mean distance of the root in the world, in mm",
+    "motion/acceleration_error_mm": "of the joints' accelerations in the world, in mm per frame²",
+    "motion/foot_skating": "share (0 to 1) of the frames in which a foot slides on the ground",
+    "motion/foot_skating_original": "the same of the recordings",
     "clips": "clips measured",
     "frames": "frames of these",
     "reconstruction": LOSS_TERM,
@@ -44,12 +52,16 @@ MEANING = {
 }
 
 
-def meaning(key: str, codebooks: Sequence[str] = ()) -> str:
+def meaning(key: str, codebooks: Sequence[str] = (), unit: str = SHOULDERS) -> str:
     """What a metric says and its unit, in a few words; "" for one that is not known.
 
     codebooks: names of the codebooks that "perplexity/1" … number, see
-    reconstruction.codebook_names.
+    reconstruction.codebook_names. unit: Skeleton.unit of the poses.
     """
+    return _meaning(key, codebooks).replace(SHOULDERS, unit)
+
+
+def _meaning(key: str, codebooks: Sequence[str]) -> str:
     family, _, last = key.rpartition("/")
     if key in MEANING:
         return MEANING[key]
@@ -72,15 +84,22 @@ def meaning(key: str, codebooks: Sequence[str] = ()) -> str:
 
 
 def write_report(
-    path, *, metrics: dict[str, float], about: dict, codebooks: Sequence[str] = ()
+    path,
+    *,
+    metrics: dict[str, float],
+    about: dict,
+    codebooks: Sequence[str] = (),
+    unit: str = SHOULDERS,
 ) -> None:
     """The numbers as Markdown, under what they are about (checkpoint, step, data_dir, split).
 
-    codebooks: as `meaning` takes them.
+    codebooks, unit: as `meaning` takes them.
     """
     lines = [f"# {about['split']} of {about['data_dir']}", ""]
     lines += [f"{about['checkpoint']}, step {about['step']}", "", "| | | |", "|---|---|---:|"]
-    lines += [f"| {key} | {meaning(key, codebooks)} | {v:.5g} |" for key, v in metrics.items()]
+    lines += [
+        f"| {key} | {meaning(key, codebooks, unit)} | {v:.5g} |" for key, v in metrics.items()
+    ]
     atomic.write_text(path, "\n".join(lines) + "\n")
 
 
@@ -110,11 +129,14 @@ def write_page(
     tables = [
         _table(
             "All metrics",
-            [(key, meaning(key, evaluation.codebooks), v) for key, v in evaluation.values.items()],
+            [
+                (key, meaning(key, evaluation.codebooks, skeleton.unit), v)
+                for key, v in evaluation.values.items()
+            ],
             bool(charts),
         ),
         _table(
-            "Points, mean distance in shoulder widths",
+            f"Points, mean distance in {skeleton.unit}",
             [(*skeleton.names[i], evaluation.point_errors[i]) for i in order],
             True,
         ),

@@ -92,10 +92,10 @@ def write_point_errors(
 ) -> None:
     """The mean pose, each point coloured by its mean error.
 
-    errors: float (v,), shoulder widths, NaN for points that were never seen.
+    errors: float (v,), in the skeleton's unit, NaN for points that were never seen.
     """
     mean = Pose(skeleton, statistics.mean[None], np.ones((1, len(errors)), np.float32), 1.0)
-    places = draw.plane(preprocess.unshift_hands(mean).data[0])
+    places = draw.plane(preprocess.arrange(mean).data[0])
     seen = np.isfinite(errors)
     with _figure(path, 5.2, 4.6) as axes:
         for limb in skeleton.limbs:
@@ -105,7 +105,7 @@ def write_point_errors(
         dots = axes.scatter(
             *places[seen].T, s=14, c=errors[seen], cmap="viridis_r", vmin=0, zorder=3
         )
-        axes.figure.colorbar(dots, label="mean distance (shoulder widths)", shrink=0.8)
+        axes.figure.colorbar(dots, label=f"mean distance ({skeleton.unit})", shrink=0.8)
         axes.set_aspect("equal")
         axes.invert_yaxis()
         axes.axis("off")

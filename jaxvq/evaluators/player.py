@@ -62,8 +62,8 @@ def clips(tokenizer: PoseTokenizer, named: Sequence[tuple[str, Pose]]) -> Iterat
         predicted = tokenizer.without_absent(tokenizer.unstandardize(data, pose.fps), indices)
         yield Clip(
             name,
-            preprocess.unshift_hands(original),
-            preprocess.unshift_hands(predicted),
+            preprocess.arrange(original),
+            preprocess.arrange(predicted),
             Tokens(indices, pose.fps, len(pose.data)),
             frame_errors(tokenizer, pose, data),
         )
@@ -76,7 +76,7 @@ def decoded_clip(tokenizer: PoseTokenizer, name: str, tokens: Tokens) -> Clip:
     tokens = Tokens(tokens.indices[:steps], tokens.fps, length)
     (data,) = tokenizer.decode_tokens([tokens])
     decoded = tokenizer.without_absent(tokenizer.unstandardize(data, tokens.fps), tokens.indices)
-    pose = preprocess.unshift_hands(decoded)
+    pose = preprocess.arrange(decoded)
     return Clip(name, decoded=pose, tokens=tokens)
 
 
@@ -147,7 +147,7 @@ def caption(clip: Clip) -> str:
     if clip.tokens is not None:
         words.append(f"{clip.tokens.indices.size} codes")
     if np.isfinite(clip.error):
-        words.append(f"error {clip.error:.3f} shoulder widths")
+        words.append(f"error {clip.error:.3f} {pose.skeleton.unit}")
     return ", ".join(words)
 
 

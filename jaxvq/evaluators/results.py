@@ -6,7 +6,7 @@ from tqdm import tqdm
 
 from jaxvq import command
 from jaxvq.datasets.built import Dataset
-from jaxvq.evaluators import page, pictures, player, reconstruction, video
+from jaxvq.evaluators import motion, page, pictures, player, reconstruction, video
 from jaxvq.inference import PoseTokenizer
 from jaxvq.storage import atomic
 
@@ -30,6 +30,10 @@ def write(
     with command.stage(f"measuring {len(source)} clips"):
         clips = (tokenizer.from_record(source[i]) for i in progress)
         evaluation = reconstruction.evaluate(tokenizer, clips)
+    if tokenizer.model.skeleton.is_motion:
+        with command.stage("measuring the motion"):
+            clips = (tokenizer.from_record(source[i]) for i in range(len(source)))
+            evaluation.values.update(motion.evaluate(tokenizer, clips))
     output.mkdir(parents=True, exist_ok=True)
     result = {
         "checkpoint": str(tokenizer.model.path),
@@ -45,6 +49,7 @@ def write(
         metrics=evaluation.values,
         about=result,
         codebooks=evaluation.codebooks,
+        unit=tokenizer.model.skeleton.unit,
     )
     if draw:
         records = [source[i] for i in range(min(draw, len(source)))]

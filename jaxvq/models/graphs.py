@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jaxvq.pose import body_names
 from jaxvq.pose.skeleton import FACE_PATHS, Skeleton
 
 PARTITIONS = 3
@@ -100,12 +101,22 @@ def mirror_points(skeleton: Skeleton) -> np.ndarray:
 
     Names tell the sides. For the numbered points of the face, the symmetry of the mesh does.
     """
+    if skeleton.is_motion:
+        return _mirror_rig([point for _, point in skeleton.names])
     face = _face_mirror()
     mirror = np.empty(skeleton.num_points, np.int64)
     for i, (component, point) in enumerate(skeleton.names):
         other = (_other_side(component), face.get(point) or _other_side(point))
         mirror[i] = skeleton.indices.get(other, i)
     return mirror
+
+
+def _mirror_rig(names: list[str]) -> np.ndarray:
+    """The same of a rig's joints, whose names come in more ways."""
+    at = {body_names.split_side(name): i for i, name in enumerate(names)}
+    other = {"left": "right", "right": "left", "": ""}
+    sides = (body_names.split_side(name) for name in names)
+    return np.array([at.get((other[side], rest), i) for i, (side, rest) in enumerate(sides)])
 
 
 def _other_side(name: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from jaxvq.pose.preprocess import unshift_hands
+from jaxvq.pose.preprocess import arrange
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.statistics import Statistics
@@ -76,7 +76,7 @@ def draw_frames(
 ) -> np.ndarray:
     """Pictures of all frames, on white, in the skeleton's colours: uint8 (t, size, size, 3).
 
-    pose: in any units, with the hands at their wrists (`restore`, or `unshift_hands`); y points
+    pose: in any units, with the hands at their wrists (`restore`, or `arrange`); y points
     down. Missing points are not drawn, nor are limbs with a missing end. view: what to show, the
     same for all frames; default: all of the clip. invented: bool (t, v), points drawn in grey.
     """
@@ -100,7 +100,7 @@ def strokes(skeleton: Skeleton) -> np.ndarray:
     """float (v, 2): thickness of the limbs at, and radius of, each point."""
     rows = np.tile(OTHER_STROKE, (skeleton.num_points, 1))
     for part, indices in skeleton.parts.items():
-        rows[indices] = STROKES[part]
+        rows[indices] = STROKES.get(part, OTHER_STROKE)
     return rows
 
 
@@ -156,7 +156,7 @@ def draw_mean_pose(statistics: Statistics, skeleton: Skeleton, size: int = 512) 
     statistics: of normalised poses with hands relative to their wrists, as `preprocess` makes them.
     """
     seen = np.ones((1, skeleton.num_points), np.float32)
-    pose = unshift_hands(Pose(skeleton, statistics.mean[None], seen, fps=1.0))
+    pose = arrange(Pose(skeleton, statistics.mean[None], seen, fps=1.0))
     return draw_frames(pose, size, fit_view(pose))[0]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jaxvq.storage import remote
 
-SUFFIXES = (".pose", ".npz")
+SUFFIXES = (".pose", ".bvh", ".npz")
 MOST_BYTES = 1 << 31  # limit of a clip in a zip: two hours of 576 points
 
 

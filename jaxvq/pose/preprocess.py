@@ -2,7 +2,8 @@
 
 The steps are sign-vq's: select 178 points, put the body's wrists onto the hands' wrists, normalise
 by the shoulders, express each hand relative to its wrist. (sign-vq drops the result of its wrist
-correction; here it acts.) Poses of a skeleton without shoulders are normalised by their size. Every
+correction; here it acts.) Poses of a skeleton without shoulders are normalised by their size, and
+whole-body motion as `motion` describes. Every
 function returns a new Pose and leaves its argument alone. A confidence among a point's numbers
 (`Skeleton.space_dims`) is no place: nothing moves or scales it.
 """
@@ -11,7 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jaxvq.pose import motion
 from jaxvq.pose.reader import Pose, blank, pick_points
+from jaxvq.pose.resample import resample
 from jaxvq.pose.skeleton import HOLISTIC_178, Skeleton
 
 # A point this many shoulder widths away is no pose any more (and soon leaves float16).
@@ -24,10 +27,16 @@ class Placement:
 
     center: float64 (c,), the mean midpoint of the shoulders; scale: 1 / mean shoulder distance.
     Of a confidence the center is 0, and the scale does not count.
+    Of motion, where the clip began: center, the root's place on the ground; heading, the direction
+    it faced, radians from z to x.
     """
 
     center: np.ndarray
     scale: float
+    heading: float = 0.0
+
+
+ORIGIN = Placement(np.zeros(3), 1.0)  # where motion is put that comes without a place
 
 
 def select_points(pose: Pose, skeleton: Skeleton = HOLISTIC_178) -> Pose:
@@ -150,23 +159,61 @@ def _move_hands(pose: Pose, sign: int) -> Pose:
     return pose.replace(data=data, confidence=confidence)
 
 
-def preprocess(pose: Pose, skeleton: Skeleton = HOLISTIC_178) -> tuple[Pose, Placement]:
+def preprocess(
+    pose: Pose, skeleton: Skeleton = HOLISTIC_178, fps: float = 0.0
+) -> tuple[Pose, Placement]:
     """All steps: select the points of `skeleton`, correct wrists, normalise, shift hands.
 
-    Raises ValueError where the points are not there or no frame shows both shoulders.
+    fps: resample to this frame rate; 0 keeps the pose's own.
+
+    Raises ValueError where the points are not there or no frame shows both shoulders; of motion,
+    where a frame lacks one of them, a hip or the root.
     """
-    pose, placement = normalize_shoulders(correct_wrists(select_points(pose, skeleton)))
-    return shift_hands(pose), placement
+    pose = select_points(pose, skeleton)
+    if skeleton.is_motion:  # velocities are those of the new rate
+        return _preprocess_motion(resample(pose, fps) if fps else pose)
+    pose, placement = normalize_shoulders(correct_wrists(pose))
+    pose = shift_hands(pose)
+    return resample(pose, fps) if fps else pose, placement
+
+
+def _preprocess_motion(pose: Pose) -> tuple[Pose, Placement]:
+    data, place, heading = motion.to_local(pose.data, pose.mask, pose.skeleton, pose.fps)
+    largest = float(np.abs(data).max())
+    if not largest <= MAX_COORDINATE:
+        raise ValueError(f"a point lies {largest:.3g} m away, the limit is {MAX_COORDINATE}")
+    confidence = pose.confidence.copy()
+    confidence[:, pose.skeleton.parts["path"]] = 1
+    return pose.replace(data=data, confidence=confidence), Placement(place, 1.0, heading)
 
 
 def restore(pose: Pose, placement: Placement) -> Pose:
-    """Undoes `shift_hands` and `normalize_shoulders`: poses in the units of the recording."""
+    """Undoes `preprocess`: poses in the units of the recording, of motion without the path."""
+    if pose.skeleton.is_motion:
+        return select_points(_restore_motion(pose, placement), pose.skeleton.recorded)
     pose = unshift_hands(pose)
     scale = np.ones(pose.data.shape[-1], np.float32)
     scale[: pose.skeleton.space_dims] = placement.scale
     data = pose.data / scale + placement.center.astype(np.float32)
     blank(data, pose.mask)
     return pose.replace(data=data)
+
+
+def _restore_motion(pose: Pose, placement: Placement) -> Pose:
+    place, heading = placement.center, placement.heading
+    world = motion.to_world(pose.data, pose.skeleton, pose.fps, place, heading)
+    data = world.astype(np.float32)
+    blank(data, pose.mask)
+    return pose.replace(data=data)
+
+
+def arrange(pose: Pose) -> Pose:
+    """A normalised pose as pictures show it, with all of its points: hands at their wrists; motion
+    along its path from the origin, and with y down as in all pictures."""
+    if not pose.skeleton.is_motion:
+        return unshift_hands(pose)
+    pose = _restore_motion(pose, ORIGIN)
+    return pose.replace(data=pose.data * np.array([1, -1, 1], np.float32))
 
 
 def split_confidence(pose: Pose) -> Pose:

@@ -7,7 +7,7 @@ COCO-WholeBody with AlphaPose ("BODY", "BODY_133" / "left_shoulder").
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -28,7 +28,7 @@ PARTS = {
     "BODY_135": "body", "FACE_135": "face", "LEFT_HAND_135": "left_hand",
     "RIGHT_HAND_135": "right_hand",
 }  # fmt: skip
-PART_NAMES = ("body", "face", "left_hand", "right_hand")
+PART_NAMES = ("body", "face", "left_hand", "right_hand", "path")  # path: see pose/motion.py
 
 # What the joints that normalisation needs are called, a name for each naming scheme.
 JOINTS = {
@@ -38,6 +38,8 @@ JOINTS = {
     "right_wrist": ("RIGHT_WRIST", "RWrist", "right_wrist"),
     # Of a hand; all others are of the body.
     "wrist": ("WRIST", "BASE", "hand_0", "left_hand_0", "right_hand_0"),
+    "root": (),  # of motion, like all that follow; rigs say which they are
+    **{f"{side}_{joint}": () for joint in ("hip", "ankle", "toe") for side in ("left", "right")},
 }
 
 
@@ -48,8 +50,10 @@ class Component:
     `limbs` are pairs of indices into `points`; `colors` are RGB: one for all, or one a point.
     `format` names the numbers of a point: coordinates, then C for the confidence. A C among the
     coordinates ("XYCC") is a confidence that counts as a number of the pose: models reconstruct it.
-    `part` (one of body, face, left_hand, right_hand) and `joints` (of JOINTS, with their points)
-    say what PARTS and JOINTS do not know by name.
+    `part` (one of PART_NAMES) and `joints` (of JOINTS, with their points) say what PARTS and JOINTS
+    do not know by name. `offsets`: of each point from the one before it in a tree of limbs, which
+    is at rest then, in metres; files of motion have them, and skeletons that differ in them alone
+    are equal.
     """
 
     name: str
@@ -59,6 +63,7 @@ class Component:
     format: str = "XYZC"
     part: str = ""
     joints: tuple[tuple[str, str], ...] = ()
+    offsets: tuple[tuple[float, ...], ...] = field(default=(), compare=False)
 
     @property
     def body_part(self) -> str:
@@ -163,6 +168,21 @@ class Skeleton:
             offset += len(component.points)
         return parts
 
+    @property
+    def is_motion(self) -> bool:
+        """Whether poses are whole-body motion: normalised as `motion` does, in metres, y up."""
+        return "path" in self.parts
+
+    @property
+    def recorded(self) -> "Skeleton":
+        """The points that recordings have: all but that of the path."""
+        return Skeleton(tuple(c for c in self.components if c.body_part != "path"))
+
+    @property
+    def unit(self) -> str:
+        """What 1 is in normalised poses."""
+        return "metres" if self.is_motion else "shoulder widths"
+
     @cached_property
     def names(self) -> tuple[tuple[str, str], ...]:
         """(component name, point name) of each point, in order."""
@@ -192,6 +212,10 @@ class Skeleton:
                 pairs.append((at_hand, at_body, self.parts[hand]))
         return tuple(pairs)
 
+    def joint(self, name: str) -> int | None:
+        """Index of a joint of the body, one of JOINTS; None where the skeleton has none."""
+        return self._joint("body", name)
+
     def _joint(self, part: str, joint: str) -> int | None:
         for component in self.components:
             said = dict(component.joints)
@@ -213,6 +237,7 @@ class Skeleton:
             }
             said |= {"part": c.part} if c.part else {}
             said |= {"joints": dict(c.joints)} if c.joints else {}
+            said |= {"offsets": [list(offset) for offset in c.offsets]} if c.offsets else {}
             components.append(said)
         return {"components": components}
 
@@ -239,7 +264,7 @@ def _component_from_json(content: Any) -> Component:
     name = content.get("name") if isinstance(content, dict) else None
     if not isinstance(name, str) or not name:
         raise ValueError(f"a component without a name: {str(content)[:60]}")
-    known = {"name", "format", "points", "limbs", "colors", "part", "joints"}
+    known = {"name", "format", "points", "limbs", "colors", "part", "joints", "offsets"}
     if unknown := content.keys() - known:
         raise ValueError(f"component {name!r} has a field {min(unknown)!r}; known: {sorted(known)}")
     points = content.get("points")
@@ -260,6 +285,9 @@ def _component_from_json(content: Any) -> Component:
         if point not in points:
             raise ValueError(f"component {name!r}: the {joint} {point!r} is none of its points")
     limbs, colors = content.get("limbs", []), content.get("colors", [[0, 0, 0]])
+    offsets = content.get("offsets", [])
+    if offsets and np.shape(offsets) != (len(points), 3):
+        raise ValueError(f"component {name!r} has offsets that are not three numbers a point")
     if not isinstance(limbs, list):
         raise ValueError(f"component {name!r} has limbs {limbs!r}, expected pairs of its points")
     triples = isinstance(colors, list) and all(isinstance(c, list) and len(c) == 3 for c in colors)
@@ -275,6 +303,7 @@ def _component_from_json(content: Any) -> Component:
         format=form,
         part=part,
         joints=tuple(joints.items()),
+        offsets=tuple(map(tuple, offsets)),
     )
 
 

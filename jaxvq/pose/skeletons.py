@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxvq.pose import bvh, motion
 from jaxvq.pose.skeleton import (
     HAND_COLORS,
     HAND_LIMBS,
@@ -126,16 +127,21 @@ SKELETONS: dict[str, Skeleton] = {
 
 
 def find(name: str | Path) -> Skeleton:
-    """A skeleton by its name in SKELETONS, or from a JSON file in the form of `Skeleton.to_json`.
+    """A skeleton by its name in SKELETONS, from a JSON file in the form of `Skeleton.to_json`, or
+    that of a BVH file, for motion.
 
     Raises ValueError, one line, for an unknown name and for what is wrong with the file.
     """
     if str(name) in SKELETONS:
         return SKELETONS[str(name)]
     path = Path(name)
+    if path.suffix.lower() == ".bvh":
+        return motion.with_path(bvh.find_skeleton(bvh.parse(path, header=True)))
     if path.suffix.lower() != ".json":
         known = ", ".join(sorted(SKELETONS))
-        raise ValueError(f"skeleton {name}: there are: {known}, or give the path of a .json file")
+        raise ValueError(
+            f"skeleton {name}: there are: {known}, or give the path of a .json or .bvh file"
+        )
     content = reading.read_json(path)
     try:
         return Skeleton.from_json(content)

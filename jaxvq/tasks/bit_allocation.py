@@ -20,6 +20,8 @@ from jaxvq.tasks import streams
 COMPONENTS = 48
 # Frames of training that a linear code is fitted to.
 FRAMES = 20_000
+# Share of the bits that may go to features that a stream would not get by what they save.
+SHARE_FOR_MISSING = 0.1
 
 log = logging.getLogger("jaxvq")
 
@@ -94,9 +96,17 @@ def allocate_levels(config, skeleton, statistics, batch: Batch) -> ConfigDict:
         # Square error is summed over p·v points, distance is wanted per frame: sqrt(p·v) / p.
         weight = seen.mean() * np.sqrt(v / frames)
         kinds.append((values[seen], float(weight), members))
+    count = config.quantizer.num_quantizers
+    chosen = linear_code.allocate(kinds, left)
+    missing = [max(count - len(one), 0) for one in chosen]
+    reserved = sum(few * kind[2] for few, kind in zip(missing, kinds, strict=True))
+    reserved *= math.log2(linear_code.LEVELS[1])
+    if 0 < reserved <= SHARE_FOR_MISSING * left:
+        # A small stream beside a large one: each of its codebooks gets a feature.
+        chosen = linear_code.allocate(kinds, left - reserved)
+        chosen = [one + [linear_code.LEVELS[1]] * (count - len(one)) for one in chosen]
     levels = tuple(
-        linear_code.pack(one, config.quantizer.num_quantizers, first)
-        for one, first in zip(linear_code.allocate(kinds, left), firsts, strict=True)
+        linear_code.pack(one, count, first) for one, first in zip(chosen, firsts, strict=True)
     )
     codes = [code for stream in levels for code in stream]
     if not all(codes):

@@ -21,7 +21,7 @@ from jaxvq.quantizers.base import Quantizer, draw_active
 from jaxvq.tasks.base import dtype_of, weighted_loss
 
 TERMS = ("reconstruction", "quantization", "velocity", "acceleration", "bone", "perceptual")
-LOSSES = ("l1", "l2", "distance")
+LOSSES = ("l1", "l2", "smooth_l1", "distance")
 
 
 def make(config, skeleton, statistics) -> "TokenizerTask":
@@ -84,7 +84,7 @@ class TokenizerTask:
       space_dims: see Skeleton.space_dims.
       bones: int (n, 2), pairs of points whose distance the term "bone" compares.
       point_weights: float32 (v,), what each point counts in the loss.
-      loss_type: "l2" or "l1" in standard deviations, or "distance" in shoulder widths.
+      loss_type: "l2", "l1" or "smooth_l1" in standard deviations, or "distance" in shoulder widths.
       term_weights: weight of each of TERMS in the loss; terms that are left out are not computed.
       quantizer_dropout: share of the rows trained with fewer quantizers.
       commitment: what the commitment counts inside the term "quantization".

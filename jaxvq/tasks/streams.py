@@ -301,12 +301,13 @@ class Streams:
         """bool (t' · frames_per_step, v): points of hands, or of the face, that tokens (t', s, q)
         say are not there.
 
-        The body is always there: the parts that move with it would disappear too.
+        The body is always there: the parts that move with it would disappear too. So is a path, of
+        which 0 says that it stands still.
         """
         frames = len(indices) * self.frames_per_step
         absent = np.zeros((frames, sum(map(len, self._points()))), bool)
         for stream, (task, member) in enumerate(self._members()):
-            if "body" not in member.parts:
+            if not {"body", "path"} & set(member.parts):
                 absent[:, member.points] = task.absent(indices[:, stream : stream + 1])
         return absent
 

@@ -58,6 +58,8 @@ def from_config(config, skeleton: Skeleton, statistics: Statistics):
     options = Augment(**config.get("augment", {}))
     if options == Augment():
         return None
+    if skeleton.is_motion and (options.speed or options.turn or options.tilt or options.scale):
+        raise ValueError("augment.speed, turn, tilt and scale are not for motion: set them to 0")
     if skeleton.space_dims < 2 and (options.turn or options.tilt or options.scale):
         raise ValueError("augment.turn, tilt and scale are for points of 2 coordinates or more")
     return lambda rng, batch: apply(options, rng, batch, skeleton, statistics)
@@ -74,7 +76,7 @@ def apply(
     keys = dict(zip(names, jax.random.split(rng, len(names)), strict=True))
     if options.mirror:
         rows = jax.random.uniform(keys["mirror"], (len(batch.segment),)) < options.mirror
-        batch = flip(batch, rows, mirror_points(skeleton), statistics)
+        batch = flip(batch, rows, mirror_points(skeleton), statistics, skeleton.parts.get("path"))
     if options.speed:
         drawn = jax.random.uniform(keys["speed"], batch.segment.shape, minval=-1, maxval=1)
         batch = change_speed(batch, jnp.exp2(options.speed * _each_clip(drawn, batch.segment)))
@@ -92,16 +94,21 @@ def apply(
     return batch._replace(pose=pose, visible=seen, **target)
 
 
-def flip(batch: Batch, rows: jax.Array, mirror: np.ndarray, statistics: Statistics) -> Batch:
+def flip(
+    batch: Batch, rows: jax.Array, mirror: np.ndarray, statistics: Statistics, path=None
+) -> Batch:
     """Mirrors some rows of a batch: left becomes right, and x changes its sign.
 
     rows: bool (b,), the rows to mirror. mirror: see graphs.mirror_points. x must be 0 midway
-    between the shoulders.
+    between the shoulders. path: int (1,), the point of a path (pose/motion.py): its turn changes
+    its sign as well.
     """
     mean, std = (jnp.asarray(x)[None, None] for x in (statistics.mean, statistics.std))
-    sign = np.ones(mean.shape[-1], np.float32)
-    sign[0] = -1
-    pose = (batch.pose * std + mean)[:, :, mirror] * sign[None, None, None]
+    sign = np.ones(mean.shape[-2:], np.float32)
+    sign[:, 0] = -1
+    if path is not None:
+        sign[path, 1] = -1
+    pose = (batch.pose * std + mean)[:, :, mirror] * sign[None, None]
     visible = batch.visible[:, :, mirror]
     pose = jnp.where(visible[..., None], (pose - mean) / std, 0)
     return batch._replace(

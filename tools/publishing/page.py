@@ -123,7 +123,7 @@ def _frames(record: dict, skeleton) -> np.ndarray:
     data = fixed_point.to_float32(record["data"][:FRAMES])
     confidence = (~np.asarray(record["mask"][:FRAMES])).astype(np.float32)
     pose = Pose(skeleton, data, confidence, float(record["fps"]))
-    return draw.draw_frames(preprocess.unshift_hands(pose), SIZE)
+    return draw.draw_frames(preprocess.arrange(pose), SIZE)
 
 
 def _figure(path: Path, kind: str, caption: str) -> str:

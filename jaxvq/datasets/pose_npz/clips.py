@@ -78,8 +78,10 @@ def choose_skeleton(wanted: str | None, sample: Sample | None) -> Skeleton:
         )
         return skeletons.without_names(sample.mean, LETTERS[:d])
     skeleton = COCO_WHOLEBODY_133 if wanted is None else skeletons.find(wanted)
-    if sample is None or len(sample.mean) != skeleton.num_points:
+    if sample is None or len(sample.mean) != skeleton.recorded.num_points:
         return skeleton  # no clip fits, and the build lists each one
+    if skeleton.is_motion:
+        return skeleton
     places, d = skeleton.coordinates[: skeleton.space_dims], sample.mean.shape[1]
     if d <= len(places):
         return skeleton.with_coordinates(places[:d])

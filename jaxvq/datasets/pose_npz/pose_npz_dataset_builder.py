@@ -91,12 +91,13 @@ class ClipReader:
 
     def __call__(self, clip: files.PoseFile) -> dict:
         """Raises SkippedClip: malformed, other skeleton, or no shoulders."""
+        reason = "no facing" if self.skeleton.is_motion else "no shoulders"
         try:
-            pose = load_sample(clip.read(), clip.key, self.skeleton)
+            pose = load_sample(clip.read(), clip.key, self.skeleton.recorded)
         except ValueError as error:
             raise SkippedClip("malformed", str(error)) from error
         try:
-            pose, _ = preprocess.preprocess(pose, self.skeleton)
+            pose, _ = preprocess.preprocess(pose, self.skeleton, self.fps or 0.0)
         except ValueError as error:
-            raise SkippedClip("no shoulders", f"{clip.key}: {error}") from error
+            raise SkippedClip(reason, f"{clip.key}: {error}") from error
         return schema.example(pose, clip.key, self.fps)

@@ -22,7 +22,7 @@ class Builder(building.CorpusBuilder):
 
     def list_clips(self) -> list[files.PoseFile]:
         """The `.pose` files of the input or, if there are none, its `.npz` files."""
-        clips = files.list_poses(self.options.input)
+        clips = files.list_poses(self.options.input, (".pose", ".npz"))
         # A built dataset has an npz, too, and may lie in the directory of its input.
         return [clip for clip in clips if clip.key.lower().endswith(".pose")] or clips
 

@@ -1,0 +1,1 @@
+"""The corpus `bvh`: whole-body motion capture as BVH files."""
