@@ -85,7 +85,7 @@ def test_cells_of_a_floor_and_of_a_training_make_a_table(
     table = json.loads((tmp_path / "table.json").read_text())
     assert len(table["rows"]) == 3 and table["settings"]["steps"] == 3
     assert table["bd_rate"]["floor"]["single"] is None, "one point is no curve"
-    assert (tmp_path / "commands.sh").read_text().count("jaxvq.train") == 1
+    assert (tmp_path / "commands.sh").read_text().count("jaxvq train") == 1
     assert Image.open(tmp_path / "curves.png").size[0] > 1000
 
 
