@@ -43,6 +43,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.part_weights.path = 5.0  # of a velocity: every joint goes where it leads
     config.model.update(presence_changes=0)
     config.model.part_holds.update(body=0.0, hands=0.0)
+    config.loss.velocity = 0.0
     config.quantizer.update(bits_per_frame=13.5, num_quantizers=16)
     if arg == "runlocal":
         config.total_steps = 20
