@@ -25,7 +25,7 @@ falls of the learning rate instead of one or two, and the numbers: a path and jo
 
 from ml_collections import ConfigDict
 
-from configs import common, fsq_pose, stgcn_rvq
+from jaxvq.configs import common, fsq_pose, stgcn_rvq
 
 RECIPES = ("t2m_gpt", "momask")
 VARIANTS = ("", "small", *RECIPES, *(f"{name}_small" for name in RECIPES), "runlocal")

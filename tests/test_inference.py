@@ -283,7 +283,7 @@ def test_commands_explain_wrong_paths(run_dir, corpus, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     (empty / "a.pose").write_bytes(b"not a pose")
-    with pytest.raises(ValueError, match="none of the 1 files"):
+    with pytest.raises(ValueError, match="a.pose: not a .pose file"):
         poses_to_codes.main(
             ["--model", str(run_dir), "--data", str(empty), "--output", str(tmp_path / "codes.csv")]
         )

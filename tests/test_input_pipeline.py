@@ -208,7 +208,7 @@ def test_open_dataset(dataset, tmp_path):
     assert input_pipeline.open_dataset(dataset.path).fingerprint == dataset.fingerprint
     with pytest.raises(ValueError, match="no such directory"):
         input_pipeline.open_dataset(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="no built dataset; make one with .*build_dataset"):
+    with pytest.raises(ValueError, match="no built dataset; make one with jaxvq build"):
         input_pipeline.open_dataset(tmp_path)
     for name in ("a", "b"):
         folder = tmp_path / name / "config" / "1.0.0"

@@ -71,7 +71,7 @@ def test_coordinates_confidence_and_mask():
 @pytest.mark.parametrize(
     "content, match",
     [
-        (npz(keypoints=poses()), r"no array poses or pose .* there are: keypoints"),
+        (npz(joints=poses()), r"no array poses or pose .* there are: joints"),
         (npz(poses=poses(points=178)), r"178 points of 3 .* --skeleton holistic_178 has 178"),
         (npz(poses=poses(dims=5)), r"133 points of 5 numbers, expected 133 points of 2, or 3"),
         (npz(poses=np.full((4, 133, 2), np.nan)), "no finite point in any of its 4 frames"),

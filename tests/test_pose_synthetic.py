@@ -115,7 +115,7 @@ def test_clips_of_a_folder_and_of_a_zip_have_the_same_keys(corpus, tmp_path):
 def test_nothing_found_is_one_line(tmp_path):
     with pytest.raises(ValueError, match="no such file or directory: .*absent"):
         list_poses(tmp_path / "absent")
-    with pytest.raises(ValueError, match="no .pose or .npz files; expected a directory"):
+    with pytest.raises(ValueError, match="no .pose or .bvh or .npz files; expected a directory"):
         list_poses(tmp_path)
     (tmp_path / "x.zip").write_bytes(b"not a zip")
     with pytest.raises(ValueError, match="x.zip: not a zip file"):

@@ -123,6 +123,7 @@ def write(
             for name, size in zip(names, task.codebook_sizes, strict=True)
         ],
         "frames_per_step": task.frames_per_step,
+        "unit": skeleton.unit,
         "clips": [
             _content(clip, skeleton, task.stream_parts, task.frames_per_step) | {"caption": text}
             for clip, text in zip(shown, captions, strict=True)
