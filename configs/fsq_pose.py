@@ -19,9 +19,14 @@ Measured on 63 unseen clips of real signing, trained on 421 (docs/rate_distortio
 widths):
 
                                         bits/frame   all     body   face    hands
-    :small, 0.96M parameters            9.96         .0185   .066   .0071   .057
+    :small                              9.97         .0245   .070   .0139   .059
+    :small, all points count alike (*)  9.96         .0185   .066   .0071   .057
     sign-vq's recipe, 0.93M, the same   9.97         .0672   .183   .0496   .114
     the mean pose                       0            .0926                  .209
+
+(*) part_weights 1, part_holds 0, presence_changes 0, loss.velocity 0: the best mean error. The
+default
+keeps more of what tells signs apart; hands come and go in their frames (docs/meaning.md).
 
 `loss.hand_weight` matters where one stream holds all points. :frames, 300 steps as above but
 batches of 8 x 256, hidden_dim 128, 2 layers:
