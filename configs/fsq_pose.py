@@ -25,8 +25,7 @@ widths):
     the mean pose                       0            .0926                  .209
 
 (*) part_weights 1, part_holds 0, presence_changes 0, loss.velocity 0: the best mean error. The
-default
-keeps more of what tells signs apart; hands come and go in their frames (docs/meaning.md).
+default keeps more of what tells signs apart, and its hands come and go (docs/meaning.md).
 
 `loss.hand_weight` matters where one stream holds all points. :frames, 300 steps as above but
 batches of 8 x 256, hidden_dim 128, 2 layers:
