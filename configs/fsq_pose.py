@@ -6,8 +6,8 @@
 Variants, after a colon:
   (none)      four streams (body, face, both hands with one network), each a linear code of patches
               of 16 frames, fitted to the data, and a transformer that learns what this cannot do.
-              160 bits a patch, 9.97 a frame, are dealt to the streams by what they save: hands
-              count more than the face, and held shapes more than movement (docs/meaning.md).
+              Each patch has 160 bits (9.97 per frame). They go where they lower the error most;
+              hands count more than the face, and held shapes more than movement (docs/meaning.md).
   :small      the same for a laptop: 300 steps of 8 rows, a minute or two; what `make demo` runs.
   :live       the same for a camera: patches of 4 frames, and no step looks ahead (jaxvq/live.py).
   :frames     one codebook of 1000 codes for each frame, all points together.

@@ -360,10 +360,11 @@ def check_same_config(workdir, config) -> None:
 
 
 def _set_value(fields: dict, key: str):
-    """The value of a field, None where it is off: missing, 0, "" or False, and a weight of 1."""
-    off = 1.0 if key.startswith("model.part_weights.") else None
-    value = fields.get(key, off)
-    return None if value == off else value or None
+    """The value of a field, or None if it is off: missing, 0, "" or False; a part's weight is off
+    at 1."""
+    if key.startswith("model.part_weights."):
+        return None if fields.get(key, 1) == 1 else fields[key]
+    return fields.get(key) or None
 
 
 def _with_absolute_mixture(fields: dict) -> dict:

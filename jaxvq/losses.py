@@ -87,7 +87,9 @@ def differences(values: jax.Array, visible: jax.Array, segment: jax.Array):
     return values[:, 1:] - values[:, :-1], visible[:, 1:] & visible[:, :-1] & same_clip[..., None]
 
 
-def point_weights(skeleton, hand_weight: float, part_weights: Mapping = MappingProxyType({})):
+def point_weights(
+    skeleton, hand_weight: float, part_weights: Mapping = MappingProxyType({})
+) -> np.ndarray:
     """What the distance of each point counts, float32 (v,): the weight of its part of the body,
     times hand_weight for the hands and the body's two wrists (a hand's place depends on the wrist).
 

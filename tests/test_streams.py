@@ -325,6 +325,7 @@ def test_a_run_from_before_part_weights_goes_on_where_they_are_off(data_dir, tmp
         del fields["model"][name]
     checkpoint.write_config(tmp_path, ConfigDict(fields))
     checkpoint.check_same_config(tmp_path, config)
-    config.model.part_weights.hands = 2.0
-    with pytest.raises(ValueError, match="model.part_weights.hands: None there, 2.0 now"):
-        checkpoint.check_same_config(tmp_path, config)
+    for weight in (2.0, 0.0):
+        config.model.part_weights.hands = weight
+        with pytest.raises(ValueError, match=f"part_weights.hands: None there, {weight} now"):
+            checkpoint.check_same_config(tmp_path, config)

@@ -3,10 +3,10 @@
     jaxvq benchmark meaning --input ZIP --labels CSV --output OUT --method default=fsq_pose:small
     jaxvq benchmark meaning … --method half=fsq_pose:small,quantizer.bits_per_frame=5.0
 
-The alphabets of CSV are dealt into --folds groups. For each group and seed, a model is trained on
-all other clips of ZIP and measured on the clips of the group (jaxvq probe); the groups' cards are
-then joined. A method is NAME=CONFIG, followed by FIELD=VALUE for each field that differs; --method
-may be given several times.
+The program splits the alphabets of CSV into --folds groups. For each group and seed, it trains a
+model on all other clips of ZIP, measures it on the clips of the group (jaxvq probe), and joins the
+cards. A method is NAME=CONFIG, followed by FIELD=VALUE for each field that differs. Repeat --method
+to compare several.
 
 OUT gets NAME/seed-S/card (a card for all alphabets), table.md with all methods in OUT, and the
 trainings. The same command resumes where it was interrupted. --jobs N runs N trainings at once.

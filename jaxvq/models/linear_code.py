@@ -90,9 +90,10 @@ def best_steps(values: jax.Array, seen, levels: np.ndarray) -> tuple[jax.Array, 
 
 
 def hold_weights(frames: int, hold: float) -> np.ndarray:
-    """float32 (frames,): (1 + k)^-hold, what an error of k half waves per step counts, so that the
-    shape that a hand holds counts more than those that it passes through. With hold = 0 all count
-    alike.
+    """The factors (1 + k)^-hold, float32 (frames,), of errors of k half waves per step.
+
+    A shape that a hand holds then counts more than shapes on the way. With hold = 0, all
+    frequencies count alike.
 
     Signs are told apart by the shapes that hands hold; what lies between is movement from one to
     the next (Liddell and Johnson 1989, American Sign Language: The Phonological Base).

@@ -52,6 +52,8 @@ def read_groups(path: str | Path) -> dict[str, str]:
 
 
 def _read_rows(path: str | Path) -> list[dict]:
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: no such file; expected a CSV with clip, alphabet, letter")
     with Path(path).open(newline="", encoding="utf-8-sig") as file:
         try:
             rows = list(csv.DictReader(file))
