@@ -16,7 +16,7 @@ COMMANDS = {
         "decode": ("jaxvq.tools.codes_to_poses", "tokens to poses"),
         "reconstruct": ("jaxvq.tools.reconstruct_poses", "encode and decode; fill in points"),
         "view": ("jaxvq.tools.view", "play a clip and its tokens in the browser"),
-        "live": ("jaxvq.tools.live", "frames to tokens and back, as they come"),
+        "live": ("jaxvq.tools.live", "encode or decode a stream of JSON lines"),
         "sample": ("jaxvq.tools.sample_hands", "draw hands from a prior"),
     },
     "Train and measure": {

@@ -141,7 +141,7 @@ class LiveEncoder:
 
 
 class LiveDecoder:
-    """Decodes tokens as they come, to the frames that `decode` gives for all of them.
+    """Decodes a stream of tokens. The frames equal those of `decode` for all tokens at once.
 
     Args:
       tokenizer: as for LiveEncoder.
