@@ -105,7 +105,10 @@ class Checkpointer:
     def save(
         self, state: "parallel.TrainState", meta: dict, metrics: Mapping | None = None
     ) -> None:
-        """Copies the state to host memory and writes it in the background."""
+        """Copies the state to host memory and writes it in the background.
+
+        Raises OSError, before anything is written, if the disk has no room for it.
+        """
         import orbax.checkpoint as ocp
 
         from jaxvq.training import parallel
@@ -124,6 +127,8 @@ class Checkpointer:
             train["params"] = state.params
         model = {"params": state.inference_params(), "state": state.state}
         sums = {"checksum": saved.checksum(model), "train_checksum": saved.checksum(train)}
+        self.wait()  # for the checkpoint before, which takes room too
+        saved.require_space(self._manager.directory, (model, train))
         self._manager.save(
             step,
             args=ocp.args.Composite(
@@ -175,6 +180,7 @@ def save_model(directory, *, config, skeleton, statistics, params, state, step: 
     if (directory / CHECKPOINTS).exists():
         raise ValueError(f"{directory} holds a model already; give another --output")
     directory.mkdir(parents=True, exist_ok=True)
+    saved.require_space(directory, (params, state))
     model, meta = {"params": params, "state": state}, make_meta(config, skeleton, statistics)
     meta |= {"checksum": saved.checksum(model), "step": step}
     with ocp.CheckpointManager(

@@ -87,6 +87,7 @@ def _train(config, workdir: Path, closing: contextlib.ExitStack) -> dict[str, fl
         keep_best=config.keep_best,
         best_metric=config.get("best_metric", "validation_loss"),
     )
+    closing.callback(checkpointer.close)  # also after an error: its threads end before Python does
     if start:
         state = checkpointer.restore(state, start)
         log.info("continuing %s at step %d", workdir, start)
@@ -176,7 +177,7 @@ def _train(config, workdir: Path, closing: contextlib.ExitStack) -> dict[str, fl
         if stopping:
             log.info("asked to stop: saving step %d", step)
             break
-    checkpointer.close()  # waits until everything is written
+    checkpointer.wait()
     if writer:
         writer.close()
     if last:

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from jaxvq.probes import report
-from jaxvq.probes.card import Card
-from jaxvq.probes.measures import Measure
 from tools import benchmark_meaning
+from tools.probes import report
+from tools.probes.card import Card
+from tools.probes.measures import Measure
 
 
 def test_a_method_is_a_name_a_config_and_fields():

@@ -15,8 +15,8 @@ from jaxvq.pose.reader import Pose, read_pose
 from jaxvq.pose.skeleton import HOLISTIC_178
 from jaxvq.pose.skeletons import OPENPOSE_67
 from jaxvq.pose.writer import write_pose as write_existing
-from jaxvq.probes import invariance, letters, report, subjects
 from tools import evaluate, probe, publish_model
+from tools.probes import invariance, letters, report, subjects
 
 LETTERS, ALPHABETS = "ABCDEFGH", ("one", "two", "three")
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxvq.probes import distances
+from tools.probes import distances
 
 
 def trajectory(*xs):

@@ -5,7 +5,7 @@ import pytest
 
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import HOLISTIC_178
-from jaxvq.probes import letters
+from tools.probes import letters
 
 LETTERS, ALPHABETS = "ABCDEFGH", ("one", "two", "three")
 

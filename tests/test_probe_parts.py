@@ -9,9 +9,9 @@ import pytest
 from jaxvq import windows
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import HOLISTIC_178
-from jaxvq.probes import codes, invariance, linear, motion
-from jaxvq.probes.measures import Measure, compare, from_arrays, interval, to_arrays
 from tests.clips import make_pose
+from tools.probes import codes, invariance, linear, motion
+from tools.probes.measures import Measure, compare, from_arrays, interval, to_arrays
 
 LEFT, RIGHT = (HOLISTIC_178.parts[f"{side}_hand"] for side in ("left", "right"))
 

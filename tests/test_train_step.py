@@ -11,6 +11,7 @@ from jaxvq.pose.skeleton import HOLISTIC_178
 from jaxvq.pose.statistics import Statistics
 from jaxvq.tasks import make_task
 from jaxvq.training import optim, parallel
+from tools.soaking.stopped import full_disk
 
 ROWS, FRAMES = 4, 16
 
@@ -154,6 +155,20 @@ def test_keeps_the_last_and_the_best(setup, statistics, tmp_path):
         keeper.wait()
     keeper.close()
     assert sorted(int(p.name) for p in tmp_path.iterdir() if p.name.isdigit()) == [2, 4, 5]
+
+
+def test_a_full_disk_is_noticed_before_anything_is_written(setup, statistics, tmp_path, capfd):
+    """Threads of Orbax that cannot write end in their tracebacks, whatever the program prints."""
+    config, _, fresh, _ = setup
+    keeper = checkpoint.Checkpointer(tmp_path)
+    meta = checkpoint.make_meta(config, HOLISTIC_178, statistics)
+    keeper.save(fresh.replace(step=np.int32(1)), meta)
+    keeper.wait()
+    with full_disk(100_000), pytest.raises(OSError, match=f"too large: .* MB .*'{tmp_path}'$"):
+        keeper.save(fresh.replace(step=np.int32(2)), meta)
+    keeper.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_schedules_against_their_formulas():

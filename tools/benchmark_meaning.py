@@ -56,7 +56,7 @@ def main(argv=None) -> int:
             raise ValueError(f"--{name} {getattr(args, name)}: expected 1 or more")
     methods = dict(parse_method(text) for text in args.method)
 
-    from jaxvq.probes import card, letters, report
+    from .probes import card, letters, report
 
     alphabets = sorted({alphabet for alphabet, _ in letters.read_labels(args.labels).values()})
     if not 2 <= args.folds <= len(alphabets):
@@ -102,7 +102,8 @@ def build(args, fold: int, alphabets: list[str]) -> Path:
     """The dataset whose split test is the clips of some alphabets."""
     from jaxvq.datasets import splits
     from jaxvq.pose.files import list_poses
-    from jaxvq.probes import letters
+
+    from .probes import letters
 
     folder = args.output / "folds" / str(fold)
     data = folder / "data"
@@ -147,7 +148,7 @@ def call(*words) -> None:
 def table(output: Path) -> str:
     """Markdown: the methods of a comparison side by side, each the mean of its seeds, with the
     smallest and the largest in brackets."""
-    from jaxvq.probes import report
+    from .probes import report
 
     cards: dict[str, list] = {}
     for path in sorted(output.glob("*/seed-*/card/card.json")):

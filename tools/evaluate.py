@@ -67,9 +67,10 @@ def main(argv=None) -> int:
 
 def add_card(folder: Path, output: Path, model) -> None:
     """Copies the model's meaning card into the evaluation, and its first lines into the report."""
-    from jaxvq.probes import report
     from jaxvq.storage import atomic
     from jaxvq.tokens import code_tables
+
+    from .probes import report
 
     lines = report.carry(folder, output, code_tables.fingerprint(model))
     path = output / "evaluation_report.md"

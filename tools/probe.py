@@ -39,7 +39,7 @@ def main(argv=None) -> int:
     args = parser.parse_args(argv)
     check_sources(args)
 
-    from jaxvq.probes import card, report
+    from .probes import card, report
 
     parts = tuple(card.PARTS) if args.parts is None else tuple(args.parts.split(","))
     for name in parts:
@@ -80,7 +80,8 @@ def check_sources(args) -> None:
 def measure(args, parts):
     """(card, pictures) of the system that the flags name."""
     from jaxvq import inference
-    from jaxvq.probes import card, letters, subjects
+
+    from .probes import card, letters, subjects
 
     labels, groups = {}, {}
     if args.labels:

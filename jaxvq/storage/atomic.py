@@ -15,6 +15,7 @@ import json
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,18 @@ def locked(folder: str | Path, what: str) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def require_space(folder: str | Path, size: int) -> None:
+    """Raises OSError unless `folder` has room for `size` bytes. On file systems that cannot reserve
+    space, nothing happens."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        if error.errno in _FULL:
+            needed = f"{error.strerror}: {size / 1e6:.1f} MB are needed"
+            raise OSError(error.errno, needed, str(folder)) from error
 
 
 def write_text(path: str | Path, text: str) -> None:

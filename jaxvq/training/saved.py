@@ -1,4 +1,4 @@
-"""Reads items of Orbax, with their shapes and checksums.
+"""Items of Orbax: room for them, their shapes, reading them, their checksums.
 
 Orbax and TensorStore notice some damage, with many kinds of errors; checksums notice the rest.
 Orbax takes a third of a second to import, so functions import it where they need it.
@@ -11,6 +11,20 @@ from pathlib import Path
 
 import jax
 import numpy as np
+
+from jaxvq.storage import atomic
+
+_MOST_METADATA = 1 << 20  # bytes of what Orbax writes beside the numbers
+
+
+def require_space(directory: Path, trees) -> None:
+    """Raises OSError if there is no room for host arrays in a directory, which host 0 writes.
+
+    A full disk that Orbax's threads notice first ends in their tracebacks.
+    """
+    if jax.process_index() == 0:
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(trees))
+        atomic.require_space(directory, size + _MOST_METADATA)
 
 
 def restore(item: Path, like, expected: int | None):

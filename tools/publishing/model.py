@@ -11,10 +11,10 @@ from jaxvq import checkpoint, inference
 from jaxvq.evaluators import page, reconstruction
 from jaxvq.pose.statistics import save_statistics
 from jaxvq.pose.writer import write_header
-from jaxvq.probes import report
 from jaxvq.storage import manifests, reading
 from jaxvq.tokens import code_tables, vocabulary
 
+from ..probes import report
 from . import cards, folder
 
 PLACES = ("checkpoint", "data_dir")  # fields of metrics.json that name local folders

@@ -20,7 +20,7 @@ HALF = "half"  # a file that is not whole under the name of a whole one, or a le
 
 COLUMNS = (REFUSED, RIGHT, OTHER, TRACEBACK, EXECUTED, WRONG, HALF)
 FAULTS = (TRACEBACK, EXECUTED, WRONG, HALF)
-SECONDS = 120  # that a case may take
+SECONDS = 600  # that a case may take; a busy machine is no fault
 
 
 @dataclass(frozen=True)

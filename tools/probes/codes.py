@@ -12,10 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxvq import metrics
-from jaxvq.probes.measures import Measure
-from jaxvq.probes.subjects import Probe
 from jaxvq.tasks.base import TokenTask
 from jaxvq.tokens import code_tables
+
+from .measures import Measure
+from .subjects import Probe
 
 FOLDS = 5
 NO_MODEL = "00" * 32  # in the place of a fingerprint

@@ -22,9 +22,10 @@ from tqdm import tqdm
 
 from jaxvq.pose import preprocess
 from jaxvq.pose.reader import Pose
-from jaxvq.probes import letters
-from jaxvq.probes.measures import Measure
-from jaxvq.probes.subjects import Probe
+
+from . import letters
+from .measures import Measure
+from .subjects import Probe
 
 MAX_FRAMES = 256  # of a clip that sequences are aligned in: time grows with the square
 FILL = 10.0  # what pose-evaluation puts where a point is missing

@@ -16,8 +16,9 @@ from jaxvq.pose import files, preprocess
 from jaxvq.pose.reader import Pose, read_pose
 from jaxvq.pose.resample import resample
 from jaxvq.pose.skeleton import HOLISTIC_178, Skeleton, find_points
-from jaxvq.probes.measures import Measure
 from jaxvq.windows import missing_rows
+
+from .measures import Measure
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxvq.probes.card import Card
-from jaxvq.probes.measures import Measure, compare, from_arrays, interval, to_arrays
 from jaxvq.storage import atomic, reading
+
+from .card import Card
+from .measures import Measure, compare, from_arrays, interval, to_arrays
 
 JSON, ARRAYS = "card.json", "measures.npz"
 KINDS = {".png": "image/png", ".svg": "image/svg+xml"}

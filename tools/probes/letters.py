@@ -19,10 +19,11 @@ import numpy as np
 
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import Skeleton
-from jaxvq.probes import linear
-from jaxvq.probes.measures import Measure
-from jaxvq.probes.subjects import Probe
 from jaxvq.tokens import code_tables
+
+from . import linear
+from .measures import Measure
+from .subjects import Probe
 
 FRAMES = 16  # hand shapes of a clip
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jaxvq.probes.codes import measure_codes
-from jaxvq.probes.distances import measure_distances
-from jaxvq.probes.invariance import measure_invariance
-from jaxvq.probes.letters import measure_letters
-from jaxvq.probes.measures import Measure
-from jaxvq.probes.motion import measure_error, measure_motion
-from jaxvq.probes.subjects import Probe
+from .codes import measure_codes
+from .distances import measure_distances
+from .invariance import measure_invariance
+from .letters import measure_letters
+from .measures import Measure
+from .motion import measure_error, measure_motion
+from .subjects import Probe
 
 PARTS: dict[str, Callable[[Probe], list[Measure]]] = {
     "letters": measure_letters,

@@ -14,9 +14,10 @@ from jaxvq.models.graphs import mirror_points
 from jaxvq.pose import preprocess
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.resample import resample
-from jaxvq.probes import letters
-from jaxvq.probes.measures import Measure
-from jaxvq.probes.subjects import Probe, decode
+
+from . import letters
+from .measures import Measure
+from .subjects import Probe, decode
 
 SHARES = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # of points or hands that are dropped
 STRETCH = 8  # frames that a dropped hand is gone for

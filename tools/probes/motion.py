@@ -10,8 +10,9 @@ import numpy as np
 
 from jaxvq.pose import preprocess
 from jaxvq.pose.reader import Pose
-from jaxvq.probes.measures import Measure
-from jaxvq.probes.subjects import Probe
+
+from .measures import Measure
+from .subjects import Probe
 
 STILL = 0.01  # shoulder widths a frame: a hand that moves less is still
 NEAR = 16  # frames: an appearance further away than this is another one
