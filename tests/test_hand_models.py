@@ -8,13 +8,13 @@ import pytest
 from configs import hand_prior
 from jaxvq import metrics
 from jaxvq.batch import make_batch
-from jaxvq.hands import drawing, rotations, skeleton
+from jaxvq.hands import rotations, skeleton
 from jaxvq.hands.losses import HandSpace
 from jaxvq.pose.skeleton import HOLISTIC_178
 from jaxvq.pose.statistics import Statistics
 from jaxvq.tasks import make_task
 from tests.hands import synthetic_hands, tiny_config
-from tools.hands import sources
+from tools.hands import drawing, sources
 
 # ------------------------------------------------------------------------------------ rotations
 

@@ -10,12 +10,12 @@ from torch_bytes import write_checkpoint
 
 from jaxvq import checkpoint, command
 from jaxvq.batch import make_batch
-from jaxvq.importers import sign_vq
 from jaxvq.pose.skeleton import HOLISTIC_178
 from jaxvq.pose.statistics import Statistics, save_statistics
 from jaxvq.quantizers import fsq
 from jaxvq.tasks import make_task
 from tools import import_sign_vq, poses_to_codes
+from tools.sign_vq import conversion
 
 ARGS = dict(
     codebook_size=2048,
@@ -105,7 +105,7 @@ def torch_layer(x, state, prefix):
 
 def test_a_converted_model_computes_what_sign_vq_is_documented_to(files):
     state = make_state()
-    config, params, skeleton, statistics = sign_vq.convert(**files(state))
+    config, params, skeleton, statistics = conversion.convert(**files(state))
     task = make_task(config, skeleton, statistics)
     pose = np.random.default_rng(1).normal(size=(1, 5, 178, 3)).astype(np.float32)
     found = jax.jit(task.encode)(params, {}, make_batch(pose))
@@ -125,11 +125,11 @@ def test_a_converted_model_computes_what_sign_vq_is_documented_to(files):
 
 def test_levels_follow_from_name_and_width(files):
     # 2048 codes were (8, 7, 6, 6) in one version of sign-vq and (4, 4, 5, 5, 5) in another.
-    assert sign_vq.convert(**files())[0].quantizer.levels == (4, 4, 5, 5, 5)
-    assert sign_vq.convert(**files(make_state(width=8)))[0].quantizer.levels == (8, 7, 6, 6)
+    assert conversion.convert(**files())[0].quantizer.levels == (4, 4, 5, 5, 5)
+    assert conversion.convert(**files(make_state(width=8)))[0].quantizer.levels == (8, 7, 6, 6)
     # As wide as the features, FSQ has no projection; half-precision weights are read too.
     bare = {name: w.astype(np.float16) for name, w in make_state().items() if ".fsq." not in name}
-    config, params, _, _ = sign_vq.convert(**files(bare, codebook_size=1024, num_codebooks=4))
+    config, params, _, _ = conversion.convert(**files(bare, codebook_size=1024, num_codebooks=4))
     assert config.quantizer.levels == (8, 5, 5, 5)
     np.testing.assert_array_equal(params["project_in"]["kernel"], np.eye(16))
     assert params["project_pose"]["kernel"].dtype == np.float32
@@ -152,7 +152,7 @@ def test_levels_follow_from_name_and_width(files):
 )
 def test_arguments_that_do_not_fit_the_weights_are_refused(files, args, message):
     with pytest.raises(ValueError, match=message):
-        sign_vq.convert(**files(**args))
+        conversion.convert(**files(**args))
 
 
 @pytest.mark.parametrize(
@@ -169,21 +169,21 @@ def test_arguments_that_do_not_fit_the_weights_are_refused(files, args, message)
 )
 def test_other_weights_are_refused(files, changes, message):
     with pytest.raises(ValueError, match=message):
-        sign_vq.convert(**files(make_state(**changes)))
+        conversion.convert(**files(make_state(**changes)))
 
 
 def test_damaged_or_swapped_files_are_named(files, tmp_path):
     paths = files()
     for wrong in (dict(args=paths["stats"]), dict(stats=paths["args"])):
         with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
-            sign_vq.convert(**{**paths, **wrong})
+            conversion.convert(**{**paths, **wrong})
     paths["checkpoint"].write_bytes(paths["checkpoint"].read_bytes()[:-40])
     with pytest.raises(ValueError, match="model.ckpt: not a PyTorch file"):
-        sign_vq.convert(**paths)
+        conversion.convert(**paths)
     statistics = json.loads(paths["stats"].read_text())
     paths["stats"].write_text(json.dumps(dict(reversed(statistics.items()))))
     with pytest.raises(ValueError, match="in their order"):
-        sign_vq.convert(**paths)
+        conversion.convert(**paths)
 
 
 def import_model(paths: dict, output) -> None:
@@ -194,7 +194,7 @@ def test_the_tool_writes_a_model_that_loads_and_refuses_to_overwrite_it(files, t
     paths, output = files(), tmp_path / "model"
     import_model(paths, output)
     loaded = checkpoint.load_model(output)
-    _, params, _, _ = sign_vq.convert(**paths)
+    _, params, _, _ = conversion.convert(**paths)
     jax.tree.map(np.testing.assert_array_equal, loaded.params, params)
     with pytest.raises(SystemExit) as exit_code:
         command.run(lambda: import_model(paths, output))
@@ -214,7 +214,7 @@ def golden(shared, request):
 
 def test_reproduces_what_sign_vq_computed(golden):
     folder, paths = golden
-    config, params, skeleton, statistics = sign_vq.convert(**paths)
+    config, params, skeleton, statistics = conversion.convert(**paths)
     task, expected = make_task(config, skeleton, statistics), np.load(folder / "expected.npz")
     batch = make_batch(expected["pose"])
     indices = jax.jit(task.encode)(params, {}, batch)

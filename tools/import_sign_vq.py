@@ -20,9 +20,10 @@ def main(argv=None) -> int:
     args = parser.parse_args(argv)
 
     from jaxvq import checkpoint
-    from jaxvq.importers import sign_vq
 
-    config, params, skeleton, statistics = sign_vq.convert(args.input, args.args, args.stats)
+    from .sign_vq import conversion
+
+    config, params, skeleton, statistics = conversion.convert(args.input, args.args, args.stats)
     checkpoint.save_model(
         args.output,
         config=config,

@@ -58,8 +58,10 @@ def write_samples(task, params, args, output: Path) -> None:
     """samples.png and samples.npz."""
     import jax
 
-    from jaxvq.hands import HAND, drawing, npz
+    from jaxvq.hands import HAND, npz
     from jaxvq.pose.draw import write_png
+
+    from .hands import drawing
 
     hands = task.sample(params, jax.random.key(args.seed), args.num, args.temperature)
     npz.write_npz(output / "samples.npz", {npz.LEFT: hands[:, :HAND], npz.RIGHT: hands[:, HAND:]})
@@ -72,8 +74,9 @@ def write_reconstructions(task, model, dataset, split: str, args, output: Path) 
     import jax
     import numpy as np
 
-    from jaxvq.hands import drawing, evaluation
     from jaxvq.pose.draw import write_png
+
+    from .hands import drawing, evaluation
 
     # The model's own statistics count, also for another dataset.
     dataset = dataclasses.replace(dataset, statistics=model.statistics)

@@ -1,1 +1,1 @@
-"""Motion formats and balanced draws, for `import_hands` and `create_hand_splits`."""
+"""Motion formats, balanced draws, pictures and metrics of hands, for the programs of hands."""

@@ -145,11 +145,12 @@ def jsons(place: Place, cases: int, rng) -> Iterator[Case]:
     """Wrong and hostile JSON for everything that reads JSON."""
     from jaxvq import checkpoint, input_pipeline
     from jaxvq.datasets import records, splits
-    from jaxvq.importers import sign_vq
     from jaxvq.pose import openpose, skeletons
     from jaxvq.pose.skeleton import HOLISTIC_178
     from jaxvq.pose.statistics import load_statistics
     from jaxvq.storage import manifests
+
+    from ..sign_vq import conversion
 
     folder = place.scratch / "json"
     folder.mkdir()
@@ -186,7 +187,7 @@ def jsons(place: Place, cases: int, rng) -> Iterator[Case]:
         "split file": file(splits._read_split_file),
         "skeleton": file(skeletons.find),
         "manifest": file(lambda _: manifests.check(folder), manifests.MANIFEST),
-        "args.json of sign-vq": file(sign_vq._read_arguments),
+        "args.json of sign-vq": file(conversion._read_arguments),
         "dataset's skeleton": in_place(
             "skeleton.json", lambda: input_pipeline.open_dataset(folder)
         ),

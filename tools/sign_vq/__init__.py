@@ -1,0 +1,1 @@
+"""What `import_sign_vq` reads: sign-vq's checkpoints."""
