@@ -95,6 +95,35 @@ def run_dir(data_dir, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def terms(tmp_path_factory) -> Path:
+    """The licence of what the tests publish."""
+    path = tmp_path_factory.mktemp("terms") / "LICENSE"
+    path.write_text("# Terms of the Test Corpus\n\nFor tests only.\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def published_model(run_dir, terms, tmp_path_factory) -> Path:
+    from tools import publish_model
+
+    output = tmp_path_factory.mktemp("published") / "model"
+    words = ["--checkpoint", str(run_dir), "--license", str(terms), "--output", str(output)]
+    publish_model.main(words)
+    return output
+
+
+@pytest.fixture(scope="session")
+def published_poses(data_dir, terms, tmp_path_factory) -> Path:
+    """A published dataset."""
+    from tools import publish_dataset
+
+    output = tmp_path_factory.mktemp("published") / "poses"
+    given = {"data_dir": data_dir, "corpus": "sign_poses", "license": terms, "output": output}
+    publish_dataset.main([f"--{name}={value}" for name, value in given.items()])
+    return output
+
+
+@pytest.fixture(scope="session")
 def version_0_1(tmp_path_factory) -> Path:
     """What version 0.1 wrote: models ("published" has four trained streams), clips, codes."""
     folder = tmp_path_factory.mktemp("version_0.1")

@@ -13,28 +13,10 @@ from jaxvq import command
 def main(argv=None) -> int:
     parser = command.parser(__doc__)
     add = parser.add_argument
-    add(
-        "--input",
-        "--data_dir",
-        default="../data",
-        help="folder of NPZ files (default: %(default)s)",
-    )
-    add(
-        "--splits_dir",
-        default="dataset_splits",
-        help="what jaxvq make hand-splits wrote (default: %(default)s)",
-    )
-    add(
-        "--output",
-        "--output_dir",
-        default="consolidated_splits",
-        help="folder to write (default: %(default)s)",
-    )
-    add(
-        "--no_metadata",
-        action="store_true",
-        help="leave out {split}_metadata.json, about 90 bytes per frame",
-    )
+    add("--input", "--data_dir", default="../data", help="NPZ files (default: %(default)s)")
+    add("--splits_dir", default="dataset_splits", help="drawn splits (default: %(default)s)")
+    add("--output", "--output_dir", default="consolidated_splits", help="(default: %(default)s)")
+    add("--no_metadata", action="store_true", help="no {split}_metadata.json, of 90 bytes a frame")
     args = parser.parse_args(argv)
 
     from tqdm import tqdm

@@ -21,18 +21,8 @@ CONFIG = Path(__file__).resolve().parent.parent / "configs" / "hand_splits.py"
 def main(argv=None) -> int:
     parser = command.parser(__doc__)
     add = parser.add_argument
-    add(
-        "--input",
-        "--data_dir",
-        default="../data",
-        help="folder of NPZ files (default: %(default)s)",
-    )
-    add(
-        "--output",
-        "--output_dir",
-        default="dataset_splits",
-        help="folder to write (default: %(default)s)",
-    )
+    add("--input", "--data_dir", default="../data", help="NPZ files (default: %(default)s)")
+    add("--output", "--output_dir", default="dataset_splits", help="(default: %(default)s)")
     add("--seed", type=int, default=42, help="of the draw (default: %(default)s)")
     add(
         "--config",
