@@ -35,7 +35,7 @@ setup(
     package_data={
         "jaxvq.configs": ["*.yaml"],
         "jaxvq": ["py.typed"],
-        "jaxvq.pretrained": ["*/*.npz", "*/*.md", "*/*.pose"],
+        "jaxvq.pretrained": ["versions.json", "*/*.npz", "*/*.md", "*/*.pose"],
         "jaxvq.evaluators": ["player.html"],
         "jaxvq.datasets": ["*/README.md", "*/CITATIONS.bib", "*/TAGS.txt", "*/TERMS.md"],
     },

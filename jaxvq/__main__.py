@@ -48,6 +48,7 @@ COMMANDS = {
         "make mean-pose": ("jaxvq.tools.draw_mean_pose", "a picture of the mean"),
         "make hand-splits": ("jaxvq.tools.create_hand_splits", "a balanced draw of hand poses"),
         "make hand-npz": ("jaxvq.tools.create_consolidated_npz", "drawn hand poses as NPZ files"),
+        "completion": ("jaxvq.tools.completion", "a script for bash and zsh"),
     },
     "Measure the code": {
         "benchmark rd": ("jaxvq.tools.benchmark_rd", "bits against error, of several methods"),
@@ -67,7 +68,11 @@ PROGRAMS = {word: program for group in COMMANDS.values() for word, program in gr
 
 def main() -> int:
     """Runs the program that the first words name, and ends with its code."""
-    words = sys.argv[1:]
+    with command.readers_may_go():
+        return _dispatch(sys.argv[1:])
+
+
+def _dispatch(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(describe())
         return 0

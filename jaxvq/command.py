@@ -13,6 +13,7 @@ if __name__ == "__main__":
 import argparse
 import contextlib
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -40,10 +41,15 @@ def parser(doc: str) -> argparse.ArgumentParser:
     return made
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """--model of programs that take a pretrained one unless told otherwise."""
-    default = f"{MODEL_HELP} (default: {pretrained.DEFAULT})"
-    parser.add_argument("--model", "--checkpoint", default=pretrained.DEFAULT, help=default)
+def add_model(parser: argparse.ArgumentParser, *, of_codes: bool = False) -> None:
+    """--model of programs that take a pretrained one unless told otherwise.
+
+    of_codes: None means the pretrained one that wrote the codes (tokens/writers.py).
+    """
+    default = None if of_codes else pretrained.DEFAULT
+    which = "the pretrained one that wrote the codes" if of_codes else default
+    help = f"{MODEL_HELP} (default: {which})"
+    parser.add_argument("--model", "--checkpoint", default=default, help=help)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -104,13 +110,11 @@ def run(main: Callable[[], int | None], *, level: int = logging.WARNING, lines=N
     log.setLevel(level)
     programs.keep()
     try:
-        code = main()
+        with readers_may_go():
+            code = main()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # the reader of our output, such as `head`, went away
-        sys.stderr.close()
-        sys.exit(1)
     except (ValueError, OSError) as error:
         _fail(str(error))
     except Exception as error:
@@ -121,6 +125,20 @@ def run(main: Callable[[], int | None], *, level: int = logging.WARNING, lines=N
             f"{package} does not fit the other packages: pip install --upgrade {package} ({error})"
         )
     sys.exit(code or 0)
+
+
+@contextlib.contextmanager
+def readers_may_go() -> Iterator[None]:
+    """Ends with 1, without a word, when the reader of our output, such as `head`, went away."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 def _fail(message: str):

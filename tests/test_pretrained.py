@@ -1,7 +1,9 @@
 """Models that come with jaxvq: the file of one, their names, and the command that makes them."""
 
+import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -14,6 +16,8 @@ from jaxvq import checkpoint, inference, pretrained
 from jaxvq.pose.reader import read_pose
 from jaxvq.pose.skeleton import HOLISTIC_178
 from jaxvq.storage import packed
+from jaxvq.tokens import code_tables
+from tools import codes_to_poses, make_pretrained, poses_to_codes
 
 
 @pytest.fixture
@@ -60,6 +64,64 @@ def test_a_model_is_loaded_by_its_name(installed, run_dir, corpus):
         inference.load("nothing")
 
 
+@pytest.fixture
+def two_versions(installed, run_dir):
+    """The model of `installed` is signs@1; the mean pose of a newer `signs` is another."""
+    installed.rename(installed.with_name("signs@1"))
+    models = {"signs@1": inference.load(installed.with_name("signs@1")).model}
+    model = inference.load(run_dir).model
+    moved = dataclasses.replace(model.statistics, mean=model.statistics.mean + np.float32(0.1))
+    installed.mkdir()
+    checkpoint.save_packed(installed, dataclasses.replace(model, statistics=moved))
+    models["signs@2"] = checkpoint.load_model(installed)
+    marks = {code_tables.fingerprint(model)[:16]: name for name, model in models.items()}
+    assert len(marks) == 2
+    (installed.parent / pretrained.VERSIONS).write_text(json.dumps(marks))
+    return {name: mark for mark, name in marks.items()}
+
+
+def test_earlier_tokens_stay_readable_under_their_version(two_versions, corpus, tmp_path):
+    assert pretrained.find("signs@2") == pretrained.find("signs") == pretrained.FOLDER / "signs"
+    assert pretrained.find("signs@1") == pretrained.FOLDER / "signs@1"
+    clip, codes, poses = sorted(corpus.glob("*.pose"))[4], tmp_path / "codes.csv", []
+    for version in (1, 2):
+        words = ["--model", f"signs@{version}", "--output", str(codes)]
+        poses_to_codes.main([str(clip), *words])
+        assert two_versions[f"signs@{version}"] in codes.read_text()
+        codes_to_poses.main([str(codes), "--output", str(tmp_path / "Y.pose")])
+        tokenizer = inference.load(f"signs@{version}")
+        poses.append(read_pose(tmp_path / "Y.pose").data)
+        expected = tokenizer.decode(tokenizer.encode(clip))
+        np.testing.assert_allclose(poses[-1], expected.data, atol=1e-3)
+    assert np.abs(poses[0] - poses[1]).max() > 1
+    with pytest.raises(ValueError, match=r":2: signs@2 wrote these codes, not .*--model signs@2"):
+        codes_to_poses.main([str(codes), "--model", "signs@1", "--output", str(tmp_path / "out")])
+    # A version that came with an earlier jaxvq only.
+    shutil.rmtree(pretrained.FOLDER / "signs@1")
+    codes.write_text(codes.read_text().replace(*reversed(two_versions.values())))
+    with pytest.raises(ValueError, match="signs@1 came with an earlier jaxvq, .* here are signs$"):
+        codes_to_poses.main([str(codes), "--output", str(tmp_path / "out")])
+
+
+def test_a_recipe_of_a_higher_version_keeps_the_model_before(two_versions, tmp_path, monkeypatch):
+    """Making it once more at the same version replaces it."""
+    monkeypatch.setattr(make_pretrained, "_call", lambda *words: None)
+    monkeypatch.setattr(make_pretrained, "_changed", lambda *_: 0.0)
+    monkeypatch.setattr(make_pretrained, "card", lambda *_: "")
+    for part in make_pretrained.DATASETS:
+        (tmp_path / f"evaluation-signs-{part}").mkdir()
+        (tmp_path / f"evaluation-signs-{part}" / "metrics.json").write_text("{}")
+    output, run = pretrained.FOLDER / "signs", pretrained.FOLDER / "signs@1"
+    for version, kept in ((3, 3), (3, 3), (4, 4)):
+        recipe = dataclasses.replace(make_pretrained.RECIPES["signs"], version=version)
+        monkeypatch.setitem(make_pretrained.RECIPES, "signs", recipe)
+        make_pretrained._pack("signs", run, tmp_path, output, [])
+        assert (
+            len(pretrained.names()) == kept and pretrained.newest(output.parent, "signs") == version
+        )
+    assert pretrained.names() == ["signs", "signs@1", "signs@2", "signs@3"]
+
+
 def test_a_damaged_model_is_one_line(installed):
     arrays = dict(np.load(installed / packed.FILE))
     meta = json.loads(arrays["meta"].tobytes()) | {"step": 5}
@@ -96,6 +158,8 @@ def test_the_command_that_makes_them_trains_packs_and_measures(tmp_path):
     assert "jaxvq train fsq_pose:frames" in card and "% of the codes" in card
     tokenizer = inference.load(folder)
     assert tokenizer.model.step == 2 and tokenizer.code_tables.streams == 1
+    listed = pretrained.versions(tmp_path / "made")
+    assert listed == {code_tables.fingerprint(tokenizer.model)[:16]: "signs-frames@1"}
 
 
 def test_what_comes_along_is_small_and_has_tables_and_cards():
@@ -104,6 +168,9 @@ def test_what_comes_along_is_small_and_has_tables_and_cards():
     assert sum(path.stat().st_size for path in models) < 6e6
     for name in pretrained.names():
         tokenizer = inference.load(name)
+        assert pretrained.find(pretrained.writer(tokenizer.code_tables.fingerprint)) == (
+            pretrained.FOLDER / name
+        )
         assert tokenizer.code_tables.frames_per_step == tokenizer.task.frames_per_step
         assert "MIT licence" in (pretrained.FOLDER / name / "README.md").read_text()
     clips = sorted(pretrained.CLIPS.glob("*.pose"))

@@ -112,6 +112,46 @@ def test_programs_call_themselves_what_the_user_typed(word):
     assert any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body)
 
 
+@pytest.mark.parametrize("words", [["--help"], ["encode", "--help"], ["export", "--help"]])
+def test_a_reader_may_go_before_the_end(installed, words):
+    """As `jaxvq --help | head -1`."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jaxvq", *words],
+        env=os.environ | {"PYTHONPATH": str(installed)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    # argparse passes over it in silence, and ends with 0.
+    assert process.stderr.read() == b"" and process.wait() in (0, 1)
+    process.stderr.close()
+
+
+@pytest.mark.parametrize(
+    "typed, offered",
+    [
+        ("jaxvq enc", "encode"),
+        ("jaxvq export to", "tokens"),
+        ("jaxvq encode --per", "--per_frame"),
+        ("jaxvq export tokens --fo", "--format"),
+        ("jaxvq encode --model signs-l", "signs-live"),
+        ("jaxvq decode codes", ""),  # files, which the shell knows
+    ],
+)
+def test_the_shell_completes(call, installed, typed, offered):
+    script = f"""
+        jaxvq() {{ {sys.executable} -m jaxvq "$@"; }}
+        source <(jaxvq completion)
+        COMP_WORDS=({typed}) && COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)) && _jaxvq
+        echo "${{COMPREPLY[*]}}"
+    """
+    environment = os.environ | {"PYTHONPATH": str(installed)}
+    done = subprocess.run(
+        ["bash", "-c", script], env=environment, cwd=call.folder, capture_output=True, text=True
+    )
+    assert done.stdout == f"{offered}\n" and not done.stderr
+
+
 def test_training_lists_presets_and_fields(call):
     listed = call("train", "--list")
     assert re.findall(r"^\w+[.\w]*$", listed, re.MULTILINE) == [

@@ -5,7 +5,7 @@
     jaxvq decode codes.txt --output DIR          a file per line: 0.pose, …
     jaxvq decode "731 63 540" --output X.pose    the codes themselves
 
-With --model RUN where another model than the pretrained default made the tokens.
+With --model RUN where no pretrained model made the tokens.
 A file of poses_to_codes gives each clip its frame rate and length; elsewhere --fps counts. The
 poses stand on a canvas of 500 x 500. Hands that the tokens say are not there have confidence 0; a
 model without a code for that (all but the linear ones) shows both hands always. Motion starts at
@@ -22,7 +22,7 @@ from jaxvq.pose.files import SUFFIXES
 
 def main(argv=None) -> int:
     parser = command.parser(__doc__)
-    command.add_model(parser)
+    command.add_model(parser, of_codes=True)
     parser.add_first("--codes", "--input", help="CSV, .jvq or text file, or the codes in quotes")
     parser.add_argument(
         "--output",
@@ -41,10 +41,10 @@ def main(argv=None) -> int:
     from tqdm import tqdm
 
     from jaxvq import inference
-    from jaxvq.tokens import code_tables, csv_file, token_file
+    from jaxvq.tokens import code_tables, csv_file, token_file, writers
 
     with command.stage("loading the model"):
-        tokenizer = inference.load(args.model)
+        tokenizer = inference.load(args.model or writers.pretrained_model(args.codes))
     tokenizer.require_poses()
     if compact:
         tables = tokenizer.code_tables

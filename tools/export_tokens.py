@@ -18,7 +18,7 @@ CLIPS_AT_ONCE = 1000  # of a group of rows; bounds the memory
 
 def main(argv=None) -> int:
     parser = command.parser(__doc__)
-    command.add_model(parser)
+    command.add_model(parser, of_codes=True)
     parser.add_first("--codes", required=False, help="CSV or .jvq of jaxvq encode")
     parser.add_argument("--output", required=True, help="a folder for the files")
     parser.add_argument("--format", choices=("hf",), default="hf", help="(default: hf)")
@@ -32,10 +32,10 @@ def main(argv=None) -> int:
     from jaxvq import inference
     from jaxvq.storage import atomic
     from jaxvq.tasks.base import token_task
-    from jaxvq.tokens import vocabulary
+    from jaxvq.tokens import vocabulary, writers
 
     with command.stage("loading the model"):
-        tokenizer = inference.load(args.model)
+        tokenizer = inference.load(args.model or writers.pretrained_model(args.codes or ""))
     token_task(tokenizer.task, tokenizer.model.config.task)
     words = vocabulary.make(tokenizer.task)
     clips = _read(args.codes, tokenizer) if args.codes else None

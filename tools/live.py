@@ -21,14 +21,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from jaxvq import command
+from jaxvq import command, pretrained
 
 
 def main(argv=None) -> int:
     parser = command.parser(__doc__)
-    parser.add_argument(
-        "--model", default="signs-live", help=f"{command.MODEL_HELP} (default: signs-live)"
-    )
+    default = "signs-live, or the pretrained one that wrote the tokens"
+    parser.add_argument("--model", help=f"{command.MODEL_HELP} (default: {default})")
     parser.add_argument("--decode", action="store_true", help="tokens in, frames out")
     parser.add_argument("--frames", metavar="X.pose", help="only write the frames of a file")
     args = parser.parse_args(argv)
@@ -40,23 +39,25 @@ def main(argv=None) -> int:
 
     from jaxvq import inference
 
+    header = _read_header()
+    wrote = pretrained.writer(str(header.get("model", ""))) if args.decode else ""
     with command.stage("loading the model"):
-        tokenizer = inference.load(args.model)
-    header, fps = _read_header(tokenizer.model.fps or 25.0)
+        tokenizer = inference.load(args.model or wrote or "signs-live")
+    fps = float(header.get("fps", tokenizer.model.fps or 25.0))
     (_decode if args.decode else _encode)(tokenizer, header, fps)
     return 0
 
 
-def _read_header(fps: float) -> tuple[dict, float]:
-    """The first line, and the frames per second that it states; default: those given."""
+def _read_header() -> dict:
+    """The first line; ValueError where it is none."""
     try:
         header = json.loads(sys.stdin.readline())
-        fps = float(header.get("fps", fps))
+        fps = float(header.get("fps", 25.0))
     except (AttributeError, TypeError, ValueError):
         raise ValueError('line 1 is no {"fps": …}; --frames X.pose shows what it is') from None
     if not 0 < fps < math.inf:
         raise ValueError(f"line 1: fps {fps:g} must be above 0")
-    return header, fps
+    return header
 
 
 def _encode(tokenizer, header: dict, fps: float) -> None:
@@ -112,13 +113,11 @@ def _frame(line: str, unseen):
 def _decode(tokenizer, header: dict, fps: float) -> None:
     from jaxvq.live import LiveDecoder
     from jaxvq.tokens import code_tables
+    from jaxvq.tokens.tokens import another_model
 
     model = code_tables.fingerprint(tokenizer.model)
     if header.get("model", model) != model:
-        raise ValueError(
-            f"line 1: the model {header['model'][:16]} wrote these tokens, this is {model[:16]}; "
-            "give the model that wrote them"
-        )
+        raise ValueError(f"line 1: {another_model(str(header['model']), model)}")
     live, begun, frames, written = LiveDecoder(tokenizer, fps), False, 0, 0
 
     def write(pose) -> None:

@@ -4,7 +4,8 @@
 
 Trains on the clips whose names begin with `fs-` and measures the error on all others, which the
 models never see. `make pretrained` in the repository calls this. Each model goes to a folder of
---output: model.npz (float16), code_tables.npz and a card. Folders that exist are replaced.
+--output: model.npz (float16), code_tables.npz and a card. A folder that exists is replaced, or, if
+its recipe's version was raised since, stays as NAME@VERSION.
 """
 
 import json
@@ -22,11 +23,13 @@ DATASETS = ("fs", "others")  # to train on; to measure with
 
 @dataclass(frozen=True)
 class Recipe:
-    """A config and what differs from it; about is the first line of the card."""
+    """A config and what differs from it; about is the first line of the card. version: one more
+    than that of the model which was released under the name and is to stay readable."""
 
     config: str
     changes: tuple[str, ...]
     about: str
+    version: int = 1
 
 
 RECIPES = {
@@ -103,7 +106,12 @@ def _build(source: str, work: Path) -> None:
 
 def _pack(name: str, run: Path, work: Path, output: Path, words: list[str]) -> None:
     from jaxvq import checkpoint, inference
+    from jaxvq.storage import atomic
+    from jaxvq.tokens import code_tables
 
+    version, before = RECIPES[name].version, pretrained.newest(output.parent, name)
+    if output.is_dir() and 0 < before < version:
+        output.rename(output.with_name(f"{name}@{before}"))
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     whole = inference.load(run)
@@ -114,10 +122,16 @@ def _pack(name: str, run: Path, work: Path, output: Path, words: list[str]) -> N
         result = work / f"evaluation-{name}-{part}"
         _call("evaluate", output, "--data", work / part, "--output", result)
         measured[part] = json.loads((result / "metrics.json").read_text())
-    changed = _changed(whole, inference.load(output), work / "fs")
+    packed = inference.load(output)
+    changed = _changed(whole, packed, work / "fs")
     size = sum(path.stat().st_size for path in output.iterdir())
     text = card(name, words, measured, changed, size)
     (output / "README.md").write_text(text, encoding="utf-8")
+    this = f"{name}@{version}"
+    listed = {k: v for k, v in pretrained.versions(output.parent).items() if v != this}
+    listed[code_tables.fingerprint(packed.model)[: pretrained.DIGITS]] = this
+    in_order = dict(sorted(listed.items(), key=lambda entry: entry[1]))
+    atomic.write_json(output.parent / pretrained.VERSIONS, in_order)
     print(f"{output}: {size / 1e6:.2f} MB")
 
 

@@ -22,7 +22,7 @@ SPLITS = ("test", "validation", "train")
 
 def main(argv=None) -> int:
     parser = command.parser(__doc__)
-    command.add_model(parser)
+    command.add_model(parser, of_codes=True)
     parser.add_first("--input", help=".pose or .npz file, folder or zip of them, .csv, .jvq, a run")
     parser.add_argument("--data", "--data_dir", help="of a run: not the dataset it was trained on")
     parser.add_argument("--output", help="the page to write (default: in a new temporary folder)")
@@ -38,9 +38,11 @@ def main(argv=None) -> int:
 
     from jaxvq import inference
     from jaxvq.evaluators import player
+    from jaxvq.tokens import writers
 
+    model = source if is_run else args.model or writers.pretrained_model(source)
     with command.stage("loading the model"):
-        tokenizer = inference.load(source if is_run else args.model)
+        tokenizer = inference.load(model)
     tokenizer.require_poses()
     captions, suffix = [], source.suffix.lower()
     if is_run:

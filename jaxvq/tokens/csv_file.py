@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
+from jaxvq import pretrained
 from jaxvq.storage import atomic
 from jaxvq.tasks.base import TokenTask
-from jaxvq.tokens.tokens import Tokens, check_tokens
+from jaxvq.tokens.tokens import Tokens, another_model, check_tokens
 
 NEEDED = ("file", "fps", "length", "codes")
 COLUMNS = (*NEEDED, "frames_per_step", "codes_per_step", "model")
-MODEL_DIGITS = 16  # of the fingerprint, the bytes that a .jvq has of it
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Writer:
         self._rows = csv.writer(file)
         self._rows.writerow(COLUMNS)
         count = len(task.codebook_sizes)
-        self._about = (task.frames_per_step, count, fingerprint[:MODEL_DIGITS])
+        self._about = (task.frames_per_step, count, fingerprint[: pretrained.DIGITS])
 
     def write(self, name: str, tokens: Tokens) -> None:
         codes = " ".join(map(str, tokens.flat()))
@@ -99,6 +99,13 @@ def read(path: str | Path) -> list[Line]:
     return lines
 
 
+def first_model(path: str | Path) -> str:
+    """What the first row says of its model; "" where it does not."""
+    with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
+        row = next(csv.DictReader(file), {})
+    return row.get("model") or ""
+
+
 def read_text(path: str | Path) -> str:
     try:
         return Path(path).read_text(encoding="utf-8-sig")
@@ -127,11 +134,8 @@ def integers(text: str | None, where: str) -> list[int]:
 
 def to_tokens(line: Line, task: TokenTask, fingerprint: str) -> Tokens:
     """The tokens of a line; ValueError for codes that the model cannot have made."""
-    if line.model and line.model != fingerprint[:MODEL_DIGITS]:
-        raise ValueError(
-            f"{line.where}: the model {line.model} wrote these codes, this is "
-            f"{fingerprint[:MODEL_DIGITS]}; give the model that wrote them"
-        )
+    if line.model and line.model != fingerprint[: pretrained.DIGITS]:
+        raise ValueError(f"{line.where}: {another_model(line.model, fingerprint)}")
     books = len(task.codebook_sizes)
     steps, rest = divmod(len(line.codes), books)
     if rest:

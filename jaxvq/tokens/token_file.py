@@ -23,7 +23,7 @@ import numpy as np
 from jaxvq.storage import atomic
 from jaxvq.tokens import entropy
 from jaxvq.tokens.code_tables import CodeTables
-from jaxvq.tokens.tokens import Tokens
+from jaxvq.tokens.tokens import Tokens, another_model
 
 SUFFIX = ".jvq"
 MAGIC = b"JVQ"
@@ -200,6 +200,13 @@ def _read_names(file: BinaryIO, count: int) -> list[str]:
     return names
 
 
+def first_model(path: str | Path) -> str:
+    """The first digits of the fingerprint of the model that wrote a file; "" for another file."""
+    with Path(path).open("rb") as file:
+        start = file.read(_HEADER.size)
+    return _HEADER.unpack(start)[2].hex() if len(start) == _HEADER.size else ""
+
+
 def check(path: str | Path, tables: CodeTables) -> int:
     """The number of clips of a file that is whole and was written by these tables.
 
@@ -221,10 +228,7 @@ def check(path: str | Path, tables: CodeTables) -> int:
                 "write it again"
             )
         if model != _short(tables):
-            raise ValueError(
-                f"{path} was written by another model ({model.hex()}) than this one "
-                f"({_short(tables).hex()}); give the model that wrote it"
-            )
+            raise ValueError(f"{path}: {another_model(model.hex(), tables.fingerprint)}")
         if checksum != tables.checksum:
             raise ValueError(
                 f"{path} was written with other code tables of this model; give the folder whose "

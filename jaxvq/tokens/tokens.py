@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jaxvq import pretrained
 from jaxvq.tasks.base import TokenTask
 
 
@@ -44,3 +45,15 @@ def check_tokens(item: Tokens, task: TokenTask) -> None:
         if value >= size or lowest < 0:
             odd = int(lowest if lowest < 0 else value)
             raise ValueError(f"code {odd} is outside of 0..{size - 1}, this model's codes")
+
+
+def another_model(wrote: str, fingerprint: str) -> str:
+    """What is wrong with tokens of another model than the one with this fingerprint. wrote: the
+    first digits of the fingerprint of the model that wrote them."""
+    digits = pretrained.DIGITS
+    if name := pretrained.writer(wrote):
+        return f"{name} wrote these codes, not {fingerprint[:digits]}; give --model {name}"
+    return (
+        f"the model {wrote[:digits]} wrote these codes, this is {fingerprint[:digits]}; give the "
+        "model that wrote them"
+    )
