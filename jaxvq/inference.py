@@ -230,7 +230,8 @@ class PoseTokenizer:
         )
 
     def read(self, source: str | Path | bytes, name: str | None = None) -> Pose:
-        """The clip of a `.pose` or `.bvh` file, or of an npz with `poses` of the model's points.
+        """The model's points of a `.pose` file, or the clip of a `.bvh` file or of an npz with
+        `poses`.
 
         source: a path, or the bytes of the file called `name`.
         Raises ValueError for a file that is not whole, or of other points.
@@ -239,7 +240,7 @@ class PoseTokenizer:
         if name.lower().endswith(".bvh"):
             return read_bvh(source, name)
         if not name.lower().endswith(".npz"):
-            return read_pose(source, name)
+            return read_pose(source, name, self.model.skeleton.recorded)
         from jaxvq.datasets.pose_npz import clips
 
         content = source if isinstance(source, bytes) else Path(source).read_bytes()

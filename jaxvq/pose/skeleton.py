@@ -173,10 +173,11 @@ class Skeleton:
         """Whether poses are whole-body motion: normalised as `motion` does, in metres, y up."""
         return "path" in self.parts
 
-    @property
+    @cached_property
     def recorded(self) -> "Skeleton":
         """The points that recordings have: all but that of the path."""
-        return Skeleton(tuple(c for c in self.components if c.body_part != "path"))
+        kept = tuple(c for c in self.components if c.body_part != "path")
+        return self if kept == self.components else Skeleton(kept)
 
     @property
     def unit(self) -> str:

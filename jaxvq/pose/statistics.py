@@ -38,8 +38,9 @@ class Statistics:
 
     def standardize(self, data: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """(data - mean) / std: data (..., v, c), mask bool (..., v) -> float32, 0 where missing."""
-        result = np.asarray((data - self.mean) / self.std, np.float32)
-        result[mask] = 0
+        result = np.asarray(data - self.mean, np.float32)
+        result /= self.std
+        result.reshape(-1, result.shape[-1])[np.flatnonzero(mask)] = 0  # faster than by mask
         return result
 
     def unstandardize(self, data: np.ndarray) -> np.ndarray:
