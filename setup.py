@@ -6,6 +6,13 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
+# Where this clone came from is where it is hosted; a copy without a history names no place.
+GIT = HERE / ".git/config"
+ORIGIN = re.search(
+    r'^\[remote "origin"\]\s+url = (https://[\w./-]+?)(\.git)?$',
+    GIT.read_text(encoding="utf-8") if GIT.is_file() else "",
+    re.MULTILINE,
+)
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "jaxvq/__init__.py").read_text())[1]
 
 setup(
@@ -15,7 +22,7 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    url="https://github.com/OWNER/jaxvq",  # where it is hosted
+    url=ORIGIN and ORIGIN[1],
     classifiers=[
         "Intended Audience :: Science/Research",
         "Operating System :: POSIX",  # locks, signals and limits of processes

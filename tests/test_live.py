@@ -297,7 +297,7 @@ def test_wrong_streams_are_one_line(live_tool, tokenizer):
     for arguments, lines, message in (
         (model, [], "line 1 is no"),
         (model, ['{"fps": 0}'], "line 1: fps 0 must be above 0"),
-        ([*model, "--decode"], ['{"model": "0123"}'], "the model 0123 wrote these tokens"),
+        ([*model, "--decode"], ['{"model": "0123"}'], "the model 0123 wrote these codes"),
         ([*model, "--decode"], ["{}", '{"codes": 3}'], "codes a step|no step"),
         ([*model, "--decode"], ["{}", "x"], "line 2 is no step"),
     ):

@@ -340,8 +340,17 @@ def test_tools_read_and_write_bvh(run, walking, tmp_path, capsys):
     assert (
         "left out: bad.bvh:1: the file ends without MOTION" in out.err and "1 left out" in out.out
     )
+    corpus = ["--corpus", "bvh", "--data", str(source)]
+    poses_to_codes.main([*model, *corpus, "--output", str(tmp_path / "same.csv")])
+    assert (tmp_path / "same.csv").read_text() == (tmp_path / "codes.csv").read_text()
+    reconstruct_poses.main(
+        [*model, "--corpus", "bvh", str(source), "--output", str(tmp_path / "r")]
+    )
+    out = capsys.readouterr()
+    assert "left out: bad.bvh" in out.err and f"{tmp_path / 'r'}: 1 clips" in out.out
     codes_to_poses.main([*model, "--codes", str(tmp_path / "codes.csv"), "--output", str(tmp_path)])
     assert "bones of fixed length move the decoded joints by" in capsys.readouterr().out
+    assert (tmp_path / "a.bvh").read_bytes() == (tmp_path / "r" / "a.bvh").read_bytes()
     decoded = bvh.read_bvh(tmp_path / "a.bvh")
     assert decoded.data.shape == (50, *walking.data.shape[1:]) and decoded.fps == 30
     output = tmp_path / "again.bvh"

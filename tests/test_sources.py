@@ -14,6 +14,7 @@ from jaxvq.pose.skeleton import Component, Skeleton, find_points
 from jaxvq.pose.skeletons import COCO_WHOLEBODY_133, SKELETONS
 from jaxvq.pose.spellings import common_name
 from jaxvq.pose.statistics import Statistics
+from tests.signformer_corpus import write_how2sign
 from tools import codes_to_poses, poses_to_codes, reconstruct_poses
 
 
@@ -117,6 +118,26 @@ def test_sentences_of_a_corpus_are_encoded(tmp_path):
     found = rows(table)
     assert len(found) == 4 and all(codes.split() for codes in found.values())
     assert {name.partition("/")[0] for name in found} <= {"train", "validation", "test"}
+
+
+def test_frames_of_openpose_are_encoded_decoded_and_reconstructed(tmp_path, capsys):
+    """Folders of JSON, one per sentence."""
+    root = write_how2sign(tmp_path / "how2sign", {"train": 3, "val": 1, "test": 1})
+    model, table = untrained(tmp_path / "model", SKELETONS["openpose_67"]), tmp_path / "codes.csv"
+    words = ["--corpus", "how2sign_openpose", "--model", str(model)]
+    poses_to_codes.main([str(root), *words, "--output", str(table)])
+    found = rows(table)
+    assert len(found) == 5 and {"train/train_0", "validation/val_0"} < found.keys()
+    codes_to_poses.main([str(table), "--model", str(model), "--output", str(tmp_path / "decoded")])
+    reconstruct_poses.main([str(root), *words, "--output", str(tmp_path / "again")])
+    assert f"{tmp_path / 'again'}: 5 clips" in capsys.readouterr().out
+    for name in found:
+        decoded, again = (read_pose(tmp_path / f / f"{name}.pose") for f in ("decoded", "again"))
+        assert decoded.skeleton.names == SKELETONS["openpose_67"].names
+        np.testing.assert_array_equal(decoded.data, again.data)
+        assert len(decoded.data) == len(found[name].split())
+    with pytest.raises(ValueError, match="--only_masked fills in single files"):
+        reconstruct_poses.main([str(root), *words, "--output", str(tmp_path), "--only_masked"])
 
 
 @pytest.mark.parametrize(

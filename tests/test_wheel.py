@@ -63,6 +63,27 @@ def test_a_wheel_has_one_package_with_programs_configs_and_data(installed):
     assert "__path__" not in (installed / "jaxvq/tools/__init__.py").read_text()
 
 
+@pytest.mark.parametrize(
+    "origin, url",
+    [
+        ("https://example.org/a/jaxvq.git", "https://example.org/a/jaxvq"),
+        ("https://me:secret@example.org/jaxvq", None),
+        ("/somewhere/jaxvq", None),
+    ],
+)
+def test_the_address_is_where_the_clone_came_from(tmp_path, origin, url):
+    for name in ("setup.py", "README.md", "jaxvq/__init__.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text((REPOSITORY / name).read_text(encoding="utf-8"))
+    (tmp_path / "tools").mkdir()
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    subprocess.run(["git", "remote", "add", "origin", origin], cwd=tmp_path, check=True)
+    told = subprocess.run(
+        [sys.executable, "setup.py", "--url"], cwd=tmp_path, capture_output=True, text=True
+    ).stdout.split()
+    assert (told[-1] if told else None) in ((url,) if url else (None, "None", "UNKNOWN"))
+
+
 def test_the_scripts_of_the_installation_are_there():
     setup = (REPOSITORY / "setup.py").read_text(encoding="utf-8")
     scripts = dict(re.findall(r'"(\w+) = ([\w.]+:\w+)"', setup))

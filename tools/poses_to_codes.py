@@ -16,7 +16,6 @@ replaced when the new one is complete.
 """
 
 import functools
-import sys
 from pathlib import Path
 
 from jaxvq import command
@@ -43,6 +42,7 @@ def main(argv=None) -> int:
     from tqdm import tqdm
 
     from jaxvq import inference
+    from jaxvq.pose import files
     from jaxvq.tokens import code_tables, csv_file, token_file
 
     with command.stage("loading the model"):
@@ -65,7 +65,7 @@ def main(argv=None) -> int:
     else:
         opened = csv_file.writing(output, tokenizer.task, code_tables.fingerprint(tokenizer.model))
     with opened as file:
-        read = _reported(tqdm(clips, unit="clip", total=count), count)
+        read = files.readable(tqdm(clips, unit="clip", total=count), count)
         for name, tokens in tokenizer.encode_stream(read):
             file.write(name, tokens)
             written, frames = written + 1, frames + tokens.length
@@ -89,33 +89,15 @@ def _open(args, tokenizer):
         return corpus_clips.read(args.corpus, args.input, tokenizer, args.stats)
     from jaxvq.pose.files import SUFFIXES, list_poses
 
-    files = list_poses(args.input)
+    found = list_poses(args.input)
     # Built datasets hold an npz too, and may lie in the directory of their input.
-    of_kind = ([file for file in files if file.key.lower().endswith(kind)] for kind in SUFFIXES)
-    files = next(filter(None, of_kind))
+    of_kind = ([file for file in found if file.key.lower().endswith(kind)] for kind in SUFFIXES)
+    found = next(filter(None, of_kind))
 
     def read(file):
         return tokenizer.standardize(tokenizer.read(file.read(), file.key))[0]
 
-    return len(files), ((file.key, functools.partial(read, file)) for file in files)
-
-
-def _reported(clips, count: int):
-    """(name, standardised clip) of those that can be read; the others are reported.
-
-    Raises ValueError where the only one cannot be.
-    """
-    for name, read in clips:
-        try:
-            clip = read()
-        except (ValueError, OSError) as error:
-            message = str(error)
-            message = message if message.startswith(name) else f"{name}: {message}"
-            if count == 1:
-                raise ValueError(message) from None
-            print(f"left out: {message}", file=sys.stderr)
-            continue
-        yield name, clip
+    return len(found), ((file.key, functools.partial(read, file)) for file in found)
 
 
 def script() -> None:

@@ -2,12 +2,14 @@
 
 import functools
 import os
+import sys
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from jaxvq.pose.reader import Pose
 from jaxvq.storage import remote
 
 SUFFIXES = (".pose", ".bvh", ".npz")
@@ -53,6 +55,27 @@ def list_poses(source: str | Path, suffixes: tuple[str, ...] = SUFFIXES) -> list
             f"{source}: no {' or '.join(suffixes)} files; expected a directory, a .zip or one file"
         )
     return sorted(found, key=lambda file: file.key)
+
+
+def readable(
+    clips: Iterable[tuple[str, Callable[[], Pose]]], count: int
+) -> Iterator[tuple[str, Pose]]:
+    """Name and clip of those that can be read; the others are reported on standard error.
+
+    clips: name, and the function that reads it. count: how many there are; ValueError where the
+    only one cannot be read.
+    """
+    for name, read in clips:
+        try:
+            clip = read()
+        except (ValueError, OSError) as error:
+            message = str(error)
+            message = message if message.startswith(name) else f"{name}: {message}"
+            if count == 1:
+                raise ValueError(message) from None
+            print(f"left out: {message}", file=sys.stderr)
+            continue
+        yield name, clip
 
 
 def _on_disk(path: Path, suffixes: tuple[str, ...]) -> list[PoseFile]:
