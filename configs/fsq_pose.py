@@ -19,7 +19,7 @@ Measured on 63 unseen clips of real signing, trained on 421 (docs/rate_distortio
 widths):
 
                                         bits/frame   all     body   face    hands
-    :small                              9.97         .0245   .070   .0139   .059
+    :small                              9.96         .0223   .068   .0115   .058
     :small, all points count alike (*)  9.96         .0185   .066   .0071   .057
     sign-vq's recipe, 0.93M, the same   9.97         .0672   .183   .0496   .114
     the mean pose                       0            .0926                  .209
@@ -107,8 +107,8 @@ def _linear(config: ConfigDict) -> None:
     config.model.update(hidden_dim=256, num_layers=4, ff_dim=1024, dropout=0.0)
     config.model.update(parts="body face hands", frames_per_step=16, transform=True, window=4)
     config.model.presence_changes = 3
-    config.model.part_weights.update(face=0.25, hands=2.0)
-    config.model.part_holds.update(body=0.75, hands=1.5)
+    config.model.part_weights.update(face=0.32, hands=1.8)
+    config.model.part_holds.update(body=0.75, hands=1.0)
     config.quantizer.update(num_quantizers=4, bits_per_frame=9.97)
     config.loss.update(type="distance", hand_weight=1.0, velocity=0.3)
     config.optim.update(learning_rate=1e-3, weight_decay=0.0)
