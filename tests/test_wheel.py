@@ -111,7 +111,10 @@ def test_the_table_of_contents_lists_every_program(call):
     [
         (["encod"], "error: no command 'encod'; did you mean encode?; see jaxvq --help\n"),
         (["export", "zipp"], "error: no command 'export zipp'; there are export model, "),
-        (["train", "nothing"], "error: no config nothing: no such file, and the names are fsq_"),
+        (
+            ["train", "nothing"],
+            "error: no config nothing: no such file, and the names are fsq_pose, hand_prior, mot",
+        ),
         (["train"], "error: CONFIG is missing; see --help\n"),
         (["train", "fsq_pose:big"], "error: configs/fsq_pose.py:big is unknown; choose from :sma"),
         (["encode", "--model", "x"], "error: INPUT is missing; see --help\n"),

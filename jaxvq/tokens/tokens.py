@@ -50,10 +50,10 @@ def check_tokens(item: Tokens, task: TokenTask) -> None:
 def another_model(wrote: str, fingerprint: str) -> str:
     """What is wrong with tokens of another model than the one with this fingerprint. wrote: the
     first digits of the fingerprint of the model that wrote them."""
-    digits = pretrained.DIGITS
+    this = pretrained.writer(fingerprint) or fingerprint[: pretrained.DIGITS]
     if name := pretrained.writer(wrote):
-        return f"{name} wrote these codes, not {fingerprint[:digits]}; give --model {name}"
+        return f"{name} wrote these codes, this is {this}; give --model {name}"
     return (
-        f"the model {wrote[:digits]} wrote these codes, this is {fingerprint[:digits]}; give the "
-        "model that wrote them"
+        f"the model {wrote[: pretrained.DIGITS]} wrote these codes, this is {this}; give the model "
+        "that wrote them"
     )

@@ -27,6 +27,11 @@ def _has_variants(path: Path) -> bool:
     return "\nVARIANTS = " in path.read_text(encoding="utf-8")
 
 
+def _is_trained(name: str) -> bool:
+    """Whether a config describes a training; what draws hand poses for one has a config, too."""
+    return name.endswith(".yaml") or "task" in load(name)
+
+
 def load(source: str):
     """The ConfigDict of NAME[:VARIANT] or FILE[:VARIANT], unlocked.
 
@@ -54,7 +59,8 @@ def _file_of(name: str) -> str:
     known = names()
     short = name.removeprefix("configs/").removesuffix(".py")
     if short not in known:
-        raise ValueError(f"no config {name}: no such file, and the names are {', '.join(known)}")
+        listed = ", ".join(filter(_is_trained, known))
+        raise ValueError(f"no config {name}: no such file, and the names are {listed}")
     return str(FOLDER / short if short.endswith(".yaml") else FOLDER / f"{short}.py")
 
 
@@ -79,7 +85,7 @@ def describe_configs() -> str:
         if name.endswith(".yaml"):
             about = (FOLDER / name).read_text(encoding="utf-8").split("\n")[0].strip("# ")
             lines += [name, f"  {about}", ""]
-        elif "task" in load(name):
+        elif _is_trained(name):
             docstring = ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text("utf-8")))
             variants = re.search(
                 r"^Variants, after a colon:\n((?:.+\n?)+)", docstring, re.MULTILINE
