@@ -41,16 +41,22 @@ RECIPES = {
     "signs-frames": Recipe(
         "fsq_pose:frames",
         (
-            *("--config.total_steps=600", "--config.batch_size=8", "--config.data.seq_len=256"),
-            *("--config.model.hidden_dim=128", "--config.model.num_layers=2"),
-            *("--config.model.ff_dim=512", "--config.optim.warmup_steps=100"),
+            *("--config.total_steps=200", "--config.batch_size=8", "--config.data.seq_len=128"),
+            *("--config.model.transform=True", "--config.quantizer.bits_per_frame=13.0"),
+            *("--config.model.hidden_dim=64", "--config.model.num_layers=2"),
+            *("--config.model.num_heads=4", "--config.model.ff_dim=256"),
+            *("--config.model.dropout=0.0", "--config.model.window=8"),
+            *("--config.model.part_weights.face=0.32", "--config.model.part_weights.hands=1.8"),
+            *("--config.loss.type=distance", "--config.loss.hand_weight=1.0"),
+            *("--config.optim.learning_rate=2e-3", "--config.optim.weight_decay=0.0"),
+            "--config.optim.warmup_steps=20",
         ),
-        "One code of 1000 for each frame, all points together.",
+        "One code of about 8,000 for each frame, all points together.",
     ),
     "signs-live": Recipe(
         "fsq_pose:live",
         (
-            *("--config.total_steps=600", "--config.batch_size=8", "--config.data.seq_len=256"),
+            *("--config.total_steps=300", "--config.batch_size=8", "--config.data.seq_len=256"),
             *("--config.model.hidden_dim=32", "--config.model.num_layers=2"),
             *("--config.model.num_heads=4", "--config.model.ff_dim=128"),
             "--config.optim.warmup_steps=100",
