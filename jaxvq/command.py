@@ -12,6 +12,7 @@ if __name__ == "__main__":
 
 import argparse
 import contextlib
+import gc
 import logging
 import os
 import sys
@@ -109,6 +110,9 @@ def run(main: Callable[[], int | None], *, level: int = logging.WARNING, lines=N
     logging.basicConfig(handlers=[handler])
     log.setLevel(level)
     programs.keep()
+    # Imports and tracing make millions of objects that stay: looking for garbage among them
+    # takes a twentieth of a short program's time.
+    gc.set_threshold(50_000)
     try:
         with readers_may_go():
             code = main()
