@@ -172,7 +172,7 @@ def test_bad_files_are_skipped_and_listed_with_their_lines(folder, tmp_path):
     assert messages == {
         "cut.bvh": messages["cut.bvh"],
         "renamed.bvh": f"other joints: {where}",
-        "slow.bvh": f"other frame time: slow.bvh:{time}: 20 frames a second, most files have 30; "
+        "slow.bvh": f"other frame time: slow.bvh:{time}: 20 frames per second, most files have 30; "
         "--fps 30 resamples all",
         "empty.bvh": "malformed: empty.bvh:1: not a BVH file: the first line is not HIERARCHY",
     }

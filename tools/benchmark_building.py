@@ -116,7 +116,7 @@ def write_originals(source: str, frames: int, folder: Path) -> list[Path]:
 
 
 def their_pass(originals: list[Path], store: bool) -> tuple[float, float]:
-    """Seconds a clip of sign-vq's way, after a first clip, and seconds of the processor."""
+    """Seconds per clip in sign-vq's way, after a first clip, and CPU seconds."""
     import io
     import zipfile
 

@@ -10,7 +10,7 @@ order and shuffled; as float32: shuffled, and widened for a model; first epoch: 
 arrayrecord verifies checksums, which it does once; num_workers=…: shuffled, through Grain (0:
 threads). The formats take turns, and numbers are medians or over a while. The files are in the
 system's cache, so this is the work of the processor, not of the disk. Packed frames: what training
-reads, frames a second of packed and standardised batches.
+reads, frames per second of packed and standardised batches.
 """
 
 import argparse
@@ -169,20 +169,20 @@ def read_times(source, order: np.ndarray) -> np.ndarray:
 
 
 def direct_rate(passes: list[np.ndarray]) -> float:
-    """Clips a second, from the median over the passes of each clip's time: the times are shorter
+    """Clips per second, from the median over the passes of each clip's time: the times are shorter
     than what a busy machine's other work takes at once, so that most of them are not disturbed."""
     return passes[0].size / float(np.median(passes, axis=0).sum())
 
 
 def first_rate(source, repeats: int) -> float:
-    """Clips a second, shuffled, of sources that have not read any before."""
+    """Clips per second, shuffled, of sources that have not read any before."""
     order = np.random.default_rng(0).permutation(len(source))
     fresh = pickle.dumps(source)
     return direct_rate([read_times(pickle.loads(fresh), order) for _ in range(repeats)])
 
 
 def grain_rate(source, num_workers: int, repeats: int) -> float:
-    """Clips a second, shuffled, through Grain in groups."""
+    """Clips per second, shuffled, through Grain in groups."""
     from jaxvq.datasets import loading
 
     grain = loading.import_grain()
@@ -208,7 +208,7 @@ def grain_rate(source, num_workers: int, repeats: int) -> float:
 
 
 def packed_rate(dataset, num_workers: int, repeats: int) -> float:
-    """Frames a second of packed, standardised training batches, after a start."""
+    """Frames per second of packed, standardised training batches, after a start."""
     from jaxvq import input_pipeline
 
     steps, start_up = 8, 2 * max(num_workers, 2)

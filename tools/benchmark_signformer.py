@@ -93,7 +93,7 @@ def _write_table(path: Path, rows: list) -> None:
 
 
 def measure_parsing(root: Path) -> float:
-    """Frames a second of OpenPose's JSON on one core, in CPU time; best of three passes."""
+    """Frames per second of OpenPose's JSON on one core, in CPU time; best of three passes."""
     folders = sorted((root / "How2Sign/sentence_level/train" / JSON).iterdir())[:20]
     rates = []
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""Copies the frames of the splits out of all data sets, into one file a split that loads at once.
+"""Copies the frames of the splits out of all data sets, into one file per split that loads at once.
 
     jaxvq make hand-npz --input NPZ_DIR --splits_dir dataset_splits \\
         --output consolidated_splits
@@ -16,7 +16,7 @@ def main(argv=None) -> int:
     add("--input", "--data_dir", default="../data", help="NPZ files (default: %(default)s)")
     add("--splits_dir", default="dataset_splits", help="drawn splits (default: %(default)s)")
     add("--output", "--output_dir", default="consolidated_splits", help="(default: %(default)s)")
-    add("--no_metadata", action="store_true", help="no {split}_metadata.json, of 90 bytes a frame")
+    add("--no_metadata", action="store_true", help="no {split}_metadata.json (90 bytes per frame)")
     args = parser.parse_args(argv)
 
     from tqdm import tqdm

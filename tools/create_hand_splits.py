@@ -2,7 +2,7 @@
 
     jaxvq make hand-splits --input NPZ_DIR --output dataset_splits
 
-NPZ_DIR holds one file a data set, with lhand_pose and rhand_pose of (frames, 45); its name is the
+NPZ_DIR holds one file per data set, with lhand_pose and rhand_pose of (frames, 45); its name is the
 data set's (jaxvq import hands makes such files from other formats). Only headers are read. Writes
 {train,val,test}_samples.json and dataset_metadata.json. What to draw is in configs/hand_splits.py;
 --config.targets.high=1050000 changes one number, --config FILE takes another file.
@@ -77,7 +77,7 @@ def main(argv=None) -> int:
 
 
 def describe(metadata: dict, output_dir: str) -> str:
-    """What was drawn: a line a priority, and one for the splits."""
+    """What was drawn: one line per priority, and one for the splits."""
     lines = [
         f"{priority + ':':<8} {info['target_samples']:>9,} of {info['total_available']:>11,} "
         f"frames ({info['rate']:6.2%}) from {len(info['datasets'])} data sets"

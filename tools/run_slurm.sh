@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains on GPUs of a Slurm cluster, one process a GPU, until the training is finished.
+# Trains on GPUs of a Slurm cluster, one process per GPU, until the training is finished.
 #
 #   tools/run_slurm.sh --data DATA --workdir RUN --nodes 2 --gpus 4 [--time 24:00:00] \
 #       [--partition P] [--account A] [--cpus N] [--memory M] [--dry_run] \

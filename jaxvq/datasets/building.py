@@ -105,7 +105,7 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
         return self.clips
 
     def refuse_options(self, *names: str) -> None:
-        """ValueError if one is given: it would change the name of the dataset, and nothing else."""
+        """ValueError if an option is given that would only change the name of the dataset."""
         for name in names:
             value = getattr(self.options, name)
             if value:
@@ -255,7 +255,7 @@ def build(
         url = f"{str(data_dir).rstrip('/')}/{plan.folder.relative_to(staging).as_posix()}"
         filesystem, root = remote.open_filesystem(url)
         if filesystem.exists(f"{root}/{remote.LAST}") and not overwrite:
-            # Its recipe tells whether it is the same.
+            # `run` compares its recipe.
             remote.download(url, plan.folder, ["counters.json"])
         skipped_list = skipped_list or Path(f"{corpus}_skipped.jsonl").absolute()
         built = run(plan, overwrite, skipped_list)
@@ -268,7 +268,7 @@ def build(
 class Plan:
     """A build to run: recipe, see `recipes.make_recipe`; folder, of the dataset.
 
-    make_builder: returns a builder for the present state of `folder`, which lists nothing again.
+    make_builder: returns a builder that reuses the list of the input.
     """
 
     recipe: dict

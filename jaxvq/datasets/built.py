@@ -17,7 +17,7 @@ from jaxvq.storage import reading, remote
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A built dataset, of which `input_pipeline` makes batches.
+    """A built dataset; `input_pipeline` makes its batches.
 
     lengths: split -> int32 (clips,), frames of each clip in the order of the records.
     fingerprint: of lengths and statistics; the same on all machines.
@@ -63,7 +63,7 @@ class Dataset:
         return stored[f"{split}_{name}"]
 
     def resampled(self, fps: float) -> "Dataset":
-        """The same clips at another frame rate. 0, or that of the build, changes nothing."""
+        """The same clips at another frame rate; 0 keeps the frame rate of the build."""
         if fps in (0, self.layout.fps):
             return self
         lengths = {

@@ -28,8 +28,8 @@ def find_dataset(path: Path) -> Path:
 
     path: a folder of jaxvq build, or a zip or folder of `.pose` or `.bvh` files, of sign-vq's npz,
     or of npz with `poses`. Datasets of clips stay in the cache ($JAXVQ_CACHE), as long as the clips
-    do not change; a second process waits for the first. Raises ValueError if there are neither a
-    dataset nor clips, or too many clips cannot be used.
+    do not change; a second process waits for the first. Raises ValueError if there is neither a
+    dataset nor a clip, or if too many clips cannot be used.
     """
     if path.is_dir() and records.list_datasets(path):
         return records.find_dataset(path)

@@ -11,8 +11,7 @@ import struct
 import numpy as np
 
 STEP = 2.0**-11
-# The first byte of a packed clip. Packed clips have an odd size, by which version 0.1 told them
-# from plain numbers.
+# The first byte of a packed clip. Packed clips have an odd size, which version 0.1 recognises.
 FLOAT32, FIXED = 3, 4
 SPAN = 12  # frames that share a base
 REACH = 256  # values of a byte

@@ -2,8 +2,8 @@
 
 A member `<stem>.npz` has `data` float16 (t, v, c), standardised and 0 where missing, and `mask`
 bool of the same shape, True = missing (sign-language-processing/sign-vq, `ZipPoseDataset`, which
-loads every member of the zip). We add `fps`. The comment of the archive has the statistics, without
-which nobody can undo the standardisation.
+loads every member of the zip). We add `fps` and, in the comment of the archive, the statistics that
+undo the standardisation.
 """
 
 import collections

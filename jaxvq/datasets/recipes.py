@@ -1,5 +1,5 @@
-"""The options of a build: in the name of the dataset, so that different datasets lie side by side,
-and as a recipe, which tells whether a build would give the same dataset again."""
+"""The options of a build. They are part of the dataset's name, so that different datasets lie side
+by side, and of its recipe: a build with the same recipe would give the same dataset again."""
 
 import dataclasses
 import hashlib

@@ -1,8 +1,8 @@
-"""Writes the shards and side files of a dataset, and keeps account of skipped clips.
+"""Writes the shards and side files of a dataset, and lists the skipped clips.
 
-The place of every clip is known before anything is read. So each process gets a run of clips, which
-it reads, encodes and writes to a file of its own. Records, which are large, never travel between
-processes, and the number of processes does not change the result.
+The order of the clips is known before any is read. So each process gets a run of clips, which it
+reads, encodes and writes to a file of its own. No record is sent between processes, and the number
+of processes does not change the result.
 """
 
 import collections

@@ -2,8 +2,8 @@
 
 numpy cannot map the arrays of an NPZ file into memory. `map_rows` maps arrays that are not
 compressed, and `read_rows` reads others piece by piece, so that a file of five million frames takes
-no more memory than a small one. Only `read_texts` reads arrays of objects, which are pickles, and
-runs nothing in them.
+no more memory than a small one. Arrays of objects are pickles: only `read_texts` reads them, and it
+runs nothing.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""Reads pickles of numpy arrays and PyTorch tensors, and runs nothing in them.
+"""Reads pickles of numpy arrays and PyTorch tensors without running them.
 
 Motion data is published as pickled dicts of arrays, plain or in PyTorch's zip files, and numpy
 pickles arrays of objects. `safe_pickle` reads them and refuses everything that is not listed below.

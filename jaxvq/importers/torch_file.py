@@ -1,4 +1,4 @@
-"""Reads PyTorch's files without PyTorch, and runs nothing in them (see safe_pickle).
+"""Reads PyTorch's files without PyTorch, and without running their pickles (see safe_pickle).
 
     checkpoint = load_torch_zip("model.ckpt")       # since PyTorch 1.6; tensors become Tensor
     checkpoint["state_dict"]["bias"].numpy()

@@ -1,4 +1,4 @@
-"""Which joint of a rig is which part of a human body, told by its name.
+"""Finds the joints of a human body among those of a rig, by their names.
 
 Studios name joints in their own ways: LeftUpLeg, UpperLeg_L, mixamorig:LeftUpLeg, lThigh, left_hip.
 """

@@ -1,8 +1,8 @@
 """Reads and writes BVH: a tree of joints, and the rotations of each through time.
 
-`read_bvh` gives where the joints are, as a Pose in metres, y up; `write_bvh` takes one and finds
-rotations for it. A file states no unit: the size of the body tells metres, centimetres and
-millimetres apart.
+`read_bvh` returns the positions of the joints, a Pose in metres, y up; `write_bvh` finds rotations
+that give such positions. A file states no unit: metres, centimetres or millimetres follow from the
+size of the body.
 """
 
 import io
@@ -19,7 +19,8 @@ from jaxvq.pose.skeleton import Component, Skeleton
 from jaxvq.storage import atomic
 
 CHANNELS = tuple(f"{axis}{kind}" for kind in ("position", "rotation") for axis in "XYZ")
-# Metres of a unit, told by the longest way along the bones, from a hand or head to a foot.
+# Units in metres. In the right one, the longest path along the bones, from a hand or the head to a
+# foot, is SIZES metres long.
 UNITS = (1.0, 0.01, 0.001)
 SIZES = (0.8, 4.0)
 MOST_JOINTS = 500
@@ -69,7 +70,7 @@ def read_bvh(source: str | Path | bytes, name: str | None = None) -> Pose:
 
 
 def to_pose(bvh: Bvh) -> Pose:
-    """Where the joints of a parsed file are; ValueError for the body of a giant or a dwarf."""
+    """The positions of the joints of a parsed file; ValueError for a body of no human size."""
     skeleton, unit, numbers = _describe(bvh)
     with np.errstate(over="ignore", invalid="ignore"):
         data = (_positions(bvh)[:, numbers] * unit).astype(np.float32)
@@ -79,8 +80,7 @@ def to_pose(bvh: Bvh) -> Pose:
 
 
 def find_skeleton(bvh: Bvh) -> Skeleton:
-    """The points that `to_pose` gives, with their limbs, rest offsets and the joints that
-    normalisation needs."""
+    """The skeleton of `to_pose`: points, limbs, rest offsets, and the joints for normalisation."""
     return _describe(bvh)[0]
 
 
@@ -91,7 +91,7 @@ def _describe(bvh: Bvh) -> tuple[Skeleton, float, list[int]]:
     root = body_names.find_root([joint.name for joint in joints])
     numbers = [root]
     for i, joint in enumerate(joints):
-        # An end site on top of its joint says nothing.
+        # An end site in the place of its joint adds no point.
         is_point = joint.channels or np.linalg.norm(translations[i]) > 0
         if joint.parent in numbers and is_point:
             numbers.append(i)

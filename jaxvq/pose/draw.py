@@ -40,7 +40,7 @@ def fit_view(*poses: Pose) -> View:
     """A view that holds the visible points of all frames of all poses.
 
     The outermost 0.2 % on each side may be cut, so that one wild point does not shrink the rest.
-    Hips count only where nothing else does: trackers guess them far below the picture.
+    Hips count only if no other point is seen: trackers guess them far below the picture.
     """
     low, high = (plane(side) for side in bounds(poses))
     extent = float((high - low).max()) * (1 + 2 * MARGIN)

@@ -5,7 +5,7 @@ by the shoulders, express each hand relative to its wrist. (sign-vq drops the re
 correction; here it acts.) Poses of a skeleton without shoulders are normalised by their size, and
 whole-body motion as `motion` describes. Every
 function returns a new Pose and leaves its argument alone. A confidence among a point's numbers
-(`Skeleton.space_dims`) is no place: nothing moves or scales it.
+(`Skeleton.space_dims`) is no coordinate, so it is neither moved nor scaled.
 """
 
 from dataclasses import dataclass

@@ -47,13 +47,12 @@ JOINTS = {
 class Component:
     """A named group of points, as in the header of a `.pose` file.
 
-    `limbs` are pairs of indices into `points`; `colors` are RGB: one for all, or one a point.
+    `limbs` are pairs of indices into `points`; `colors` are RGB: one for all, or one per point.
     `format` names the numbers of a point: coordinates, then C for the confidence. A C among the
     coordinates ("XYCC") is a confidence that counts as a number of the pose: models reconstruct it.
-    `part` (one of PART_NAMES) and `joints` (of JOINTS, with their points) say what PARTS and JOINTS
-    do not know by name. `offsets`: of each point from the one before it in a tree of limbs, which
-    is at rest then, in metres; files of motion have them, and skeletons that differ in them alone
-    are equal.
+    `part` (one of PART_NAMES) and `joints` (of JOINTS, with their points) are for names that PARTS
+    and JOINTS do not list. `offsets`: metres from a point's parent in the tree of limbs to the
+    point, at rest. Only files of motion have them, and they do not count for equality.
     """
 
     name: str
@@ -67,7 +66,7 @@ class Component:
 
     @property
     def body_part(self) -> str:
-        """Its part, also where the name tells it; "" where nothing does."""
+        """`part`, or else what PARTS says of the name; "" if neither is there."""
         return self.part or PARTS.get(self.name, "")
 
 
@@ -78,8 +77,7 @@ class Skeleton:
     components: tuple[Component, ...]
 
     def __hash__(self) -> int:
-        # Equality compares every name and limb; a hash of the names and sizes is enough, and cheap
-        # enough for a cache that is asked once a clip.
+        # Names and sizes suffice, and are quick: caches are asked once per clip.
         return hash(tuple((c.name, len(c.points)) for c in self.components))
 
     @cached_property
@@ -288,7 +286,7 @@ def _component_from_json(content: Any) -> Component:
     limbs, colors = content.get("limbs", []), content.get("colors", [[0, 0, 0]])
     offsets = content.get("offsets", [])
     if offsets and np.shape(offsets) != (len(points), 3):
-        raise ValueError(f"component {name!r} has offsets that are not three numbers a point")
+        raise ValueError(f"component {name!r} has offsets that are not three numbers per point")
     if not isinstance(limbs, list):
         raise ValueError(f"component {name!r} has limbs {limbs!r}, expected pairs of its points")
     triples = isinstance(colors, list) and all(isinstance(c, list) and len(c) == 3 for c in colors)

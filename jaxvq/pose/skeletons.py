@@ -150,7 +150,7 @@ def find(name: str | Path) -> Skeleton:
 
 
 def without_names(places: np.ndarray, coordinates: str) -> Skeleton:
-    """Points that nobody has named, each joined to its two nearest neighbours in one pose.
+    """A skeleton of points without names; limbs join each to its two nearest neighbours in a pose.
 
     places: (v, s), such as the mean pose. coordinates: see `Skeleton.coordinates`.
     """

@@ -33,7 +33,7 @@ class Statistics:
 
     @property
     def scale(self) -> np.ndarray:
-        """float32 (v, c): worth of a standardised unit; 0 where nothing ever moves."""
+        """float32 (v, c): a standardised unit in the pose's units; 0 for constants."""
         return np.where(self.constant, np.float32(0), self.std)
 
     def standardize(self, data: np.ndarray, mask: np.ndarray) -> np.ndarray:

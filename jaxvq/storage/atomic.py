@@ -61,7 +61,7 @@ def writing_folder(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def locked(folder: str | Path, what: str) -> Iterator[None]:
-    """Locks a folder, as long as the process lives. On file systems without locks, nothing happens.
+    """Locks a folder while the block runs; does nothing on file systems without locks.
 
     what: names the activity in the error. Raises ValueError if another process has the lock.
     """
@@ -78,8 +78,8 @@ def locked(folder: str | Path, what: str) -> Iterator[None]:
 
 
 def require_space(folder: str | Path, size: int) -> None:
-    """Raises OSError unless `folder` has room for `size` bytes. On file systems that cannot reserve
-    space, nothing happens."""
+    """Raises OSError unless `folder` has room for `size` bytes; does nothing on file systems that
+    cannot reserve space."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             os.posix_fallocate(file.fileno(), 0, size)

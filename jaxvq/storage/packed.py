@@ -1,8 +1,7 @@
 """A model in one small file: its arrays as float16, and its JSON.
 
-Reading takes milliseconds and needs numpy alone, where a checkpoint takes Orbax. Numbers come back
-as float32. What float16 cannot tell apart is rounded once, when the file is written: the model that
-a file holds is the rounded one.
+Reading takes milliseconds and needs only numpy; a checkpoint needs Orbax. Numbers come back as
+float32. They are rounded once, when the file is written: the file is the rounded model.
 """
 
 import json

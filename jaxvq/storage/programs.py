@@ -16,8 +16,8 @@ log = logging.getLogger("jaxvq")
 def keep() -> None:
     """Tells JAX, before it is imported, to keep compiled programs in a folder of JAXVQ_CACHE.
 
-    Without that variable they are in the user's cache folder; with 0 they are not kept, nor where
-    the folder cannot be written, which is warned of. JAX's own variables win.
+    By default the folder is in the user's cache; JAXVQ_CACHE=0 keeps no programs. A folder that
+    cannot be written is a warning. JAX's own variables take precedence.
     """
     chosen = os.environ.get(VARIABLE, "")
     if chosen == "0" or "JAX_COMPILATION_CACHE_DIR" in os.environ:
@@ -41,9 +41,9 @@ def keep() -> None:
 
 
 def _machine() -> str:
-    """Another name for each kind of processor: machines that share a home run no code of others.
+    """A name of the processor and of Python, for machines that share a home folder.
 
-    JAX compresses with zstandard where that is installed, and would not read what zlib left.
+    Also of the compression: with zstandard installed, JAX does not read what zlib compressed.
     """
     about = platform.machine()
     try:

@@ -84,7 +84,7 @@ class ClipReader:
         if self.fps is None and pose.fps != self.corpus_fps:
             raise SkippedClip(
                 "other frame time",
-                f"{clip.key}:{parsed.frame_time_line}: {pose.fps:g} frames a second, most files "
+                f"{clip.key}:{parsed.frame_time_line}: {pose.fps:g} frames per second, most files "
                 f"have {self.corpus_fps:g}; --fps {self.corpus_fps:g} resamples all",
             )
         try:
