@@ -17,7 +17,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from jaxvq import pretrained
@@ -89,6 +89,15 @@ def with_underscores(word: str) -> str:
         return word
     name, equals, value = word[2:].partition("=")
     return f"--{name.replace('-', '_')}{equals}{value}"
+
+
+def progress(clips: Iterable, count: int) -> Iterable:
+    """The clips, with a bar on standard error where there are several."""
+    if count == 1:
+        return clips
+    from tqdm import tqdm
+
+    return tqdm(clips, unit="clip", total=count)
 
 
 @contextlib.contextmanager

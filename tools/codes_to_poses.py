@@ -38,8 +38,6 @@ def main(argv=None) -> int:
     lines = [] if compact else _parse(args.codes, args.fps)
     paths = _paths([(line.name, line.where) for line in lines], output)
 
-    from tqdm import tqdm
-
     from jaxvq import inference
     from jaxvq.tokens import code_tables, csv_file, token_file, writers
 
@@ -62,7 +60,7 @@ def main(argv=None) -> int:
             yield item
 
     moved, frames, is_motion = 0.0, 0, tokenizer.model.skeleton.is_motion
-    for pose in tqdm(tokenizer.decode_stream(remembered()), unit="clip", total=count):
+    for pose in command.progress(tokenizer.decode_stream(remembered()), count):
         path = paths.popleft()
         if is_motion and path.suffix == ".pose":  # of codes that do not name their files
             path = path.with_suffix(".bvh")

@@ -39,8 +39,6 @@ def main(argv=None) -> int:
     )
     args = parser.parse_args(argv)
 
-    from tqdm import tqdm
-
     from jaxvq import inference
     from jaxvq.pose import files
     from jaxvq.tokens import code_tables, csv_file, token_file
@@ -65,7 +63,7 @@ def main(argv=None) -> int:
     else:
         opened = csv_file.writing(output, tokenizer.task, code_tables.fingerprint(tokenizer.model))
     with opened as file:
-        read = files.readable(tqdm(clips, unit="clip", total=count), count)
+        read = files.readable(command.progress(clips, count), count)
         for name, tokens in tokenizer.encode_stream(read):
             file.write(name, tokens)
             written, frames = written + 1, frames + tokens.length

@@ -69,8 +69,6 @@ def _reconstruct_corpus(args) -> int:
     if Path(args.output).is_file():
         raise ValueError(f"--output {args.output} is a file; give a folder")
 
-    from tqdm import tqdm
-
     from jaxvq import inference
     from jaxvq.datasets import corpus_clips
     from jaxvq.pose import files
@@ -81,7 +79,7 @@ def _reconstruct_corpus(args) -> int:
     names: deque[str] = deque()
 
     def tokens():
-        read = files.readable(tqdm(clips, unit="clip", total=count), count)
+        read = files.readable(command.progress(clips, count), count)
         for name, item in tokenizer.encode_stream(read):
             names.append(name)
             yield item
