@@ -164,6 +164,20 @@ def test_the_command_that_makes_them_trains_packs_and_measures(tmp_path):
     assert listed == {code_tables.fingerprint(tokenizer.model)[:16]: "signs-frames@1"}
 
 
+def test_a_second_model_finds_the_clips_of_the_first_as_they_were(corpus, tmp_path, monkeypatch):
+    """Else the dataset that is built would be one of another input."""
+    monkeypatch.setattr(make_pretrained, "_call", lambda *words: None)
+    (tmp_path / "clips").mkdir()
+    for name, path in zip(("fs-a.pose", "b.pose"), sorted(corpus.glob("*.pose")), strict=False):
+        shutil.copy(path, tmp_path / "clips" / name)
+    stamps = []
+    for _ in range(2):
+        make_pretrained._build(str(tmp_path / "clips"), tmp_path / "work")
+        found = sorted((tmp_path / "work").rglob("*.pose"))
+        stamps.append([(path.name, path.stat().st_mtime_ns) for path in found])
+    assert stamps[0] == stamps[1] and [name for name, _ in stamps[0]] == ["fs-a.pose", "b.pose"]
+
+
 def test_what_comes_along_is_small_and_has_tables_and_cards():
     found = [path for path in pretrained.FOLDER.glob("*/*") if path.suffix != ".pyc"]
     models = [path for path in found if path.parent != pretrained.CLIPS]

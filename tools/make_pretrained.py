@@ -103,7 +103,10 @@ def _build(source: str, work: Path) -> None:
                 f"{source} has no clips for {name}: names of the others begin with fs-"
             )
         for clip in chosen:
-            (folder / Path(clip.key).name).write_bytes(clip.read())
+            path, content = folder / Path(clip.key).name, clip.read()
+            # A file that is written anew is another input, which the built dataset is not of.
+            if not path.is_file() or path.read_bytes() != content:
+                path.write_bytes(content)
         splits = {"train": [], "validation": [], "test": [Path(clip.key).name for clip in chosen]}
         split.write_text(json.dumps(splits))
         words = ("build", folder, "--corpus", "sign_poses", "--data", work / name)
