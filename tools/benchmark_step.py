@@ -10,6 +10,7 @@ up. With --against, sign-vq's PyTorch code takes steps of the same shapes in tur
 XLA_FLAGS=--xla_force_host_platform_device_count=4 makes a CPU four devices.
 """
 
+import os
 import re
 import time
 
@@ -33,6 +34,7 @@ def main(argv=None) -> int:
     add("--precision", help=f"{', '.join(PRECISIONS)} (default: the config's dtype)")
     add("--peak", type=float, metavar="N", help="of the device, in 10^12 operations per second")
     add("--encode", action="store_true", help="also time encoding and decoding of such batches")
+    add("--profile", type=int, default=0, metavar="N", help="also the N most costly operations")
     add("--against", metavar="CHECKOUT", help="sign-vq's code, to time its step as well")
     add("--python", default="python", help="of an environment with PyTorch, for --against")
     add("--compile", action="store_true", help="sign-vq's network through torch.compile")
@@ -89,11 +91,7 @@ def measure(args, config, skeleton, precision: str, theirs) -> None:
     state = parallel.init_train_state(task, optimizer, jax.random.key(0), few, ema=ema)
     parameters = sum(x.size for x in jax.tree.leaves(state.params))
     step = parallel.make_train_step(
-        task,
-        optimizer,
-        seed=0,
-        ema_decay=config.optim.ema_decay,
-        accumulate=config.accumulate,
+        task, optimizer, seed=0, ema_decay=config.optim.ema_decay, accumulate=config.accumulate
     )
     wanted = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((devices, rows // devices, frames, *x.shape[2:]), x.dtype),
@@ -107,14 +105,16 @@ def measure(args, config, skeleton, precision: str, theirs) -> None:
     compiled = lowered.compile()
     print(f"compile     {time.monotonic() - started:.1f} s")
     used = compiled.memory_analysis()
-    kept = used.argument_size_in_bytes + used.output_size_in_bytes - used.alias_size_in_bytes
-    print(f"memory      {(kept + used.temp_size_in_bytes) / GIB:.2f} GiB on each device")
-    check_memory(rows, kept, used.temp_size_in_bytes, free_memory(device))
+    needed = used.argument_size_in_bytes + used.output_size_in_bytes - used.alias_size_in_bytes
+    needed += used.temp_size_in_bytes
+    print(f"memory      {needed / GIB:.2f} GiB on each device")
+    fixed = sum(x.nbytes for x in jax.tree.leaves(state))
+    check_memory(rows, fixed, needed, free_memory(device), devices)
     operations = (lowered.cost_analysis() or {}).get("flops", 0.0)
     print(f"operations  {operations / 1e12:.3g} x 10^12 on each device")
     reduced = all_reduced_bytes(compiled.as_text())
     if devices > 1:
-        print(f"all-reduce  {reduced / 1e6:.1f} MB in a step")
+        print(f"all-reduce  {reduced / 1e6:.2f} MB in a step")
 
     batch = parallel.shard(made_up_batch(rows, frames, shape))
     state, batch = parallel.replicate(state), jax.device_put(batch) if devices == 1 else batch
@@ -129,7 +129,7 @@ def measure(args, config, skeleton, precision: str, theirs) -> None:
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        raise ValueError(too_large(rows, rows // 2)) from None
+        raise ValueError(too_large(rows, rows // 2 // devices * devices)) from None
     seconds = float(np.median(ours[1:]))
     print(f"step        {seconds * 1000:.1f} ms, {rows * frames / seconds:,.0f} frames per second")
     peak = args.peak or measured_peak(config.dtype) / 1e12
@@ -146,6 +146,12 @@ def measure(args, config, skeleton, precision: str, theirs) -> None:
     if args.encode:
         for name, rate in throughput(task, state, rows, frames, shape, args.steps).items():
             print(f"{name:<11} {rate:,.0f} frames per second")
+    if args.profile:  # at the end: a step uses up the state
+        from jaxvq.tools.speed.profile import costly_operations
+
+        ran = costly_operations(lambda: compiled(state, batch)[1], compiled.as_text(), args.profile)
+        for milliseconds, name in ran:
+            print(f"{milliseconds:9.1f} ms {name}")
 
 
 def made_up_batch(rows: int, frames: int, shape: tuple[int, int]):
@@ -190,10 +196,15 @@ def throughput(task, state, rows: int, frames: int, shape, repeats: int) -> dict
     return rates
 
 
-def check_memory(rows: int, kept: int, temporary: int, free: int) -> None:
-    """ValueError that names the batch that would fit, if this one does not."""
-    if kept + temporary > free > 0:
-        raise ValueError(too_large(rows, max(free - kept, 0) * rows // max(temporary, 1)))
+def check_memory(rows: int, fixed: int, needed: int, free: int, devices: int = 1) -> None:
+    """ValueError that names the batch that would fit, if this one does not.
+
+    fixed, needed, free: bytes of a device that no batch changes, of all, and that there are; 0 if
+    unknown.
+    """
+    if needed > free > 0:
+        fits = max(free - fixed, 0) * rows // max(needed - fixed, 1)
+        raise ValueError(too_large(rows, fits // devices * devices))
 
 
 def too_large(rows: int, fits: int) -> str:
@@ -203,14 +214,15 @@ def too_large(rows: int, fits: int) -> str:
 
 
 def free_memory(device) -> int:
-    """Bytes that a program may use, 0 if unknown."""
+    """Bytes of a device that a program may use, 0 if unknown."""
+    import jax
+
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:
         return stats["bytes_limit"]
     if device.platform == "cpu":
-        import os
-
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return memory // jax.device_count()
     return 0
 
 

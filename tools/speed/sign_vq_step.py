@@ -118,5 +118,7 @@ if __name__ == "__main__":
         main(json.loads(sys.argv[1]))
     except Exception as error:
         # torch.cuda.OutOfMemoryError, a missing package, another version of the checkout
-        tell({"error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"})
+        tell(
+            {"error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}
+        )
         sys.exit(1)
