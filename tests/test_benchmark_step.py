@@ -1,10 +1,13 @@
 """The benchmark of training steps: what it prints, sign-vq beside it, and what it refuses."""
 
+import os
 import re
 import stat
+import subprocess
 import sys
 
 import pytest
+from conftest import REPOSITORY
 
 from tools import benchmark_step
 
@@ -85,3 +88,54 @@ def test_the_batch_that_fits_is_named():
         benchmark_step.check_memory(8, fixed=10, needed=90, free=60)
     with pytest.raises(ValueError, match="not one row would fit"):
         benchmark_step.check_memory(8, fixed=70, needed=90, free=60)
+
+
+def report(tmp_path, *flags) -> subprocess.CompletedProcess:
+    """tools/gpu_report.sh with a Python that fails in the parts that tmp_path/failing names."""
+    python = tmp_path / "python"
+    python.write_text(
+        f"""#!/usr/bin/env bash
+echo "$@" >> {tmp_path}/calls
+if [[ "$*" == *"$(cat {tmp_path}/failing)"* ]]; then
+  echo "error: no memory" >&2
+  exit 2
+fi
+echo measured
+"""
+    )
+    python.chmod(0o755)
+    return subprocess.run(
+        ["bash", str(REPOSITORY / "tools/gpu_report.sh"), f"--output={tmp_path}/out", *flags],
+        env=os.environ | {"PYTHON": str(python)},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_report_of_a_gpu_goes_on_with_what_is_missing(tmp_path):
+    (tmp_path / "failing").write_text("stgcn_rvq:default --precision tf32")
+    first = report(tmp_path)
+    assert first.returncode == 1 and "11 of 12 parts" in first.stdout
+    assert "error: no memory" in first.stderr
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert len(calls) == 12 and "--precision float32" in calls[0]
+    (tmp_path / "failing").write_text("nothing of this kind")
+    second = report(tmp_path)
+    assert second.returncode == 0 and "12 of 12 parts" in second.stdout
+    assert len((tmp_path / "calls").read_text().splitlines()) == 13
+    assert len(list((tmp_path / "out").glob("*.txt"))) == 12
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--steps=x"], "error: --steps x: expected 1 or more"),
+        (["--against=/nowhere"], "error: --against needs --python"),
+        (["--against=/nowhere", "--python=python"], "error: --against /nowhere: no sign_vq"),
+        (["--fast"], "error: unknown argument --fast; see --help"),
+    ],
+)
+def test_a_report_refuses_in_one_line(flags, message, tmp_path):
+    done = report(tmp_path, *flags)
+    assert done.returncode == 2 and done.stderr.startswith(message)
+    assert done.stderr.count("\n") == 1

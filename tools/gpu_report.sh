@@ -23,6 +23,7 @@ usage() { sed -n '2,/^set -/p' "${BASH_SOURCE[0]}" | sed '$d; s/^# \{0,1\}//'; }
 
 output=runs/gpu_report against="" python="" minutes=9 steps=10 tiny=""
 while (($#)); do
+  [[ $1 == --*=* ]] && set -- "${1%%=*}" "${1#*=}" "${@:2}"
   case $1 in
     --output | --against | --python | --minutes | --steps)
       (($# > 1)) || fail "$1 needs a value"
