@@ -20,7 +20,7 @@ from pathlib import Path
 
 from jaxvq import command
 from jaxvq.storage import atomic
-from jaxvq.training import command_line, multihost
+from jaxvq.training import command_line, heap, multihost
 from jaxvq.training.clock import Clock, patience
 from jaxvq.training.stopping import StopRequest
 
@@ -44,7 +44,6 @@ def train(config, workdir) -> dict[str, float]:
 
 def _train(config, workdir: Path, closing: contextlib.ExitStack) -> dict[str, float]:
     import jax
-    import numpy as np
 
     from jaxvq import checkpoint, input_pipeline, metrics, tasks
     from jaxvq.evaluators import video
@@ -139,9 +138,9 @@ def _train(config, workdir: Path, closing: contextlib.ExitStack) -> dict[str, fl
         compiles = step == start + 1
         with patience("compiling") if compiles else contextlib.nullcontext():
             state, step_sums = train_step(state, parallel.shard(batch))
-            # One step may be in flight while the host adds up the one before; more would pile up.
+            # One step may run while the next batch goes to the devices; more would pile up.
             jax.block_until_ready(step_sums if compiles else sums)
-        sums = step_sums if sums is None else jax.tree.map(np.add, sums, step_sums)
+        sums = step_sums if sums is None else parallel.add(sums, step_sums)
         if compiles:
             log.debug("batches: pose %s, on %d hosts", batch.pose.shape, hosts)
             clock.begin(step)
@@ -149,7 +148,8 @@ def _train(config, workdir: Path, closing: contextlib.ExitStack) -> dict[str, fl
         last = step == config.total_steps
         stopping = stop.requested(step)
         if step % config.log_every == 0 or last:
-            values = metrics.summarize(sums, task.codebook_sizes, task.term_weights)
+            totals = parallel.gather(sums)  # the only transfer to the host
+            values = metrics.summarize(totals, task.codebook_sizes, task.term_weights)
             values = {f"train_{name}": value for name, value in values.items()}
             values["learning_rate"] = float(schedule(step - 1))
             values |= clock.rates(step)
@@ -226,7 +226,6 @@ def _next(task, workdir) -> str:
 def evaluate(eval_step, state, dataset, config, task) -> dict[str, float]:
     """Metrics over the validation split with the weights to publish; {} for an empty split."""
     import jax
-    import numpy as np
 
     from jaxvq import metrics
     from jaxvq.training import parallel
@@ -240,9 +239,12 @@ def evaluate(eval_step, state, dataset, config, task) -> dict[str, float]:
     )
     params, sums = state.inference_params(), None
     for batch in itertools.islice(batches, config.eval_batches or None):
-        step_sums = parallel.gather(eval_step(params, state.state, parallel.shard(batch)))
-        sums = step_sums if sums is None else jax.tree.map(np.add, sums, step_sums)
-    return metrics.summarize(sums, task.codebook_sizes, task.term_weights) if sums else {}
+        step_sums = eval_step(params, state.state, parallel.shard(batch))
+        jax.block_until_ready(sums)  # as in training
+        sums = step_sums if sums is None else parallel.add(sums, step_sums)
+    if sums is None:
+        return {}
+    return metrics.summarize(parallel.gather(sums), task.codebook_sizes, task.term_weights)
 
 
 # ------------------------------------------------------------------------------ command line
@@ -274,6 +276,7 @@ def measure(args) -> None:
 
 def script() -> None:
     """The console command."""
+    heap.keep_freed_memory()
     command.run(main, level=logging.INFO, lines=sys.stdout)
 
 

@@ -17,6 +17,7 @@ from conftest import REPOSITORY, tiny_config
 
 from jaxvq import checkpoint
 from jaxvq.train import main, train
+from jaxvq.training import parallel
 from jaxvq.training.clock import Clock
 
 
@@ -40,6 +41,7 @@ def command(data_dir, workdir, *flags) -> list[str]:
         "model.hidden_dim": 16,
         "model.num_heads": 2,
         "model.ff_dim": 32,
+        "model.dropout": 0.1,
         "optim.warmup_steps": 2,
         "optim.schedule": "constant",
         "log_every": 2,
@@ -145,6 +147,15 @@ def test_the_speed_is_that_of_the_steps_after_the_first(monkeypatch):
         now[0] += 1000
     now[0] += 10
     assert clock.rates(21) == {"steps_per_second": 1}
+
+
+def test_metrics_reach_the_host_once_per_log_line(data_dir, tmp_path, monkeypatch):
+    gathered, gather = [], parallel.gather
+    monkeypatch.setattr(parallel, "gather", lambda tree: gathered.append(tree) or gather(tree))
+    config = tiny_config(data_dir)
+    config.update(total_steps=6, log_every=3, eval_every=6, checkpoint_every=6, eval_videos=0)
+    train(config, tmp_path)
+    assert len([tree for tree in gathered if isinstance(tree, dict)]) == 2 + 1  # and validation
 
 
 def test_killed_and_continued_equals_uninterrupted_bit_for_bit(data_dir, tmp_path):

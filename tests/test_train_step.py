@@ -1,5 +1,7 @@
 """The mapped step, optimizers and checkpoints, on a tiny model and made-up batches."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from jaxvq.batch import make_batch
 from jaxvq.pose.skeleton import HOLISTIC_178
 from jaxvq.pose.statistics import Statistics
 from jaxvq.tasks import make_task
-from jaxvq.training import optim, parallel
+from jaxvq.training import command_line, optim, parallel
 from tools.soaking.stopped import full_disk
 
 ROWS, FRAMES = 4, 16
@@ -88,6 +90,81 @@ def test_four_devices_equal_one_device_and_replicas_agree(setup):
         assert len(copies) == 4
         for copy in copies[1:]:
             np.testing.assert_array_equal(copies[0], copy)
+
+
+def test_shard_map_gives_the_numbers_of_pmap(setup, monkeypatch):
+    """Also with dropout, whose keys differ between devices, and in parts."""
+    _, _, state, _ = setup
+    config = tiny_config(dropout=0.2)
+    task = make_task(config, HOLISTIC_178, Statistics(np.zeros((178, 3)), np.ones((178, 3))))
+    optimizer, _ = optim.make_optimizer(config.optim, 100)
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), (parallel.AXIS,))
+    whole, split = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec(parallel.AXIS)
+
+    def with_shard_map(step, donate=()):
+        def on_one(state, batch):
+            return step(state, jax.tree.map(lambda x: x[0], batch))
+
+        specs = {"in_specs": (whole, split), "out_specs": whole, "check_vma": False}
+        return jax.jit(jax.shard_map(on_one, mesh=mesh, **specs), donate_argnums=donate)
+
+    def after_two_steps():
+        step = parallel.make_train_step(task, optimizer, seed=0, ema_decay=0.9, accumulate=2)
+        changed = jax.device_put(state, jax.sharding.NamedSharding(mesh, whole))
+        for i in range(2):
+            changed, metrics = step(changed, on_devices(rows_of(i), 2))
+        return parallel.gather((changed, metrics))
+
+    mapped = after_two_steps()
+    monkeypatch.setattr(parallel, "over_devices", with_shard_map)
+    for a, b in zip(jax.tree.leaves(mapped), jax.tree.leaves(after_two_steps()), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "name, fields, expected",
+    [
+        (
+            "fsq_pose:frames",
+            {"num_layers": 2, "num_heads": 2, "ff_dim": 32},
+            (1.0094312, 1.0096468, 0.9932336),
+        ),
+        ("stgcn_rvq:runlocal", {"graph_dim": 8}, (1.0073557, 1.011789, 0.9963719)),
+    ],
+)
+def test_the_loss_of_a_fixed_batch_is_what_it_was(name, fields, expected, statistics):
+    """Losses of version 0.1 on one device, without dropout: speed must not change the mathematics.
+    The tolerance is that of sums of float32 in another order."""
+    config = command_line.read_config(name)
+    config.batch_size, config.data.seq_len = ROWS, FRAMES
+    config.model.update(hidden_dim=16, dropout=0.0, **fields)
+    config.optim.update(warmup_steps=2)
+    task = make_task(config, HOLISTIC_178, statistics)
+    optimizer, _ = optim.make_optimizer(config.optim, 100)
+    state = parallel.init_train_state(task, optimizer, jax.random.key(1), rows_of(0), ema=False)
+    step = parallel.make_train_step(task, optimizer, seed=0)
+    losses = []
+    for i in range(3):
+        state, metrics = step(state, on_devices(rows_of(i), 1))
+        losses.append(float(metrics["reconstruction"][0] / metrics["reconstruction"][1]))
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+
+
+def test_bfloat16_multiplies_in_bfloat16(statistics):
+    """But for the first and last layer of each half: latents and poses are float32."""
+    config = tiny_config(dropout=0.1)
+    config.dtype = "bfloat16"
+    task = make_task(config, HOLISTIC_178, statistics)
+    optimizer, _ = optim.make_optimizer(config.optim, 100)
+    state = parallel.init_train_state(task, optimizer, jax.random.key(1), rows_of(0), ema=False)
+    step = parallel.make_train_step(task, optimizer, seed=0)
+    program = step.lower(state, on_devices(rows_of(0), 1)).as_text(debug_info=True)
+    places = dict(re.findall(r'^(#loc\d+) = loc\("([^"]*)"', program, re.M))
+    types = r"\(tensor<[\dx]*(\w+)>, tensor<[\dx]*(\w+)>\)"
+    products = re.findall(rf"stablehlo.dot_general .* : {types}.* loc\((#loc\d+)\)", program)
+    in_float32 = {places[at] for *types, at in products if types != ["bf16", "bf16"]}
+    assert len(products) > 20 and len(in_float32) < len(products) / 3
+    assert all(re.search("project_(in|out|back)/", name) for name in in_float32), in_float32
 
 
 def test_a_step_learns_and_counts(setup):

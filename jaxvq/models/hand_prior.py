@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxvq.models.dropout import Dropout
+
 
 class Posterior(NamedTuple):
     """A Gaussian over latents: mean and log variance, float32 (…, latent_dim)."""
@@ -33,7 +35,7 @@ class ResidualMLP(nn.Module):
         for i in range(self.num_layers):
             y = nn.LayerNorm(dtype=self.dtype, name=f"norm_{i}")(x)
             y = nn.gelu(nn.Dense(self.hidden_dim, dtype=self.dtype, name=f"up_{i}")(y))
-            y = nn.Dropout(self.dropout, deterministic=not train)(y)
+            y = Dropout(self.dropout)(y, train)
             x = x + nn.Dense(self.hidden_dim, dtype=self.dtype, name=f"down_{i}")(y)
         x = nn.LayerNorm(dtype=self.dtype, name="norm")(x)
         init = nn.initializers.zeros if self.start_at_zero else nn.initializers.lecun_normal()

@@ -17,6 +17,17 @@ def join(patches: jax.Array, length: int) -> jax.Array:
     return patches.reshape(b, steps * size, *patches.shape[3:])[:, :length]
 
 
+def with_neighbours(x: jax.Array, block: int, radius: int) -> jax.Array:
+    """Blocks of frames of x (b, t, …), each with `radius` frames before and after it, or 0 beyond
+    the ends: (b, ceil(t / block), radius + block + radius, …)."""
+    count = (x.shape[1] + block - 1) // block  # a form that a symbolic t allows
+    ends = block, (count + 1) * block - x.shape[1]
+    x = jnp.pad(x, [(0, 0), ends] + [(0, 0)] * (x.ndim - 2))
+    x = x.reshape(x.shape[0], count + 2, block, *x.shape[2:])
+    before, after = x[:, :-2, block - radius :], x[:, 2:, :radius]
+    return jnp.concatenate([before, x[:, 1:-1], after], 2)
+
+
 def fill(pose: jax.Array, visible: jax.Array) -> jax.Array:
     """Fills in missing points of a patch, linearly between the frames that show them.
 

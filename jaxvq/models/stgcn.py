@@ -10,6 +10,7 @@ merged frames belong to one clip, because rows are packed so. There are no batch
 clip gives the same result alone, padded or packed, and in windows that overlap by `context` frames.
 """
 
+import functools
 import math
 
 import flax.linen as nn
@@ -17,6 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxvq.models import patches
+from jaxvq.models.dropout import Dropout
 from jaxvq.models.graphs import PARTITIONS, Graph
 
 STRIDES = (1, 2, 4, 8)
@@ -174,7 +177,7 @@ class GraphBlock(nn.Module):
     @nn.compact
     def __call__(self, x, segment, train):
         d = x.shape[-1]
-        drop = nn.Dropout(self.dropout, deterministic=not train)
+        drop = functools.partial(Dropout(self.dropout), train=train)
         h = nn.LayerNorm(dtype=self.dtype, name="norm_1")(x)
         h = GraphConv(self.graph, self.dtype, name="edges")(h)
         h = nn.Dense(d, dtype=self.dtype, name="spatial")(h)
@@ -222,7 +225,7 @@ class TemporalBlock(nn.Module):
         h = TemporalConv(self.kernel, self.dtype, name="taps")(h, segment)
         h = nn.gelu(nn.Dense(2 * d, dtype=self.dtype, name="up")(h))
         h = nn.Dense(d, dtype=self.dtype, name="down")(h)
-        return x + nn.Dropout(self.dropout, deterministic=not train)(h)
+        return x + Dropout(self.dropout)(h, train)
 
 
 class TemporalConv(nn.Module):
@@ -245,24 +248,13 @@ class TemporalConv(nn.Module):
         tap = np.arange(block + 2 * radius)[None, :] - np.arange(block)[:, None]
         near = ((tap >= 0) & (tap < self.kernel))[..., None]
         band = jnp.where(near, taps[np.clip(tap, 0, self.kernel - 1)], 0.0)
-        seen = _with_neighbours(segment, block, radius)
+        seen = patches.with_neighbours(segment, block, radius)
         own = seen[:, :, radius : radius + block]
         same = (own[..., None] == seen[:, :, None, :]) & (seen > 0)[:, :, None, :]
         matrices = (band * same[..., None]).astype(self.dtype)
-        grouped = _with_neighbours(x.reshape(b, t, -1, groups, d // groups), block, radius)
+        grouped = patches.with_neighbours(x.reshape(b, t, -1, groups, d // groups), block, radius)
         out = jnp.einsum("bntsg,bnsvge->bntvge", matrices, grouped)
         return out.reshape(b, -1, *x.shape[2:])[:, :t]
-
-
-def _with_neighbours(x: jax.Array, block: int, radius: int) -> jax.Array:
-    """Blocks of frames of x (b, t, …), each with `radius` frames before and after it, or 0 beyond
-    the ends: (b, ceil(t / block), radius + block + radius, …)."""
-    count = (x.shape[1] + block - 1) // block  # a form that a symbolic t allows
-    ends = block, (count + 1) * block - x.shape[1]
-    x = jnp.pad(x, [(0, 0), ends] + [(0, 0)] * (x.ndim - 2))
-    x = x.reshape(x.shape[0], count + 2, block, *x.shape[2:])
-    before, after = x[:, :-2, block - radius :], x[:, 2:, :radius]
-    return jnp.concatenate([before, x[:, 1:-1], after], 2)
 
 
 def _merge_frames(x: jax.Array, segment: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -15,13 +15,15 @@ https://arxiv.org/abs/2104.09864). sign-vq's network has post-norm blocks, relu 
 position="constant".
 """
 
+import functools
+
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxvq.models import patches
+from jaxvq.models import attention, patches
 from jaxvq.models import presence as hand_presence
+from jaxvq.models.dropout import Dropout
 
 POSITIONS = ("rotary", "sinusoidal", "constant")
 ACTIVATIONS = {"gelu": nn.gelu, "relu": nn.relu, "silu": nn.silu}
@@ -86,7 +88,7 @@ class PoseTransformer(nn.Module):
         )
         # With a linear code, the encoder starts at 0.
         kernel = {"kernel_init": nn.initializers.zeros} if self.transform else {}
-        self.drop_input = nn.Dropout(self.input_dropout)
+        self.drop_input = Dropout(self.input_dropout)
         self.project_pose = nn.Dense(self.hidden_dim, use_bias=False, dtype=self.dtype)
         self.encoder = Stack(**stack)
         self.project_in = nn.Dense(self.latent_dim, dtype=jnp.float32, **kernel)
@@ -146,7 +148,7 @@ class PoseTransformer(nn.Module):
         else:
             pose = patches.fill(pose, visible)
         pose = pose.reshape(b, steps, -1)
-        x = self.drop_input(pose.astype(self.dtype), deterministic=not train)
+        x = self.drop_input(pose.astype(self.dtype), train)
         if self.see_visibility:
             # After the dropout: a dropped flag would say that a visible point is missing.
             x = jnp.concatenate([x, visible.reshape(b, steps, -1).astype(self.dtype)], -1)
@@ -228,11 +230,8 @@ class Stack(nn.Module):
         else:
             frame = position if self.position == "sinusoidal" else jnp.zeros_like(position)
             x = x + _sinusoids(frame, x.shape[-1]).astype(self.dtype)
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        # Padding (segment 0) attends to padding only. So real frames never see padding, and no row
-        # of the softmax is empty.
-        allowed = segment[:, :, None] == segment[:, None, :]
-        allowed &= _near(x.shape[1], self.window, self.causal)
+        x = Dropout(self.dropout)(x, train)
+        seen = attention.seen(segment, self.window, self.causal)
         for i in range(self.num_layers):
             block = Block(
                 num_heads=self.num_heads,
@@ -243,7 +242,7 @@ class Stack(nn.Module):
                 dtype=self.dtype,
                 name=f"block_{i}",
             )
-            x = block(x, allowed, angles, train)
+            x = block(x, seen, angles, train)
         if self.norm_first:  # post-norm blocks end with a norm
             x = _norm(self.dtype, "final_norm")(x)
         return x
@@ -260,9 +259,9 @@ class Block(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x, allowed, angles, train):
-        drop = nn.Dropout(self.dropout, deterministic=not train)
-        attention = Attention(self.num_heads, self.dropout, self.dtype, name="attention")
+    def __call__(self, x, seen, angles, train):
+        drop = functools.partial(Dropout(self.dropout), train=train)
+        attend = Attention(self.num_heads, self.dropout, self.dtype, name="attention")
         norm_1, norm_2 = _norm(self.dtype, "norm_1"), _norm(self.dtype, "norm_2")
         up = nn.Dense(self.ff_dim, dtype=self.dtype, name="up")
         down = nn.Dense(x.shape[-1], dtype=self.dtype, name="down")
@@ -271,40 +270,29 @@ class Block(nn.Module):
             return down(drop(ACTIVATIONS[self.activation](up(x))))
 
         if self.norm_first:
-            x = x + drop(attention(norm_1(x), allowed, angles, train))
+            x = x + drop(attend(norm_1(x), seen, angles, train))
             return x + drop(feed_forward(norm_2(x)))
-        x = norm_1(x + drop(attention(x, allowed, angles, train)))
+        x = norm_1(x + drop(attend(x, seen, angles, train)))
         return norm_2(x + drop(feed_forward(x)))
 
 
 class Attention(nn.Module):
-    """Self-attention: x (b, t, d), allowed bool (b, t, t), angles (b, t, head_dim / 2) or None."""
+    """Self-attention: x (b, t, d), angles (b, t, head_dim / 2) or None; seen: attention.seen."""
 
     num_heads: int
     dropout: float
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x, allowed, angles, train):
+    def __call__(self, x, seen, angles, train):
         b, t, d = x.shape
         qkv = nn.Dense(3 * d, dtype=self.dtype, name="qkv")(x)
         q, k, v = jnp.moveaxis(qkv.reshape(b, t, 3, self.num_heads, -1), 2, 0)
         if angles is not None:
             q, k = _rotate(q, angles), _rotate(k, angles)
-        scores = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32)
-        scores = scores * (d // self.num_heads) ** -0.5
-        scores = jnp.where(allowed[:, None], scores, jnp.finfo(jnp.float32).min)
-        weights = jax.nn.softmax(scores).astype(self.dtype)
-        weights = nn.Dropout(self.dropout, deterministic=not train)(weights)
-        mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, v).reshape(b, t, d)
+        drop = functools.partial(Dropout(self.dropout), train=train)
+        mixed = attention.attend(q, k, v, seen, drop).reshape(b, t, d)
         return nn.Dense(d, dtype=self.dtype, name="out")(mixed)
-
-
-def _near(steps: int, window: int, causal: bool) -> jax.Array:
-    """bool (1, t', t'): whether a step (second axis) may attend to another (third axis)."""
-    ahead = jnp.arange(steps)[None, :] - jnp.arange(steps)[:, None]
-    near = jnp.abs(ahead) <= (window or steps)
-    return (near & (ahead <= 0) if causal else near)[None]
 
 
 def _norm(dtype, name):

@@ -1,4 +1,4 @@
-"""One step on every device: the only place that calls `jax.pmap`.
+"""One step on every device: `over_devices` is the only place that calls `jax.pmap`.
 
 The state is replicated and has no device axis (`in_axes=None`, `out_axes=None`). The rows of a
 batch are split over the devices of all hosts. A task divides its loss by the global count of
@@ -7,6 +7,7 @@ devices is the gradient of the global batch.
 """
 
 import functools
+import inspect
 from typing import Any
 
 import flax
@@ -95,7 +96,7 @@ def make_train_step(
             metrics,
         )
 
-    return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=0)
+    return over_devices(step, donate=(0,))
 
 
 def _accumulate(task, state: TrainState, batch, rng, parts: int):
@@ -143,7 +144,24 @@ def make_eval_step(task):
         )
         return jax.lax.psum(metrics, AXIS)
 
-    return jax.pmap(step, axis_name=AXIS, in_axes=(None, None, 0), out_axes=None)
+    return over_devices(step)
+
+
+def over_devices(step, donate: tuple[int, ...] = ()):
+    """`step` on every device: its last argument is split over them, the others and what it returns
+    are the same on all. donate: the arguments whose memory it may use.
+
+    jax.shard_map gives equal numbers (tests/test_train_step.py).
+    """
+    others = len(inspect.signature(step).parameters) - 1
+    axes = (None,) * others + (0,)
+    return jax.pmap(step, axis_name=AXIS, in_axes=axes, out_axes=None, donate_argnums=donate)
+
+
+@jax.jit
+def add(sums, others):
+    """The sum of two trees of metrics, on the devices."""
+    return jax.tree.map(jnp.add, sums, others)
 
 
 def shard(batch: Batch) -> Batch:

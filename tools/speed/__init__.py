@@ -1,0 +1,1 @@
+"""What only tools/benchmark_step.py needs."""
