@@ -297,7 +297,7 @@ class PoseTokenizer:
         if not isinstance(self.task, LinearTask):
             raise ValueError(NO_LINEAR_CODE)
         errors, tables = self.task.digit_errors(self.model.params), self.code_tables
-        digits = self._compute(clips, jax.jit(self.task.unrounded), self.task.frames_per_step)
+        digits = self._compute(clips, self._unrounded, self.task.frames_per_step)
         while together := list(itertools.islice(digits, CLIPS_TOGETHER)):
             yield from find_codes(together, errors, tables, effort)
 
@@ -381,6 +381,10 @@ class PoseTokenizer:
     @cached_property
     def _encode(self) -> Callable[..., jax.Array]:
         return jax.jit(self.task.encode)
+
+    @cached_property
+    def _unrounded(self) -> Callable[..., jax.Array]:
+        return jax.jit(self.task.unrounded)  # type: ignore[attr-defined]
 
     @cached_property
     def _decode(self) -> Callable[..., jax.Array]:

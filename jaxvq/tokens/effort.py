@@ -51,7 +51,9 @@ def _worth(errors: np.ndarray, tables: CodeTables) -> np.ndarray:
     return BITS_PER_SQUARE * errors / np.repeat(means, counts)
 
 
-def _better(before, after, wanted, worth, tables: CodeTables) -> np.ndarray:
+def _better(
+    before: np.ndarray, after: np.ndarray, wanted: np.ndarray, worth: np.ndarray, tables: CodeTables
+) -> np.ndarray:
     """Indices of the digits (t', n) that cost less, error and bits."""
     books, streams, moves = tables.digits, tables.streams, np.isfinite(worth)
     # To rest can mean to be absent, which is not for bits to decide.
@@ -68,7 +70,13 @@ def _better(before, after, wanted, worth, tables: CodeTables) -> np.ndarray:
 class _Search:
     """The digits of all clips, row upon row. The last row is of -1: it stands for no row."""
 
-    def __init__(self, digits, wanted, worth, tables: CodeTables) -> None:
+    def __init__(
+        self,
+        digits: Sequence[np.ndarray],
+        wanted: Sequence[np.ndarray],
+        worth: np.ndarray,
+        tables: CodeTables,
+    ) -> None:
         self._tables, self._worth = tables.symbols, worth
         lengths = [len(clip) for clip in digits]
         self._ends = np.cumsum(lengths)[:-1]
@@ -111,13 +119,13 @@ class _Search:
             surprises = [column.surprise for column in self._tables.columns]
             clips = np.split(inner[:-1], self._ends)
             self._active[:-1] = np.concatenate([contexts.activity(x, surprises) for x in clips])
-        for j in np.nonzero(np.isfinite(self._worth))[0]:
+        for j in np.nonzero(np.isfinite(self._worth))[0].tolist():
             for phase in range(APART):
                 rows = np.nonzero((self._phase == phase) & (self._symbols[:-1, j] >= 0))[0]
                 if len(rows) and self._tables.sizes[j] > 1:
                     self._move(j, rows)
 
-    def _split(self, j: int, symbols: np.ndarray):
+    def _split(self, j: int, symbols: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Columns after the split of digit j, and which of their symbols are coded."""
         if not self._tables.split[j]:
             return [symbols], [symbols >= 0]
