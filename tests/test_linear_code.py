@@ -179,7 +179,7 @@ def test_one_step_for_all_features_spends_the_bits_of_an_entropy_coder():
         return sum(map(linear_code._entropy, whole.T)), left
 
     found = linear_code.allocate_uniform(streams, 60.0)
-    assert 57 < found[0].bits + 2 * found[1].bits <= 60
+    assert 54 < found[0].bits + 2 * found[1].bits <= 60
     assert found[1].step < found[0].step  # what counts more is coded finer
     for one, (values, _, _) in zip(found, streams, strict=True):
         assert one.levels == sorted(one.levels, reverse=True) and min(one.levels) >= 3

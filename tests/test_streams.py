@@ -250,8 +250,9 @@ def test_bits_are_spent_and_not_exceeded(data_dir, dataset, batch):
 
 def test_real_bits_are_those_of_an_entropy_coder(data_dir, dataset, batch):
     """More levels, one step for all features of a stream, and about as many bits as asked for."""
-    config = linear_config(data_dir, **{"quantizer.real_bits": True})
-    config.quantizer.num_quantizers = 4
+    config = linear_config(
+        data_dir, **{"quantizer.real_bits": True, "quantizer.bits_per_frame": 12.0}
+    )
     ours = bit_allocation.allocate_levels(config, dataset.skeleton, dataset.statistics, batch)
     assert len(ours.quantizer.steps) == 3 and min(ours.quantizer.steps) > 0
     task, params, state = made(config, dataset, batch)
@@ -264,11 +265,11 @@ def test_real_bits_are_those_of_an_entropy_coder(data_dir, dataset, batch):
     indices = np.asarray(jax.jit(task.encode)(params, state, batch))
     digits = np.rint(np.asarray(jax.jit(task.unrounded)(params, state, batch)))
     valid = batch.frames[:, ::4].reshape(-1)
-    found = code_tables.split_digits(indices.reshape(-1, 16)[valid], task.levels)
+    found = code_tables.split_digits(indices.reshape(-1, 8)[valid], task.levels)
     # Nearly the nearest ones: a dead zone takes small features to 0.
     assert np.abs(found - digits.reshape(len(valid), -1)[valid]).max() <= 1
     entropy = sum(linear_code._entropy(column) for column in found.T)
-    assert 0.6 * 24 < entropy / 4 < 1.2 * 24
+    assert 0.6 * 12 < entropy / 4 < 1.2 * 12
 
 
 def test_too_few_bits_are_an_error(data_dir, dataset, batch):

@@ -230,6 +230,7 @@ def allocate_uniform(streams, bits: float) -> list[Uniform]:
 
 def _uniform(values: np.ndarray, step: float) -> Uniform:
     """step: in deviations of the feature that varies most."""
+    values = np.asarray(values, np.float64)
     power = np.square(values).mean(0)
     order = np.argsort(-power, kind="stable")
     values, power = values[:, order], power[order]
@@ -242,8 +243,9 @@ def _uniform(values: np.ndarray, step: float) -> Uniform:
     largest = np.abs(whole[:, :count]).max(0, initial=0)
     # fit_kernels gives the most levels to the feature that varies most.
     largest = np.maximum.accumulate(largest[::-1])[::-1]
+    count = int((largest > 0).sum())
     error = errors[:count].sum() + power[count:].sum()
-    levels = [2 * int(half) + 1 for half in largest]
+    levels = [2 * int(half) + 1 for half in largest[:count]]
     return Uniform(levels, step, float(bits[:count].sum()), float(error))
 
 

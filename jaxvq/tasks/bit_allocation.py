@@ -105,7 +105,10 @@ def allocate_levels(config, skeleton, statistics, batch: Batch) -> ConfigDict:
     count, steps = config.quantizer.num_quantizers, ()
     if real:
         uniform = linear_code.allocate_uniform(kinds, left)
-        chosen, steps = [one.levels for one in uniform], tuple(one.step for one in uniform)
+        # Each codebook gets a feature: one that stays 0 costs no real bits.
+        spare = [[linear_code.LEVELS[1]] * (count - len(one.levels)) for one in uniform]
+        chosen = [one.levels + more for one, more in zip(uniform, spare, strict=True)]
+        steps = tuple(one.step for one in uniform)
     else:
         chosen = _allocate_nominal(kinds, left, count)
     levels = tuple(
