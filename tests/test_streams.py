@@ -269,7 +269,8 @@ def test_real_bits_are_those_of_an_entropy_coder(data_dir, dataset, batch):
     # Nearly the nearest ones: a dead zone takes small features to 0.
     assert np.abs(found - digits.reshape(len(valid), -1)[valid]).max() <= 1
     entropy = sum(linear_code._entropy(column) for column in found.T)
-    assert 0.6 * 12 < entropy / 4 < 1.2 * 12
+    # With presence, and a network of random weights beside the linear code.
+    assert 0.6 * 12 < entropy / 4 < 1.4 * 12
 
 
 def test_too_few_bits_are_an_error(data_dir, dataset, batch):
