@@ -84,6 +84,8 @@ def get_config(arg: str = "") -> ConfigDict:
     config.quantizer.levels = (8, 5, 5, 5)  # values per dimension; the codes are their product
     config.quantizer.num_quantizers = 1  # codebooks per stream
     config.quantizer.bits_per_frame = 0.0  # with model.transform: to choose the levels by the data
+    config.quantizer.real_bits = False  # bits_per_frame: what an entropy coder writes, roughly
+    config.quantizer.steps = ()  # with real bits: step sizes of the streams, chosen by the data
 
     config.loss = ConfigDict()
     config.loss.type = "l2"  # or l1; distance: Euclidean, in shoulder widths

@@ -13,6 +13,7 @@ Where a model says how many frames around a frame decide about it (`task.context
 by these, and the result is that of the clip as a whole.
 """
 
+import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,13 +35,15 @@ from jaxvq.pose.resample import resample
 from jaxvq.pose.writer import pose_for_canvas, write_pose
 from jaxvq.storage import manifests
 from jaxvq.tasks import make_task
-from jaxvq.tasks.base import PoseTask, TokenTask, pose_task
+from jaxvq.tasks.base import NO_LINEAR_CODE, LinearTask, PoseTask, TokenTask, pose_task
 from jaxvq.tokens import code_tables
 from jaxvq.tokens.code_tables import CodeTables
+from jaxvq.tokens.effort import find_codes
 from jaxvq.tokens.tokens import Tokens, check_tokens
 from jaxvq.windows import Windows, cut_into_windows, put_together
 
 Clip = Pose | str | Path
+CLIPS_TOGETHER = 64  # whose codes are looked for together
 
 
 def load(path: str | Path, step: int | None = None) -> "PoseTokenizer":
@@ -261,15 +264,21 @@ class PoseTokenizer:
 
     # ------------------------------------------------------- standardised clips, many at once
 
-    def encode_clips(self, clips: Iterable[Pose]) -> list[np.ndarray]:
-        """Indices int32 (t', s, q) of each standardised clip."""
-        return list(self._compute(clips, self._encode, self.task.frames_per_step))
+    def encode_clips(self, clips: Iterable[Pose], effort: int = 0) -> list[np.ndarray]:
+        """Indices int32 (t', s, q) of each standardised clip; effort: see `encode_stream`."""
+        return list(self._indices(clips, effort))
 
-    def encode_stream(self, clips: Iterable[tuple[str, Pose]]) -> Iterator[tuple[str, Tokens]]:
+    def encode_stream(
+        self, clips: Iterable[tuple[str, Pose]], effort: int = 0
+    ) -> Iterator[tuple[str, Tokens]]:
         """(name, tokens) of each of the (name, standardised clip), in their order.
 
         `clips` may be a generator: they are read as they are needed, so the memory does not depend
         on how many there are.
+
+        Args:
+          effort: passes that look for codes of fewer bits, by the model's code tables
+            (tokens/effort.py). 0 takes the nearest codes.
         """
         names: deque[tuple[str, float, int]] = deque()
 
@@ -278,9 +287,20 @@ class PoseTokenizer:
                 names.append((name, pose.fps, len(pose.data)))
                 yield pose
 
-        for indices in self._compute(poses(), self._encode, self.task.frames_per_step):
+        for indices in self._indices(poses(), effort):
             name, fps, length = names.popleft()
             yield name, Tokens(indices, fps, length)
+
+    def _indices(self, clips: Iterable[Pose], effort: int) -> Iterator[np.ndarray]:
+        if not effort:
+            yield from self._compute(clips, self._encode, self.task.frames_per_step)
+            return
+        if not isinstance(self.task, LinearTask):
+            raise ValueError(NO_LINEAR_CODE)
+        errors, tables = self.task.digit_errors(self.model.params), self.code_tables
+        digits = self._compute(clips, self._unrounded, self.task.frames_per_step)
+        while together := list(itertools.islice(digits, CLIPS_TOGETHER)):
+            yield from find_codes(together, errors, tables, effort)
 
     def reconstruct_clips(self, clips: Iterable[Pose]) -> list[np.ndarray]:
         """Standardised poses float32 (t, v, c) after the forward pass."""
@@ -362,6 +382,10 @@ class PoseTokenizer:
     @cached_property
     def _encode(self) -> Callable[..., jax.Array]:
         return jax.jit(self.task.encode)
+
+    @cached_property
+    def _unrounded(self) -> Callable[..., jax.Array]:
+        return jax.jit(self.task.unrounded)  # type: ignore[attr-defined]
 
     @cached_property
     def _decode(self) -> Callable[..., jax.Array]:

@@ -133,9 +133,41 @@ def test_savings_are_against_the_floor_and_the_best_single_stream():
     assert saved["best of rvq, fsq"]["best"] == pytest.approx(-0.75), "RVQ is the better of both"
 
 
+def test_codes_found_with_effort_are_a_curve_of_their_own():
+    """And of motion, the error is that of the joints."""
+    rows = [
+        {
+            "method": "motion",
+            report.RATE: {"mean": bits},
+            "mpjpe/body": {"mean": 1 / bits},
+            "mpjpe/path": {"mean": 1.0},
+            f"effort/{report.RATE}": {"mean": 0.8 * bits},
+            "effort/mpjpe/body": {"mean": 1 / bits},
+        }
+        for bits in (10.0, 20.0, 40.0)
+    ]
+    rows += [
+        {**row, "method": "momask", report.RATE: {"mean": 2 * row[report.RATE]["mean"]}}
+        for row in rows
+    ]
+    for row in rows[3:]:
+        del row["effort/mpjpe/body"]
+    saved = report.savings(rows)["momask"]
+    assert list(saved) == ["motion", "motion, effort", "momask"]
+    assert saved["motion"] == pytest.approx(-0.5)
+    assert saved["motion, effort"] == pytest.approx(-0.6)
+
+
+def test_motion_has_methods_of_its_own():
+    signing, motion = methods.names(False), methods.names(True)
+    assert set(signing) | set(motion) == set(methods.METHODS)
+    assert set(signing) & set(motion) == {"pca_dpcm", "pca_dpcm_dead_zone"}
+    assert {"best", "best_real"} < set(signing) and {"momask", "motion_real"} < set(motion)
+
+
 def test_other_settings_and_unknown_names_are_refused(tmp_path, data_dir):
     arguments = ["--data_dir", str(data_dir), "--output_dir", str(tmp_path)]
-    with pytest.raises(ValueError, match="--methods vqgan: choose from pca_dpcm, "):
+    with pytest.raises(ValueError, match="--methods vqgan: choose from pca_dpcm, .*, best_real$"):
         benchmark_rd.main([*arguments, "--methods", "vqgan"])
     with pytest.raises(ValueError, match="--rates 7x10: choose from 1x10, 2x10"):
         benchmark_rd.main([*arguments, "--methods", "fsq", "--rates", "7x10"])

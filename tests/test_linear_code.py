@@ -161,3 +161,35 @@ def test_what_leads_a_codebook_counts_for_its_size_and_is_left_out():
     # 2 · 30 = 60 codes lead the first codebook: 9 · 7 = 63 are put beside them first.
     assert linear_code.pack([9, 7, 5, 3], 2, (2, 30)) == ((5,), (9, 7, 3))
     assert linear_code.pack([9, 7, 5, 3], 2) == ((9, 3), (7, 5))
+
+
+def test_one_step_for_all_features_spends_the_bits_of_an_entropy_coder():
+    rng = np.random.default_rng(2)
+    deviations = 2.0 ** -np.linspace(0, 7, 24)
+    streams = [
+        (rng.laplace(size=(4000, 24)) * deviations, weight, parts)
+        for weight, parts in ((1.0, 1), (4.0, 2))
+    ]
+
+    def entropies(values, steps, halves):
+        whole = np.round(values[:, : len(halves)] / steps)
+        whole = np.clip(whole, -halves, halves).astype(int)
+        left = np.square(values[:, : len(halves)] - whole * steps).sum(1).mean()
+        left += np.square(values[:, len(halves) :]).sum(1).mean()
+        return sum(map(linear_code._entropy, whole.T)), left
+
+    found = linear_code.allocate_uniform(streams, 60.0)
+    assert 54 < found[0].bits + 2 * found[1].bits <= 60
+    assert found[1].step < found[0].step  # what counts more is coded finer
+    for one, (values, _, _) in zip(found, streams, strict=True):
+        assert one.levels == sorted(one.levels, reverse=True) and min(one.levels) >= 3
+        largest = np.abs(values[:, 0]).max() / one.step
+        assert one.levels[0] >= min(2 * largest - 2, 127)
+    # As many bits of entropy leave more error where they are dealt by nominal bits.
+    values = streams[0][0].astype(np.float32)
+    for nominal in (30.0, 45.0):
+        (levels,) = linear_code.allocate([(values, 1.0, 1)], nominal)
+        steps, _ = best_steps(values[:, : len(levels)], np.array(levels))
+        bits, error = entropies(values, np.asarray(steps), np.array(levels) // 2)
+        (one,) = linear_code.allocate_uniform([(values, 1.0, 1)], bits)
+        assert one.bits <= bits and one.error < 0.95 * error

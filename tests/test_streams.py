@@ -13,6 +13,7 @@ from jaxvq.input_pipeline import open_dataset
 from jaxvq.models import linear_code
 from jaxvq.pose.statistics import Statistics
 from jaxvq.tasks import bit_allocation, make_task, streams
+from jaxvq.tokens import code_tables
 
 
 @pytest.fixture(scope="module")
@@ -245,6 +246,31 @@ def test_bits_are_spent_and_not_exceeded(data_dir, dataset, batch):
         config = bit_allocation.allocate_levels(config, dataset.skeleton, dataset.statistics, batch)
         task = make_task(config, dataset.skeleton, dataset.statistics)
         assert 0.9 * bits < np.log2(task.codebook_sizes).sum() / 4 <= bits
+
+
+def test_real_bits_are_those_of_an_entropy_coder(data_dir, dataset, batch):
+    """More levels, one step for all features of a stream, and about as many bits as asked for."""
+    config = linear_config(
+        data_dir, **{"quantizer.real_bits": True, "quantizer.bits_per_frame": 12.0}
+    )
+    ours = bit_allocation.allocate_levels(config, dataset.skeleton, dataset.statistics, batch)
+    assert len(ours.quantizer.steps) == 3 and min(ours.quantizer.steps) > 0
+    task, params, state = made(config, dataset, batch)
+    for group, one, step in zip(task.groups, task.tasks, ours.quantizer.steps, strict=True):
+        errors = one.digit_errors(params[group.name])
+        first = 2 if group.name == "hands" else 0  # presence is exact
+        assert np.isinf(errors[:first]).all()
+        np.testing.assert_allclose(errors[first:], step**2, rtol=1e-3)
+    assert len(task.digit_errors(params)) == sum(map(len, task.levels))
+    indices = np.asarray(jax.jit(task.encode)(params, state, batch))
+    digits = np.rint(np.asarray(jax.jit(task.unrounded)(params, state, batch)))
+    valid = batch.frames[:, ::4].reshape(-1)
+    found = code_tables.split_digits(indices.reshape(-1, 8)[valid], task.levels)
+    # Nearly the nearest ones: a dead zone takes small features to 0.
+    assert np.abs(found - digits.reshape(len(valid), -1)[valid]).max() <= 1
+    entropy = sum(linear_code._entropy(column) for column in found.T)
+    # With presence, and a network of random weights beside the linear code.
+    assert 0.6 * 12 < entropy / 4 < 1.4 * 12
 
 
 def test_too_few_bits_are_an_error(data_dir, dataset, batch):

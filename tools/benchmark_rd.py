@@ -2,6 +2,8 @@
 
     jaxvq benchmark rd --data DATA --output OUT [--methods sign_vq,fsq,best]
 
+DATA is of signing, or of whole-body motion, which has methods of its own.
+
 Each method is trained or fitted on the train split, tuned on validation, and measured on test, at
 each of its rates and for each seed. tools/rate_distortion/methods.py lists methods and rates.
 
@@ -36,18 +38,19 @@ def main(argv=None) -> int:
 
     from .rate_distortion import cells, methods, report
 
-    chosen = list(methods.METHODS) if args.methods is None else args.methods.split(",")
+    dataset = input_pipeline.open_dataset(args.data)
+    names = methods.names(dataset.skeleton.is_motion)
+    chosen = names if args.methods is None else args.methods.split(",")
     for name in chosen:
-        if name not in methods.METHODS:
-            raise ValueError(f"--methods {name}: choose from {', '.join(methods.METHODS)}")
+        if name not in names:
+            raise ValueError(f"--methods {name}: choose from {', '.join(names)}")
     only = None if args.rates is None else args.rates.split(",")
     known = {rate for name in chosen for rate in methods.rates(name)}
     for rate in only or ():
         if rate not in known:
             raise ValueError(f"--rates {rate}: choose from {', '.join(sorted(known))}")
-    path = input_pipeline.open_dataset(args.data).path
     output = Path(args.output)
-    settings = cells.Settings(str(path), args.steps)
+    settings = cells.Settings(str(dataset.path), args.steps)
     check_settings(output / "settings.json", settings)
 
     with atomic.locked(output, "comparison"):

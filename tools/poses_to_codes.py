@@ -11,8 +11,9 @@ stream by stream, and in a stream codebook by codebook. A step is `frames_per_st
 `codes_per_step` codes; both are columns. Programs that cut int(len(codes) / length) codes per
 frame need a model with one step per frame: --per_frame refuses others.
 A `.jvq` holds the same in the fewest bytes; it needs the tables that jaxvq make code-tables writes
-beside the model. A file that cannot be read is reported and left out. An --output that exists is
-replaced when the new one is complete.
+beside the model. So does --effort, which moves codes to neighbours that cost fewer bits and leave
+little more error; decoding stays the same. A file that cannot be read is reported and left out. An
+--output that exists is replaced when the new one is complete.
 """
 
 import functools
@@ -37,7 +38,15 @@ def main(argv=None) -> int:
     parser.add_argument(
         "--per_frame", action="store_true", help="insist on whole codes per frame, as sign-vq's"
     )
+    parser.add_argument(
+        "--effort",
+        type=int,
+        default=0,
+        help="passes that look for codes of fewer bits beside the nearest (default 0; 1 has most)",
+    )
     args = parser.parse_args(argv)
+    if args.effort < 0:
+        raise ValueError(f"--effort {args.effort}: expected 0 or more")
 
     from jaxvq import inference
     from jaxvq.pose import files
@@ -64,7 +73,7 @@ def main(argv=None) -> int:
         opened = csv_file.writing(output, tokenizer.task, code_tables.fingerprint(tokenizer.model))
     with opened as file:
         read = files.readable(command.progress(clips, count), count)
-        for name, tokens in tokenizer.encode_stream(read):
+        for name, tokens in tokenizer.encode_stream(read, args.effort):
             file.write(name, tokens)
             written, frames = written + 1, frames + tokens.length
         if not written:

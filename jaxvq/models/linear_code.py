@@ -17,9 +17,15 @@ import numpy as np
 
 from jaxvq.batch import Batch
 from jaxvq.models import patches
+from jaxvq.quantizers import fsq
 
 # Steps of a uniform quantizer, in standard deviations between its outermost values, to choose from.
 _LOADINGS = np.linspace(0.6, 5.1, 31)
+# Steps of all features of a stream to choose from, in deviations of the one that varies most.
+_STEPS = 2.0 ** (1 - np.arange(64) / 8)
+# How many bits an error of one step squared is worth: at high rates, a bit more per feature divides
+# its mean square error, a twelfth of a step squared, by 4.
+BITS_PER_SQUARE = 6 / math.log(2)
 # Levels a coefficient may get: odd, so that 0 is one of them.
 LEVELS = (1, 3, 5, 7, 9, 11, 13, 15, 19, 23, 27, 31, 39, 47, 63, 79, 95, 127)
 
@@ -109,7 +115,9 @@ def held(errors: jax.Array, hold: float) -> jax.Array:
     return jnp.einsum("fg,...gvc->...fvc", jnp.asarray(smooth), errors)
 
 
-def fit_kernels(poses, seen, scale, levels, hold: float = 0.0) -> tuple[jax.Array, jax.Array]:
+def fit_kernels(
+    poses, seen, scale, levels, hold: float = 0.0, step: float = 0.0
+) -> tuple[jax.Array, jax.Array]:
     """Kernels of the linear code: analysis float32 (p·v·c, n), which turns a standardised step into
     n features in units of 1, and synthesis (n, p·v·c), which takes FSQ's codes in [-1, 1] back.
 
@@ -118,17 +126,22 @@ def fit_kernels(poses, seen, scale, levels, hold: float = 0.0) -> tuple[jax.Arra
       scale: see `coefficients`.
       levels: the FSQ levels of the n features; the larger go to coefficients that vary more.
       hold: see `hold_weights`, by which they vary.
+      step: of all features, see `allocate_uniform`; 0 for the best one of each.
     """
     levels = np.asarray(levels)
     size, (v, c) = poses.shape[1], np.shape(scale)
     components = min(len(levels), v * c)
     found = coefficients(poses, scale, components)
-    counted = found.values * np.repeat(hold_weights(size, hold), components)[None]
+    worth_of = np.repeat(hold_weights(size, hold), components)
+    counted = found.values * worth_of[None]
     order = jnp.argsort(-jnp.square(counted).mean(0))
     # Feature i is the coefficient at the place that its levels have among all.
     place = np.argsort(np.argsort(-levels, kind="stable"), kind="stable")
     chosen = order[place]
-    steps, _ = best_steps(found.values[:, chosen], seen, levels)
+    if step:
+        steps = step / jnp.asarray(worth_of)[chosen]
+    else:
+        steps, _ = best_steps(found.values[:, chosen], seen, levels)
     basis = found.basis[:, chosen]
     worth = jnp.tile(jnp.asarray(scale).reshape(-1), size)
     analysis = basis * worth[:, None] / steps[None]
@@ -144,7 +157,7 @@ def allocate(streams, bits: float) -> list[list[int]]:
     Args:
       streams: for each, (values float32 (n, m), weight, parts): coefficients of steps in which it
         is seen, what a unit of the root of their summed square error costs, and how many parts of
-        the body share its levels.
+        the body share its levels, each as often as it pays for them.
     Returns:
       For each stream the levels above 1, from the largest variance to the smallest.
     """
@@ -178,6 +191,68 @@ def _distortions(values: np.ndarray) -> np.ndarray:
         columns.append(np.asarray(_all_best(values, count)))
     # More levels never hurt: those that search did not find to help are not taken.
     return np.minimum.accumulate(np.stack(columns, 1), 1)
+
+
+class Uniform(NamedTuple):
+    """Levels of a stream's features, the one that varies most first, and the step of all of them;
+    bits: order-0 entropy of its codes per step of frames. error: mean of their square errors."""
+
+    levels: list[int]
+    step: float
+    bits: float
+    error: float
+
+
+def allocate_uniform(streams, bits: float) -> list[Uniform]:
+    """As `allocate`, for codes that are entropy coded: one step size for all features of a stream,
+    and levels for whatever values there are.
+
+    Where rare codes are cheap, square error is best spread evenly over the features, and those that
+    it swallows get no levels (reverse water-filling; Goyal 2001, see above). Contexts of previous
+    codes save about another tenth of `bits`.
+    """
+    tried = [[_uniform(np.asarray(values), step) for step in _STEPS] for values, _, _ in streams]
+
+    def cheapest(price: float) -> list[Uniform]:
+        return [
+            min(steps, key=lambda one: weight * math.sqrt(one.error) + price * one.bits)
+            for steps, (_, weight, _) in zip(tried, streams, strict=True)
+        ]
+
+    low, high = 1e-9, 1e9
+    for _ in range(60):
+        price = math.sqrt(low * high)
+        found = zip(cheapest(price), streams, strict=True)
+        spent = sum(parts * one.bits for one, (_, _, parts) in found)
+        low, high = (price, high) if spent > bits else (low, price)
+    return cheapest(high)
+
+
+def _uniform(values: np.ndarray, step: float) -> Uniform:
+    """step: in deviations of the feature that varies most."""
+    values = np.asarray(values, np.float64)
+    power = np.square(values).mean(0)
+    order = np.argsort(-power, kind="stable")
+    values, power = values[:, order], power[order]
+    step = float(np.sqrt(power[0]) * step)
+    whole = np.asarray(fsq.shrink(values / step))
+    whole = np.clip(np.round(whole), -(LEVELS[-1] // 2), LEVELS[-1] // 2).astype(np.int64)
+    errors = np.square(values - step * whole).mean(0)
+    bits = np.array([_entropy(column) for column in whole.T])
+    count = int(((power - errors) * BITS_PER_SQUARE > bits * step**2).sum())
+    largest = np.abs(whole[:, :count]).max(0, initial=0)
+    # fit_kernels gives the most levels to the feature that varies most.
+    largest = np.maximum.accumulate(largest[::-1])[::-1]
+    count = int((largest > 0).sum())
+    error = errors[:count].sum() + power[count:].sum()
+    levels = [2 * int(half) + 1 for half in largest[:count]]
+    return Uniform(levels, step, float(bits[:count].sum()), float(error))
+
+
+def _entropy(column: np.ndarray) -> float:
+    shares = np.bincount(column - column.min()) / len(column)
+    shares = shares[shares > 0]
+    return float(-(shares * np.log2(shares)).sum())
 
 
 def pack(

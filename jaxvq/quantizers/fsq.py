@@ -31,6 +31,7 @@ LEVELS: dict[int, tuple[int, ...]] = {
     16: (8, 8, 8, 5, 5, 5),
 }
 
+DEAD_ZONE = 0.6  # below this size a feature becomes 0, with the bound "dead_zone"
 _WIDENING = 1e-3  # of the interval, relative to its width
 _MAX_LEVEL = 999  # above it, the widening would reach the next integer
 
@@ -60,16 +61,23 @@ def bound(z: jax.Array, levels: tuple[int, ...], kind: str = "tanh") -> jax.Arra
     """Squashes z (..., len(levels)) into the interval of each level, as float32.
 
     kind: "tanh" is smooth, as in the paper. "clip" keeps everything inside the interval, so that
-    features in steps of 1 are rounded to the nearest step.
+      features in steps of 1 are rounded to the nearest step. "dead_zone" does so after `shrink`.
     """
     levels = _per_level(levels, z.ndim)
-    if kind == "clip":
+    if kind in ("clip", "dead_zone"):
+        z = shrink(z) if kind == "dead_zone" else z
         return jnp.clip(z.astype(jnp.float32), -(levels // 2), levels - 1 - levels // 2)
     half = (levels - 1) * np.float32(1 + _WIDENING) / 2
     # An even number of integers is not symmetric about 0 (8 levels are -4..3).
     offset = np.where(levels % 2 == 0, np.float32(0.5), np.float32(0))
     shift = np.arctanh(offset / half)
     return jnp.tanh(z.astype(jnp.float32) + shift) * half - offset
+
+
+def shrink(z: jax.Array) -> jax.Array:
+    """Features moved towards 0, so that rounding makes those below DEAD_ZONE 0: small ones cost an
+    entropy coder more than they help."""
+    return jnp.sign(z) * jnp.maximum(jnp.abs(z) - (DEAD_ZONE - 0.5), 0)
 
 
 def quantize(

@@ -15,6 +15,10 @@ from ml_collections import ConfigDict
 from jaxvq import losses
 from jaxvq.batch import Batch
 
+NO_LINEAR_CODE = (
+    "only codes of a linear code (model.transform) have cheaper ones beside them, and this model "
+    "has none: leave --effort out"
+)
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 State = Any  # a pytree; {} where a task learns nothing without gradients
 
@@ -124,6 +128,22 @@ class PoseTask(TokenTask, Protocol):
 
     def absent(self, indices: np.ndarray) -> np.ndarray:
         """bool (t' · frames_per_step, v): points that tokens (t', s, q) say are not there."""
+
+
+@runtime_checkable
+class LinearTask(PoseTask, Protocol):
+    """A PoseTask whose digits are steps of a linear code."""
+
+    def unrounded(self, params: Any, state: State, batch: Batch) -> jax.Array:
+        """All digits of tokens before rounding, float32 (b, t', n), in the order of `levels`.
+
+        Raises:
+          ValueError: codes whose digits are no steps of a linear code.
+        """
+
+    def digit_errors(self, params: Any) -> np.ndarray:
+        """float (n,): what a square step of each digit adds to the square error of a step of
+        frames, weighted as in the loss; inf for digits that are exact. Raises as `unrounded`."""
 
 
 def token_task(task: Task, name: str) -> TokenTask:

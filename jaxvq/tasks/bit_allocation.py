@@ -56,6 +56,9 @@ def sample_frames(config, dataset) -> Batch:
 def allocate_levels(config, skeleton, statistics, batch: Batch) -> ConfigDict:
     """The config with `quantizer.levels` that spend quantizer.bits_per_frame where they help most.
 
+    These are nominal bits, log2 of the codebook sizes, or with quantizer.real_bits about what an
+    entropy coder writes; then `quantizer.steps` gets the step of each stream, too.
+
     The bits go to the parts of the body, and to the coefficients of each, by how much they lower
     the mean distance of the points of `batch` (linear_code.allocate). `model.part_weights` says
     what a distance counts, as in the loss, and `model.part_holds` how much more a shape counts
@@ -68,7 +71,7 @@ def allocate_levels(config, skeleton, statistics, batch: Batch) -> ConfigDict:
       ValueError: too few or too many bits for `quantizer.num_quantizers` codebooks a stream, or a
         part of the body that no frame shows.
     """
-    bits = config.quantizer.get("bits_per_frame", 0.0)
+    bits, real = config.quantizer.get("bits_per_frame", 0.0), real_bits(config)
     if not bits:
         return config
     names = config.model.get("parts", "")
@@ -79,7 +82,8 @@ def allocate_levels(config, skeleton, statistics, batch: Batch) -> ConfigDict:
     for name, part, points, scale, members in parts:
         first = presence_digits(config, points)
         firsts.append(first)
-        left -= members * math.log2(math.prod(first))
+        if not real:
+            left -= members * math.log2(math.prod(first))
         poses, seen = jax.jit(linear_code.seen_steps, static_argnums=1)(part, frames)
         v, c = scale.shape
         fitted = jax.jit(linear_code.coefficients, static_argnums=2)
@@ -94,17 +98,19 @@ def allocate_levels(config, skeleton, statistics, batch: Batch) -> ConfigDict:
                 "to: choose model.parts that join it with others, or other data"
             )
         # Square error is summed over p·v points, distance is wanted per frame: sqrt(p·v) / p.
-        weight = seen.mean() * np.sqrt(v / frames)
-        kinds.append((values[seen], float(weight), members))
-    count = config.quantizer.num_quantizers
-    chosen = linear_code.allocate(kinds, left)
-    missing = [max(count - len(one), 0) for one in chosen]
-    reserved = sum(few * kind[2] for few, kind in zip(missing, kinds, strict=True))
-    reserved *= math.log2(linear_code.LEVELS[1])
-    if 0 < reserved <= SHARE_FOR_MISSING * left:
-        # A small stream beside a large one: each of its codebooks gets a feature.
-        chosen = linear_code.allocate(kinds, left - reserved)
-        chosen = [one + [linear_code.LEVELS[1]] * (count - len(one)) for one in chosen]
+        weight, share = np.sqrt(v / frames), seen.mean()
+        # A part that is not there costs its nominal bits all the same, but hardly any real ones.
+        parts_paid = (weight, members * share) if real else (weight * share, members)
+        kinds.append((values[seen], *map(float, parts_paid)))
+    count, steps = config.quantizer.num_quantizers, ()
+    if real:
+        uniform = linear_code.allocate_uniform(kinds, left)
+        # Each codebook gets a feature: one that stays 0 costs no real bits.
+        spare = [[linear_code.LEVELS[1]] * (count - len(one.levels)) for one in uniform]
+        chosen = [one.levels + more for one, more in zip(uniform, spare, strict=True)]
+        steps = tuple(one.step for one in uniform)
+    else:
+        chosen = _allocate_nominal(kinds, left, count)
     levels = tuple(
         linear_code.pack(one, count, first) for one, first in zip(chosen, firsts, strict=True)
     )
@@ -123,7 +129,25 @@ def allocate_levels(config, skeleton, statistics, batch: Batch) -> ConfigDict:
             f"quantizer.bits_per_frame={bits} is too much for {config.quantizer.num_quantizers} "
             "codebooks a stream, whose codes int32 has to number: raise quantizer.num_quantizers"
         )
-    return with_levels(config, levels if names else levels[0])
+    config = with_levels(config, levels if names else levels[0])
+    config.quantizer.steps = steps
+    return config
+
+
+def _allocate_nominal(kinds, bits: float, count: int) -> list[list[int]]:
+    chosen = linear_code.allocate(kinds, bits)
+    missing = [max(count - len(one), 0) for one in chosen]
+    reserved = sum(few * kind[2] for few, kind in zip(missing, kinds, strict=True))
+    reserved *= math.log2(linear_code.LEVELS[1])
+    if 0 < reserved <= SHARE_FOR_MISSING * bits:
+        # A small stream beside a large one: each of its codebooks gets a feature.
+        chosen = linear_code.allocate(kinds, bits - reserved)
+        chosen = [one + [linear_code.LEVELS[1]] * (count - len(one)) for one in chosen]
+    return chosen
+
+
+def real_bits(config) -> bool:
+    return config.quantizer.get("real_bits", False)
 
 
 def with_levels(config, levels):

@@ -30,6 +30,8 @@ def make(config, skeleton, statistics) -> "AutoencoderTask":
         raise ValueError(f"quantizer.type {config.quantizer.type!r} is not known; choices: fsq")
     # A linear code's latents come in steps of 1, which only clipping leaves as they are.
     bound = "clip" if config.model.get("transform", False) else "tanh"
+    if bound == "clip" and bit_allocation.real_bits(config):
+        bound = "dead_zone"
     levels = fsq.levels_per_quantizer(config.quantizer.levels, config.quantizer.num_quantizers)
     first = bit_allocation.presence_digits(config, skeleton)
     quantizer = fsq.Fsq((first + levels[0], *levels[1:]), bound)
@@ -44,7 +46,8 @@ def make(config, skeleton, statistics) -> "AutoencoderTask":
         **{name: config.model[name] for name in MODEL_FIELDS if name in config.model},
     )
     fields = task_fields(config, skeleton, statistics, model, quantizer)
-    return AutoencoderTask(**fields, hold=bit_allocation.hold(config, skeleton))
+    steps = config.quantizer.get("steps", ()) or (0.0,)
+    return AutoencoderTask(**fields, hold=bit_allocation.hold(config, skeleton), step=steps[0])
 
 
 def prepare(config, dataset, levels):
@@ -60,9 +63,11 @@ class AutoencoderTask(TokenizerTask):
     of its batch, which then has to hold enough of them.
 
     hold: see linear_code.hold_weights; the term "reconstruction" is the error by these weights.
+    step: of the features of the linear code that `init` fits, see linear_code.fit_kernels.
     """
 
     hold: float = 0.0
+    step: float = 0.0
 
     def absent(self, indices: np.ndarray) -> np.ndarray:
         """bool (t' · frames_per_step, v): points that tokens (t', 1, q) say are not there.
@@ -83,6 +88,25 @@ class AutoencoderTask(TokenizerTask):
             absent[:, list(points)] = ~shown[:, hand].reshape(-1, 1)
         return absent
 
+    def unrounded(self, params, state, batch):
+        if not self.model.transform:
+            return super().unrounded(params, state, batch)
+        most = np.array([level - 1 for one in self.levels for level in one], np.float32)[None, None]
+        return jnp.clip(self._encode(params, batch) + (most + 1) // 2, 0, most)
+
+    def digit_errors(self, params):
+        if not self.model.transform:
+            return super().digit_errors(params)
+        half = np.array([level // 2 for one in self.levels for level in one])
+        first = 2 * len(self.model.presence)
+        scale = self.statistics.scale * self.point_weights[:, None]
+        rows = np.asarray(params["synthesis"]["kernel"]).reshape(
+            -1, self.frames_per_step, *scale.shape
+        )
+        rows = np.asarray(linear_code.held(rows * scale, self.hold)).reshape(len(rows), -1)
+        errors = np.square(rows).sum(1) / np.square(half[first:])
+        return np.append(np.full(first, np.inf), errors)
+
     def errors(self, params, predicted, latents, quantized, batch):
         errors = super().errors(params, predicted, latents, quantized, batch)
         if self.hold:
@@ -99,6 +123,8 @@ class AutoencoderTask(TokenizerTask):
             levels = [level for one in self.levels for level in one][2 * len(self.model.presence) :]
             steps, seen = linear_code.seen_steps(batch, self.frames_per_step)
             scale = self.statistics.scale * self.point_weights[:, None]
-            analysis, synthesis = linear_code.fit_kernels(steps, seen, scale, levels, self.hold)
+            analysis, synthesis = linear_code.fit_kernels(
+                steps, seen, scale, levels, self.hold, self.step
+            )
             params = params | {"analysis": {"kernel": analysis}, "synthesis": {"kernel": synthesis}}
         return params, state

@@ -18,7 +18,7 @@ from jaxvq.models.stgcn import PoseStgcn
 from jaxvq.pose.statistics import Statistics
 from jaxvq.quantizers import make_quantizer
 from jaxvq.quantizers.base import Quantizer, draw_active
-from jaxvq.tasks.base import dtype_of, weighted_loss
+from jaxvq.tasks.base import NO_LINEAR_CODE, dtype_of, weighted_loss
 
 TERMS = ("reconstruction", "quantization", "velocity", "acceleration", "bone", "perceptual")
 LOSSES = ("l1", "l2", "smooth_l1", "distance")
@@ -196,6 +196,12 @@ class TokenizerTask:
     def reconstruct(self, params, state, batch):
         quantized = self.quantizer.quantize(state, self._encode(params, batch))
         return self._decode(params, quantized.vectors, batch)
+
+    def unrounded(self, params, state, batch):
+        raise ValueError(NO_LINEAR_CODE)
+
+    def digit_errors(self, params):
+        raise ValueError(NO_LINEAR_CODE)
 
     def quantization_errors(self, params, state, batch):
         return self.quantizer.quantize(state, self._encode(params, batch)).errors

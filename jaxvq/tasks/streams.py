@@ -153,6 +153,8 @@ def make(config, skeleton, statistics, make_task: Callable) -> "Streams":
         alone.model.parts = ""
         if each:
             alone.quantizer.levels = levels[number]
+        if config.quantizer.get("steps", ()):
+            alone.quantizer.steps = (config.quantizer.steps[number],)
         tasks.append(make_task(alone, group.skeleton, group.statistics))
     part_weights = config.model.get("part_weights", {})
     weights = losses.point_weights(skeleton, config.loss.hand_weight, part_weights)
@@ -265,6 +267,13 @@ class Streams:
 
     def encode(self, params, state, batch):
         return self._per_stream("encode", params, state, batch, axis=2)
+
+    def unrounded(self, params, state, batch):
+        return self._per_stream("unrounded", params, state, batch, axis=2)
+
+    def digit_errors(self, params):
+        errors = [(group, task.digit_errors(params[group.name])) for group, task in self._pairs()]
+        return np.concatenate([one for group, one in errors for _ in group.members])
 
     def quantization_errors(self, params, state, batch):
         return self._per_stream("quantization_errors", params, state, batch, axis=2)

@@ -97,8 +97,12 @@ class CodeTables:
                 f"{', '.join(map(str, self.token_shape))})"
             )
         digits = split_digits(indices.reshape(len(indices), len(self.digits)), self.digits)
+        return rest_flags(digits, self.rest, self.digits, self.streams), self.moving(digits)
+
+    def moving(self, digits: np.ndarray) -> np.ndarray:
+        """Digits int (t', n) with -1 for those of streams that rest."""
         resting = rest_flags(digits, self.rest, self.digits, self.streams)
-        return resting, np.where(self._per_digit(resting == 0), digits, -1)
+        return np.where(self._per_digit(resting == 0), digits, -1)
 
     def _per_digit(self, flags: np.ndarray) -> np.ndarray:
         """(t', s) -> (t', n)."""

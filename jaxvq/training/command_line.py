@@ -219,8 +219,9 @@ def compare(source: str, model) -> None:
       ValueError: as `read_config`.
     """
     theirs, ours = dict(presets.fields(read_config(source))), dict(presets.fields(model.config))
-    # The levels of a linear code come from the data, and so differ from any file.
-    compared = [k for k in ours if k.startswith(("model.", "quantizer.")) and "levels" not in k]
+    # The levels and steps of a linear code come from the data, and so differ from any file.
+    fitted = ("quantizer.levels", "quantizer.steps")
+    compared = [k for k in ours if k.startswith(("model.", "quantizer.")) and k not in fitted]
     differ = [
         f"{key} ({theirs[key]!r} there, {ours[key]!r} in the checkpoint)"
         for key in ["task", *compared]

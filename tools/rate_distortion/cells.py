@@ -176,7 +176,6 @@ def _measure(tokenizers: list, clips: dict, scale, path: Path) -> dict:
 
     Validation reconstructs whole clips. The values on test are those of jaxvq evaluate.
     """
-    from jaxvq import inference
     from jaxvq.evaluators import reconstruction
     from jaxvq.tokens import code_tables
 
@@ -191,15 +190,43 @@ def _measure(tokenizers: list, clips: dict, scale, path: Path) -> dict:
     values = reconstruction.evaluate(best, iter(test)).values
     best.encode_clips(test)  # compiles
     started = time.monotonic()
-    tokens = [
-        inference.Tokens(indices, clip.fps, len(clip.data))
-        for indices, clip in zip(best.encode_clips(test), test, strict=True)
-    ]
+    indices = best.encode_clips(test)
     values["encode_frames_per_second"] = values["frames"] / (time.monotonic() - started)
     train = best.encode_clips(clips["train"])
-    values |= coding.measure(path, train, tokens, best.task, code_tables.fingerprint(best.model))
+    fingerprint = code_tables.fingerprint(best.model)
+    tables = code_tables.fit_code_tables(train, best.task, fingerprint)
+    values |= coding.write(path, _tokens(indices, test), tables)
+    if best.model.config.model.get("transform", False):
+        values |= _with_effort(best, clips, tables, scale, path)
     values["parameters"] = count_parameters(best.model)
     return values | {"chosen": {"step": best.model.step, "error": min(errors)}}
+
+
+def _with_effort(tokenizer, clips: dict, tables, scale, path: Path) -> dict:
+    """effort/… -> the size and the errors of codes that `jaxvq encode --effort 1` finds, by tables
+    fitted to such codes."""
+    from jaxvq.tokens import code_tables
+
+    from . import coding, floor
+
+    task, test = tokenizer.task, clips["test"]
+    place = code_tables.path_for(tokenizer.model)
+    code_tables.save(place, tables)
+    train = replace(tokenizer).encode_clips(clips["train"], 1)  # a copy reads its tables anew
+    tables = code_tables.fit_code_tables(train, task, tables.fingerprint)
+    code_tables.save(place, tables)
+    tokens = _tokens(replace(tokenizer).encode_clips(test, 1), test)
+    values = coding.write(path.with_suffix(".effort.jvq"), tokens, tables)
+    decoded = list(tokenizer.decode_tokens(tokens))
+    values |= floor.distortion(test, decoded, scale)
+    return {f"effort/{name}": value for name, value in values.items()}
+
+
+def _tokens(indices: list, clips: list) -> list:
+    from jaxvq import inference
+
+    pairs = zip(indices, clips, strict=True)
+    return [inference.Tokens(found, clip.fps, len(clip.data)) for found, clip in pairs]
 
 
 def count_parameters(model) -> int:

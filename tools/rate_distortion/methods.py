@@ -55,6 +55,17 @@ SMALL_STGCN = {  # 0.94 million parameters
 CODEBOOKS = {f"{n}x10": {"quantizer.num_quantizers": n} for n in (1, 2, 3, 4)}
 SIGN_VQ = SMALL | {"optim.learning_rate": 3e-4}  # as published
 
+REAL = {"quantizer.real_bits": True}
+
+
+def _bits(books: dict[str, int]) -> dict[str, dict]:
+    """Rates of a linear code: bits per frame -> codebooks per stream that share them."""
+    return {
+        bits: {"quantizer.bits_per_frame": float(bits), "quantizer.num_quantizers": count}
+        for bits, count in books.items()
+    }
+
+
 METHODS: dict[str, Floor | Trained] = {
     "pca_dpcm": Floor(0.5, ("4", "6", "8", "10", "14", "20", "30", "45")),
     "pca_dpcm_dead_zone": Floor(0.7, ("3", "4", "6", "8", "12", "17", "25", "36")),
@@ -80,18 +91,38 @@ METHODS: dict[str, Floor | Trained] = {
     ),
     # Also 0.95 million parameters, most of them between poses and features.
     "best": Trained(
-        "fsq_pose:small",
+        "fsq_pose:small", {}, rates=_bits({"1.5": 1, "3": 1, "5": 2, "9.97": 4, "15": 4, "25": 8})
+    ),
+    "best_real": Trained("fsq_pose:small", REAL, rates=_bits({"3": 4, "5": 6, "8": 8, "12": 12})),
+}
+
+# Those of whole-body motion; the others are those of signing. Floors are for both.
+MOTION = ("t2m_gpt", "momask", "motion", "motion_real")
+METHODS |= {
+    "t2m_gpt": Trained(
+        "motion:t2m_gpt_small",
         {},
-        rates={
-            bits: {"quantizer.bits_per_frame": float(bits), "quantizer.num_quantizers": books}
-            for bits, books in (("1.5", 1), ("3", 1), ("5", 2), ("9.97", 4), ("15", 4), ("25", 8))
-        },
+        rates={f"512/{n}": {"model.frames_per_step": n} for n in (8, 4, 2, 1)},
+    ),
+    "momask": Trained("motion:momask_small", {}, layers=6),
+    "motion": Trained("motion:small", {}, rates=_bits({"4": 8, "8": 8, "13.5": 16, "20": 16})),
+    "motion_real": Trained(
+        "motion:small", REAL, rates=_bits({"2.5": 6, "4": 12, "6": 16, "9": 24})
     ),
 }
 
 # The methods that BD-rates refer to.
-REFERENCES = ("pca_dpcm", "pca_dpcm_dead_zone")
+REFERENCES = ("pca_dpcm", "pca_dpcm_dead_zone", "best", "t2m_gpt", "momask")
 SINGLE_STREAM = ("rvq", "fsq", "rfsq")
+
+
+def names(is_motion: bool) -> list[str]:
+    """The methods for whole-body motion, or for signing."""
+    return [
+        name
+        for name, entry in METHODS.items()
+        if isinstance(entry, Floor) or (name in MOTION) == is_motion
+    ]
 
 
 def rates(method: str) -> tuple[str, ...]:

@@ -19,15 +19,19 @@ COLUMNS = (
     ("entropy", "order-0, bits per frame; too low on small splits", "entropy_per_frame", 2, 1),
     ("real", "bits per frame of the test split as a .jvq file", "real_bits_per_frame", 2, 1),
     ("real/s", "the same, bits per second", "real_bits_per_second", 0, 1),
+    ("codes", "real, without names and headers", "code_bits_per_frame", 2, 1),
     ("all", "mpjpe: mean distance per point, shoulder widths", "mpjpe/all", 4, 1),
     ("body", "mpjpe of the body", "mpjpe/body", 4, 1),
     ("face", "mpjpe of the face", "mpjpe/face", 4, 1),
     ("hands", "mpjpe of the hands, relative to their wrists", "mpjpe/hands", 4, 1),
+    ("path", "mpjpe of the path of motion, m/s", "mpjpe/path", 4, 1),
     ("pck .02", "percent of the points within .02 shoulder widths", "pck/0.02", 1, 100),
     ("pck .05", "within .05", "pck/0.05", 1, 100),
     ("pck .1", "within .1", "pck/0.1", 1, 100),
     ("velocity", "error of the velocity, shoulder widths per frame", "velocity_error", 4, 1),
     ("accel.", "error of the acceleration, shoulder widths per frame²", "acceleration_error", 4, 1),
+    ("real, effort", "real, encoded with --effort 1", "effort/real_bits_per_frame", 2, 1),
+    ("all, effort", "mpjpe of these codes", "effort/mpjpe/all", 4, 1),
     ("used %", "codes used in the test split, mean over codebooks", "code_utilization", 1, 1),
     ("perplexity", "of the codes, mean over codebooks", "perplexity", 1, 1),
     ("M par.", "million parameters", "parameters", 2, 1e-6),
@@ -35,6 +39,8 @@ COLUMNS = (
     ("frames/s", "frames encoded per second", "encode_frames_per_second", 0, 1),
 )
 RATE, ERROR = "real_bits_per_second", "mpjpe/all"
+# Fields of a cell that have no column.
+_MORE = tuple(f"effort/{name}" for name in (RATE, *(error for error, _ in drawing.PANELS)))
 
 
 def read_cells(output: Path) -> list[dict]:
@@ -64,30 +70,40 @@ def summarize(cells: list[dict]) -> list[dict]:
     rows = []
     for (method, rate), group in groups.items():
         row = {"method": method, "rate": rate, "seeds": len(group)}
-        for _, _, key, _, _ in COLUMNS:
-            values = [cell[key] for cell in group]
+        for key in dict.fromkeys((*(column[2] for column in COLUMNS), *_MORE)):
+            values = [cell[key] for cell in group if key in cell]
+            if not values:
+                continue
             std = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
             row[key] = {"mean": float(np.mean(values)), "std": std}
         rows.append(row)
     return rows
 
 
-def curves(rows: list[dict], error: str = ERROR) -> dict[str, list[tuple[float, float]]]:
-    """Method -> (bits per second, error) of each rate, as means over seeds."""
+def error_of(rows: list[dict]) -> str:
+    """The error that BD-rates refer to: of motion, that of the joints without the path."""
+    return "mpjpe/body" if any("mpjpe/path" in row for row in rows) else ERROR
+
+
+def curves(rows: list[dict], error: str) -> dict[str, list[tuple[float, float]]]:
+    """Method -> (bits per second, error) of each rate, as means over seeds; "…, effort" is that
+    method encoded with effort."""
     found: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
-        point = (row[RATE]["mean"], row[error]["mean"])
-        found.setdefault(row["method"], []).append(point)
+        for prefix, name in (("", row["method"]), ("effort/", f"{row['method']}, effort")):
+            if prefix + error in row:
+                point = (row[prefix + RATE]["mean"], row[prefix + error]["mean"])
+                found.setdefault(name, []).append(point)
     return found
 
 
 def savings(rows: list[dict]) -> dict[str, dict[str, float]]:
-    """Reference -> method -> BD-rate in real bits at equal mpjpe/all.
+    """Reference -> method -> BD-rate in real bits at equal error, see `error_of`.
 
     The references are the floors and the best learned method with one stream: for each method, the
     one against which it saves least.
     """
-    found = curves(rows)
+    found = curves(rows, error_of(rows))
     table = {
         reference: {m: bd_rate(found[reference], found[m]) for m in found}
         for reference in methods.REFERENCES
@@ -151,15 +167,15 @@ def markdown(rows: list[dict], saved: dict, settings: Settings) -> str:
         "|---|---|---:|" + "---:|" * len(COLUMNS),
     ]
     for row in rows:
-        numbers = [_number(row[key], digits, by) for _, _, key, digits, by in COLUMNS]
+        numbers = [_number(row.get(key), digits, by) for _, _, key, digits, by in COLUMNS]
         lines.append(
             f"| {row['method']} | {row['rate']} | {row['seeds']} | " + " | ".join(numbers) + " |"
         )
-    lines += ["", "## Bits saved at equal mpjpe/all", ""]
+    lines += ["", f"## Bits saved at equal {error_of(rows)}", ""]
     lines += ["BD-rate in real bits, over the errors that both reach; negative: fewer bits.", ""]
     lines += ["| method | " + " | ".join(f"against {name}" for name in saved) + " |"]
     lines += ["|---|" + "---:|" * len(saved)]
-    for method in dict.fromkeys(row["method"] for row in rows):
+    for method in curves(rows, error_of(rows)):
         numbers = " | ".join(_percent(column[method]) for column in saved.values())
         lines.append(f"| {method} | {numbers} |")
     lines += ["", "## Columns", ""]
@@ -167,7 +183,9 @@ def markdown(rows: list[dict], saved: dict, settings: Settings) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _number(value: dict, digits: int, factor: float) -> str:
+def _number(value: dict | None, digits: int, factor: float) -> str:
+    if value is None:
+        return "–"
     mean, std = value["mean"] * factor, value["std"] * factor
     text = f"{mean:.{digits}f}"
     return f"{text} ± {std:.{digits}f}" if std and round(std, digits) else text
