@@ -84,6 +84,7 @@ def build_others(root) -> list[str]:
     from signformer_corpus import write_how2sign, write_lsfb
     from test_sentence_datasets import write_samples
 
+    from jaxvq import pretrained
     from jaxvq.datasets import building
     from jaxvq.hands import npz
     from tools.hands import draws
@@ -110,8 +111,10 @@ def build_others(root) -> list[str]:
         {"train": 0.8, "val": 0.1, "test": 0.1},
     )
     draws.save(draws.plan(npz.count_frames(root / "hands"), drawn), root / "splits")
+    inputs["tokens"] = pretrained.CLIPS
     for corpus, source in inputs.items():
         more = {"splits_dir": str(root / "splits")} if corpus == "hand_prior" else {}
+        more |= {"tokenizer": "signs-live"} if corpus == "tokens" else {}
         building.build(corpus, root / "data", building.Options(str(source), workers=1, **more))
     return list(inputs)
 
@@ -137,7 +140,7 @@ def test_a_tiny_instance_of_every_other_corpus(terms, tmp_path):
         card = (outputs[-1] / "README.md").read_text()
         assert "### Licence and access" in card  # of the original data
         drawn = "data:image/gif" in (outputs[-1] / "index.html").read_text()
-        assert drawn == (corpus not in ("pami0", "hand_prior"))
+        assert drawn == (corpus not in ("pami0", "hand_prior", "tokens"))
     found = read_elsewhere(*outputs)
     assert found == [[content(folder), "Terms of the Test Corpus"] for folder in outputs]
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from jaxvq.batch import Batch
 from jaxvq.hands.skeleton import HAND_ROTATIONS
@@ -15,8 +16,15 @@ from jaxvq.pose.statistics import Statistics
 from jaxvq.quantizers.base import Quantizer
 from jaxvq.tasks import TASKS, make_task
 from jaxvq.tasks.base import PoseTask, Task, TokenTask, pose_task, token_task
+from jaxvq.tokens.rows import Rows
 
-CONFIGS = {"fsq_pose": HOLISTIC_178, "stgcn_rvq": HOLISTIC_178, "hand_prior": HAND_ROTATIONS}
+ROWS = Rows("signs", "f", 4, ((5, 3), (7,)), ("pose",), True, 25.0, 6, ("a=b",))
+CONFIGS = {
+    "fsq_pose": HOLISTIC_178,
+    "stgcn_rvq": HOLISTIC_178,
+    "hand_prior": HAND_ROTATIONS,
+    "token_prior": ROWS.skeleton,
+}
 VARIANTS = [
     (name, variant)
     for name in CONFIGS
@@ -28,6 +36,8 @@ VARIANTS = [
 def made(name: str, variant: str):
     """(config, task, abstract batch, params, state); nothing is computed."""
     config = importlib.import_module(f"configs.{name}").get_config(variant)
+    if name == "token_prior":  # as tasks.prepare completes it
+        config.tokens = ConfigDict(ROWS.to_json())
     skeleton = CONFIGS[name]
     v, c = skeleton.num_points, skeleton.num_dims
     task = make_task(config, skeleton, Statistics(np.zeros((v, c)), np.ones((v, c))))
@@ -81,8 +91,9 @@ def test_a_task_can_be_trained(name, variant):
 @pytest.mark.parametrize("name, variant", VARIANTS)
 def test_a_task_makes_tokens_or_says_that_it_does_not(name, variant):
     config, task, batch, params, state = made(name, variant)
-    if config.task == "hand_vae":
-        with pytest.raises(ValueError, match="makes no tokens; jaxvq sample"):
+    if config.task in ("hand_vae", "token_prior"):
+        program = f"makes no tokens; jaxvq {task.measured_with}"
+        with pytest.raises(ValueError, match=program):
             token_task(task, config.task)
         return
     assert token_task(task, config.task) is task and isinstance(task, TokenTask)
@@ -107,8 +118,8 @@ def test_a_task_makes_tokens_or_says_that_it_does_not(name, variant):
 @pytest.mark.parametrize("name, variant", VARIANTS)
 def test_a_task_codes_points_or_says_that_it_does_not(name, variant):
     config, task, *_ = made(name, variant)
-    if name == "hand_prior":
-        with pytest.raises(ValueError, match="jaxvq sample"):
+    if name in ("hand_prior", "token_prior"):
+        with pytest.raises(ValueError, match=f"jaxvq {task.measured_with}"):
             pose_task(task, config.task)
         return
     assert pose_task(task, config.task) is task and isinstance(task, PoseTask)

@@ -179,7 +179,7 @@ def test_the_shell_completes(call, installed, typed, offered):
 def test_training_lists_presets_and_fields(call):
     listed = call("train", "--list")
     assert re.findall(r"^\w+[.\w]*$", listed, re.MULTILINE) == [
-        *("fsq_pose", "hand_prior", "motion", "stgcn_rvq", "stgcn_rvq.yaml")
+        *("fsq_pose", "hand_prior", "motion", "stgcn_rvq", "token_prior", "stgcn_rvq.yaml")
     ]
     assert ":small      the same for a laptop" in listed and ":fsq       a tokenizer" in listed
     text = call("train", "--help")

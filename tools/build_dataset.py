@@ -9,6 +9,7 @@
     jaxvq build --corpus mypackage.my_corpus --input DIR --data DATA
     jaxvq build --corpus hand_prior --input NPZ_DIR --splits_dir SPLITS \\
         --data DATA
+    jaxvq build --corpus tokens --input DATA --tokenizer RUN --labels X.csv --data TOKENS
 
 Clips that cannot be used are skipped and listed with the reason in skipped.jsonl beside the shards;
 the build fails if they are too many. Built again with the same options, nothing is done. The result
@@ -90,6 +91,20 @@ def parse_arguments(argv=None) -> argparse.Namespace:
         action="store_true",
         help="little more than half the size, rounded to 2^-11: see docs/data.md",
     )
+    add("--tokenizer", metavar="RUN", help=f"of tokens, what makes them: {command.MODEL_HELP}")
+    add(
+        "--labels",
+        metavar="FILE",
+        help="of tokens, a CSV: the name of each clip in the first column, what it shows in others",
+    )
+    add("--label_columns", metavar="A,B", help="the columns to take (default: all but the first)")
+    add(
+        "--shifts",
+        type=int,
+        default=1,
+        help="of tokens: encode a clip of training N times, begun at N frames of its first step "
+        "(default: %(default)s)",
+    )
     add("--workers", type=int, default=os.cpu_count(), help="processes (default: %(default)s)")
     add(
         "--beam_pipeline_options",
@@ -122,7 +137,14 @@ def main(argv=None) -> None:
         splits_dir=args.splits_dir,
         compact=args.compact,
         beam_pipeline_options=args.beam_pipeline_options,
+        tokenizer=args.tokenizer,
+        labels=args.labels,
+        label_columns=args.label_columns,
+        shifts=args.shifts,
     )
+    only_tokens = ("tokenizer", "labels", "label_columns")
+    if args.corpus != "tokens" and (given := [name for name in only_tokens if vars(args)[name]]):
+        raise ValueError(f"--{given[0]}: {args.corpus} has no use for it, only --corpus tokens")
     with command.stage(f"building {args.corpus}"):
         folder, built = building.build(
             args.corpus,

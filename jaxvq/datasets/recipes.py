@@ -17,7 +17,8 @@ from jaxvq.storage import remote
 class Options:
     """Options besides the builder's config; see `jaxvq build --help`.
 
-    exact: keeps float32, for jaxvq export zip, which rounds itself.
+    exact: keeps float32, for jaxvq export zip, which rounds itself. tokenizer, labels,
+    label_columns and shifts are of the corpus `tokens` alone.
     """
 
     input: str
@@ -32,6 +33,10 @@ class Options:
     compact: bool = False
     exact: bool = False
     beam_pipeline_options: str | None = None
+    tokenizer: str | None = None
+    labels: str | None = None
+    label_columns: str | None = None
+    shifts: int = 1
 
     def __post_init__(self):
         if self.num_shards is not None and self.num_shards < 1:
@@ -42,6 +47,8 @@ class Options:
             raise ValueError(f"--workers {self.workers}: expected 1 or more")
         if not 0 <= self.hand_threshold <= 1:
             raise ValueError(f"--hand_threshold {self.hand_threshold}: expected 0 to 1")
+        if self.shifts < 1:
+            raise ValueError(f"--shifts {self.shifts}: expected 1 or more")
 
 
 def full_name(config: str, options: Options) -> str:

@@ -23,7 +23,7 @@ _PLAIN = {name: np.dtype(name).newbyteorder("<") for name in ("float16", "float3
 _SIZE = rb"[\x80-\xff]*[\x00-\x7f]"
 _BEGIN = re.compile(rb"\n" + _SIZE)
 _ENTRY = re.compile(
-    rb"\n%b\n%b([a-z_]+)\x12%b[\n\x12]%b\n(%b)" % (_SIZE, _SIZE, _SIZE, _SIZE, _SIZE)
+    rb"\n%b\n%b([a-z_]+)\x12%b[\n\x12\x1a]%b\n(%b)" % (_SIZE, _SIZE, _SIZE, _SIZE, _SIZE)
 )
 
 

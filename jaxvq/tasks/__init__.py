@@ -6,7 +6,7 @@ from jaxvq.batch import Batch, empty_batch
 from jaxvq.tasks import streams
 from jaxvq.tasks.base import Task
 
-TASKS = ("pose_autoencoder", "pose_tokenizer", "hand_vae", "hand_fsq")
+TASKS = ("pose_autoencoder", "pose_tokenizer", "hand_vae", "hand_fsq", "token_prior")
 
 
 def make_task(config, skeleton, statistics) -> Task:

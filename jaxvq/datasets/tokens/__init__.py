@@ -1,0 +1,1 @@
+"""The corpus `tokens`: the tokens of a built dataset."""

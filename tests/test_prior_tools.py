@@ -1,0 +1,189 @@
+"""`jaxvq generate` and `jaxvq evaluate-prior`, and the measures of the latter."""
+
+import json
+
+import numpy as np
+import pytest
+from test_token_prior import labels, prior, prior_dir, tokens_dir  # noqa: F401  fixtures
+
+from jaxvq import generation, input_pipeline
+from jaxvq.generation import Draw
+from jaxvq.pose.reader import Pose, read_pose
+from jaxvq.pose.skeleton import Component, Skeleton
+from jaxvq.tokens import csv_file
+from tools import evaluate_prior, generate
+from tools.priors import measures
+
+
+def clip_of(data: np.ndarray) -> Pose:
+    """A pose of float (t, d) numbers, one per point."""
+    points = tuple(map(str, range(data.shape[1])))
+    skeleton = Skeleton((Component("P", points, format="XC"),))
+    return Pose(skeleton, data[..., None].astype(np.float32), np.ones(data.shape, np.float32), 25.0)
+
+
+# --------------------------------------------------------------------------------------- generate
+
+
+def test_generate_writes_poses_codes_and_a_page(prior_dir, prior, tmp_path):  # noqa: F811
+    arguments = [str(prior_dir), "--label", "length=odd", "--num", "3", "--frames", "9"]
+    assert generate.main([*arguments, "--output", str(tmp_path)]) == 0
+    names = ["codes.csv", "index.html", "sample_0.pose", "sample_1.pose", "sample_2.pose"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert len(read_pose(tmp_path / "sample_1.pose").data) == 9
+    lines = csv_file.read(tmp_path / "codes.csv")
+    expected = prior.sample(["length=odd"] * 3, 9)
+    assert [line.codes for line in lines] == [tokens.flat() for tokens in expected]
+    assert "length=odd" in (tmp_path / "index.html").read_text()
+
+
+def test_generate_goes_on_and_leads_from_clip_to_clip(prior_dir, corpus, tmp_path):  # noqa: F811
+    first, second = sorted(corpus.glob("*.pose"))[2:4]
+    count = len(read_pose(first).data)
+    arguments = [str(prior_dir), "--num", "1", "--prefix", str(first), "--output", str(tmp_path)]
+    assert generate.main([*arguments, "--frames", str(count + 6)]) == 0
+    assert len(read_pose(tmp_path / "sample_0.pose").data) == count + 6
+    gap = ["--suffix", str(second), "--gap", "4", "--candidates", "2"]
+    assert generate.main([*arguments, *gap]) == 0
+    whole = count + 4 + len(read_pose(second).data)
+    assert len(read_pose(tmp_path / "sample_0.pose").data) == whole
+
+
+def test_a_gap_is_filled_and_the_rest_is_kept(prior, corpus):  # noqa: F811
+    tokenizer = prior.tokenizer
+    clip, _ = tokenizer.standardize(read_pose(sorted(corpus.glob("*.pose"))[2]))
+    hidden = clip.replace(data=clip.data.copy())
+    hidden.data[10:14] = 1e3  # must not be looked at
+    (one,) = prior.fill(clip, 10, 14, candidates=3)
+    (other,) = prior.fill(hidden, 10, 14, candidates=3)
+    np.testing.assert_array_equal(one.indices, other.indices)
+    tokenizer.check_tokens(one)
+    closed = generation.interpolate(clip, 10, 14)
+    (around,) = tokenizer.encode_clips([closed])
+    same = (one.indices == around).all((1, 2))
+    assert same[:10].all() and same[14:].all()
+
+
+def test_lines_are_drawn_between_points_that_are_seen():
+    clip = clip_of(np.arange(12.0).reshape(6, 2) ** 2)
+    clip.confidence[1, 1] = 0
+    closed = generation.interpolate(clip, 2, 5)
+    np.testing.assert_allclose(closed.data[2:5, 0, 0], [28.0, 52.0, 76.0])  # from 4 to 100
+    np.testing.assert_allclose(closed.data[2:5, 1, 0], 121)  # seen after the gap only
+    np.testing.assert_array_equal(closed.data[[0, 1, 5]], clip.data[[0, 1, 5]])
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--frames", "0"], "0 frames: expected 1 or more"),
+        (["--num", "0"], "--num 0: expected 1 or more"),
+        (["--temperature", "-1"], "temperature -1: expected 0 or more"),
+        (["--label", "length=none"], "label 'length=none' is of no clip"),
+        (["--prefix", "no.pose"], "no.pose: no such file"),
+        (["--gap", "3"], "--gap needs --input, or --prefix and --suffix"),
+        (["--suffix", "X"], "--suffix needs --prefix"),
+        (["--input", "X"], "--gap is missing"),
+        (["--input", "X", "--prefix", "Y", "--gap", "1:2"], "--input is a whole clip"),
+        (["--input", "X", "--gap", "12"], "expected FROM:TO"),
+        (["--input", "CLIP", "--gap", "0:5"], "gap 0:5: expected frames inside of 1:"),
+        (["--input", "CLIP", "--gap", "5:5"], "gap 5:5: expected frames inside of 1:"),
+        (["--input", "CLIP", "--gap", "5:5000"], "gap 5:5000: expected frames inside of 1:"),
+        (["--tokenizer", "signs"], "the prior has learnt the tokens of"),
+    ],
+)
+def test_generate_refuses_in_one_line(arguments, message, prior_dir, corpus, tmp_path):  # noqa: F811
+    clip = str(sorted(corpus.glob("*.pose"))[2])
+    arguments = [clip if word == "CLIP" else word for word in arguments]
+    with pytest.raises(ValueError, match=message) as error:
+        generate.main([str(prior_dir), *arguments, "--output", str(tmp_path / "new")])
+    assert "\n" not in str(error.value) and not (tmp_path / "new").exists()
+
+
+# --------------------------------------------------------------------------------------- evaluate
+
+
+def test_evaluate_prior_writes_what_it_measures(prior_dir, tokens_dir, tmp_path):  # noqa: F811
+    arguments = [str(prior_dir), "--split", "validation", "--candidates", "2"]
+    assert evaluate_prior.main([*arguments, "--output", str(tmp_path)]) == 0
+    found = json.loads((tmp_path / "metrics.json").read_text())
+    dataset = input_pipeline.open_dataset(tokens_dir)
+    prior = generation.load(prior_dir)  # noqa: F811
+    clips = measures.read_tokens(dataset, prior.task.rows, "validation")
+    bits = prior.bits([clip for _, clip, _ in clips], [label for *_, label in clips])
+    total = sum(one.sum() for one in bits)
+    frames = sum(clip.length for _, clip, _ in clips)
+    assert found["clips"] == len(clips) and found["frames"] == frames
+    assert found["bits_per_frame"] == pytest.approx(total / frames, rel=1e-3)
+    assert 0 < found["tables_bits_per_frame"] <= found["nominal_bits_per_frame"] * 1.1
+    assert 0 <= found["length/generated"] <= 1 and found["frechet/real"] > 0
+    assert found["gap_15"]["clips"] > 0 and found["gap_15"]["prior"] > 0
+    assert "| gap_15/linear |" in (tmp_path / "metrics.md").read_text()
+    assert (tmp_path / "index.html").exists()
+
+
+def test_evaluate_prior_refuses_in_one_line(prior_dir, data_dir, tmp_path):  # noqa: F811
+    arguments = [str(prior_dir), "--output", str(tmp_path)]
+    with pytest.raises(ValueError, match="--parts 'speed': choose from bits, samples, gaps"):
+        evaluate_prior.main([*arguments, "--parts", "bits,speed"])
+    with pytest.raises(ValueError, match="points per frame, the model another"):
+        evaluate_prior.main([*arguments, "--data", str(data_dir)])
+
+
+def test_the_frechet_distance_is_that_of_gaussians():
+    rng = np.random.default_rng(0)
+    first = rng.normal(size=(20_000, 3))
+    assert measures.frechet(first, first) == pytest.approx(0, abs=1e-9)
+    # |m|² + sum of (1 - s)², for standard deviations s along the axes.
+    second = rng.normal(size=(20_000, 3)) * [1, 2, 3] + [1, 0, 2]
+    assert measures.frechet(first, second) == pytest.approx(1 + 4 + 1 + 4, rel=0.05)
+
+
+def test_diversity_is_the_mean_distance():
+    rows = np.array([[0.0, 0], [3, 4], [0, 0]])
+    assert measures.diversity(rows) == pytest.approx(10 / 3)
+
+
+def test_the_classifier_tells_what_it_can():
+    rng = np.random.default_rng(0)
+    names = np.array(["a", "b", "c"])[rng.integers(3, size=200)]
+    rows = rng.normal(size=(200, 300))  # more numbers than clips
+    rows[:, :3] += 9 * (names[:, None] == ["a", "b", "c"])
+    classifier = measures.Classifier.fit(rows[:150], names[:150])
+    assert classifier.agreement(rows[150:], names[150:]) > 0.8
+    assert classifier.agreement(rows[150:], np.roll(names[150:], 1)) < 0.6
+
+
+def test_words_of_labels_are_columns():
+    found = measures.values_of(["a=x b=y", "a=z", ""])
+    assert found == {"a": ["x", "z", ""], "b": ["y", "", ""]}
+
+
+def test_a_cubic_is_filled_by_a_cubic():
+    time = np.arange(20.0)
+    clip = clip_of(np.stack([0 * time + 3, 2 * time + 1], 1))
+    np.testing.assert_allclose(measures.cubic(clip, 8, 12), clip.data[8:12], atol=1e-4)
+
+
+def test_a_gaussian_process_fills_what_it_has_seen():
+    """A gap in a slow wave of any phase, which no line fills."""
+
+    def wave(phase, frames=80):
+        at = np.arange(frames) / 6 + phase
+        return clip_of(np.stack([np.sin(at), np.cos(at), 0.5 * np.sin(at)], 1))
+
+    kernels = measures.covariances([wave(phase) for phase in np.linspace(0, 6, 20)], 15 + 32)
+    clip = wave(0.3)
+    filled = measures.gaussian(clip, 30, 45, kernels)
+    line = generation.interpolate(clip, 30, 45).data[30:45]
+    truth = clip.data[30:45]
+    assert np.abs(filled - truth).mean() < 0.1 * np.abs(line - truth).mean()
+
+
+def test_top_p_and_guidance_change_what_is_drawn(prior):  # noqa: F811
+    plain, guided, narrow = (
+        prior.sample(["length=odd"] * 4, 16, draw)
+        for draw in (Draw(), Draw(guidance=8.0), Draw(top_p=0.2))
+    )
+    for changed in (guided, narrow):
+        assert any((a.indices != b.indices).any() for a, b in zip(plain, changed, strict=True))

@@ -1,0 +1,458 @@
+"""The prior over tokens: its corpus, its network, its training, and what is drawn from it."""
+
+import csv
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from configs.token_prior import get_config
+from jaxvq import checkpoint, generation, inference, input_pipeline
+from jaxvq.batch import Batch
+from jaxvq.generation import Draw
+from jaxvq.models.prior import NEVER, TokenPrior
+from jaxvq.pose.statistics import Statistics
+from jaxvq.tasks.token_prior import TokenPriorTask
+from jaxvq.tokens import rows as token_rows
+from jaxvq.tokens.rows import Rows
+from jaxvq.tokens.tokens import Tokens
+from jaxvq.train import train
+
+DIGITS = (3, 5, 4)
+
+
+@pytest.fixture(scope="session")
+def labels(data_dir, tmp_path_factory):
+    """A CSV that calls the clips of a dataset even or odd, by the number of frames."""
+    dataset = input_pipeline.open_dataset(data_dir)
+    path = tmp_path_factory.mktemp("labels") / "labels.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["clip", "length", "note"])
+        for split, lengths in dataset.lengths.items():
+            source = dataset.source(split)
+            for number, length in enumerate(lengths):
+                name = source[number]["id"].removesuffix(".pose")
+                writer.writerow([name, ("even", "odd")[length % 2], "x y"])
+    return path
+
+
+@pytest.fixture(scope="session")
+def tokens_dir(data_dir, run_dir, labels, tmp_path_factory):
+    """The synthetic corpus as tokens of a model that was trained on it."""
+    from tools import build_dataset
+
+    folder = tmp_path_factory.mktemp("tokens")
+    build_dataset.main(build_arguments(data_dir, run_dir, labels, folder))
+    return folder
+
+
+def build_arguments(data_dir, run_dir, labels, folder, *more):
+    arguments = ["--corpus", "tokens", "--input", data_dir, "--tokenizer", run_dir]
+    arguments += ["--labels", labels, "--label_columns", "length", "--data", folder, *more]
+    return [str(argument) for argument in arguments]
+
+
+def prior_config(tokens_dir, **fields):
+    config = get_config("runlocal")
+    config.data.dir, config.total_steps = str(tokens_dir), 6
+    config.batch_size, config.checkpoint_every, config.eval_every = 4, 3, 6
+    for name, value in fields.items():
+        config[name] = value
+    return config.lock()
+
+
+@pytest.fixture(scope="session")
+def prior_dir(tokens_dir, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("prior")
+    train(prior_config(tokens_dir), workdir)
+    return workdir
+
+
+@pytest.fixture(scope="session")
+def prior(prior_dir):
+    return generation.load(prior_dir)
+
+
+# ------------------------------------------------------------------------------------- the corpus
+
+
+def test_the_corpus_has_the_tokens_of_every_clip_and_its_label(tokens_dir, data_dir, run_dir):
+    import tensorflow_datasets as tfds
+
+    tokenizer, poses = inference.load(run_dir), input_pipeline.open_dataset(data_dir)
+    dataset = input_pipeline.open_dataset(tokens_dir)
+    source = poses.source("train")
+    by_name = {source[i]["id"].removesuffix(".pose"): source[i] for i in range(len(source))}
+    records = tfds.builder_from_directory(dataset.path).as_data_source(split="train")
+    assert len(records) == len(by_name)
+    for record in records:
+        clip = tokenizer.from_record(by_name[record["id"].decode()])
+        (expected,) = tokenizer.encode_clips([clip])
+        np.testing.assert_array_equal(record["codes"], expected.reshape(len(expected), -1))
+        assert record["length"] == len(clip.data) and record["fps"] == clip.fps
+        assert record["label"].decode() == f"length={('even', 'odd')[record['length'] % 2]}"
+
+
+def test_rows_and_tokens_are_inverse():
+    rows = Rows("m", "f", 4, ((3, 5), (4,)), ("body",), True, 25.0, 7, ("a=b", "c=d"))
+    indices = np.array([[[14, 3]], [[0, 0]], [[7, 2]]], np.int32)
+    made = rows.make(indices, 10, "a=b c=d")
+    assert made.shape == (3, rows.skeleton.num_points, 1)
+    np.testing.assert_array_equal(rows.indices(made[:, :3, 0].astype(int)), indices)
+    assert made[:, 3, 0].tolist() == [4, 4, 2]
+    assert bytes(made[0, 4:, 0].astype(np.uint8)) == b"a=b c=d"
+    assert token_rows.from_json(json.loads(json.dumps(rows.to_json()))) == rows
+
+
+def test_long_digits_are_split_where_they_have_an_order():
+    assert token_rows.levels_of([(2, 576), (7,)], True) == ((2, 24, 24), (7,))
+    assert token_rows.levels_of([(512,)], False) == ((512,),)
+    assert token_rows.levels_of([(131,)], True) == ((131,),)  # a prime
+
+
+def test_shifts_encode_clips_of_training_from_other_frames(version_0_1, tmp_path_factory):
+    from jaxvq.datasets.tokens.tokens_dataset_builder import Builder
+
+    class Source(list):
+        pass
+
+    class Dataset:
+        lengths = {"train": np.array([9, 2]), "validation": np.array([9])}
+
+        def source(self, split):
+            return [{"id": "a.pose"}, {"id": "b.pose"}]
+
+    builder = Builder.__new__(Builder)
+    builder._found = {"dataset": Dataset(), "tokenizer": type("T", (), {"task": Steps()})()}
+    builder.options = type("O", (), {"shifts": 2})()
+    keys = [(clip.key, clip.split, clip.skip) for clip in builder.list_clips()]
+    assert keys == [
+        ("a", "train", 0),
+        ("a@4", "train", 4),
+        ("b", "train", 0),
+        ("a", "validation", 0),
+    ]
+
+
+class Steps:
+    frames_per_step = 8
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"--label_columns": "nothing"}, "has no 'nothing'; there are length, note"),
+        ({"--tokenizer": ""}, "needs --tokenizer"),
+        ({"--shifts": "0"}, "--shifts 0: expected 1 or more"),
+        ({"--corpus": "sign_poses"}, "only --corpus tokens"),
+    ],
+)
+def test_the_builder_refuses_in_one_line(change, message, data_dir, run_dir, labels, tmp_path):
+    from tools import build_dataset
+
+    arguments = build_arguments(data_dir, run_dir, labels, tmp_path, "--shifts", "1")
+    for flag, value in change.items():
+        arguments[arguments.index(flag) + 1] = value
+    with pytest.raises(ValueError, match=message):
+        build_dataset.main(arguments)
+
+
+# ------------------------------------------------------------------------------------ the network
+
+
+@functools.cache
+def small_model(within):
+    model = TokenPrior(
+        DIGITS, True, within, hidden_dim=16, num_layers=2, num_heads=2, ff_dim=32, digit_dim=4,
+        digit_width=4, dropout=0.0,
+    )  # fmt: skip
+    digits, label, segment, position = inputs(2, 6)
+    params = jax.jit(model.init)(jax.random.key(0), digits, label, segment, position)["params"]
+    # The output starts at 0, where everything would agree.
+    rng = np.random.default_rng(1)
+    moved = jax.tree.map(lambda x: x + jnp.float32(0.3 * rng.normal(size=x.shape)), params)
+    return model, {"params": moved}
+
+
+@functools.cache
+def applied(within, method="__call__"):
+    """A method of the small model, compiled."""
+    model, variables = small_model(within)
+    return jax.jit(lambda *inputs: model.apply(variables, *inputs, method=method))
+
+
+def inputs(rows, steps, seed=0):
+    rng = np.random.default_rng(seed)
+    digits = np.stack([rng.integers(size, size=(rows, steps)) for size in DIGITS], -1)
+    label = np.repeat(rng.integers(65, 90, (rows, 1, 5)), steps, 1)
+    position = np.broadcast_to(np.arange(steps, dtype=np.int32), (rows, steps))
+    return digits.astype(np.int32), label.astype(np.int32), np.ones((rows, steps), int), position
+
+
+WITHIN = pytest.mark.parametrize("within", ["masked", "transformer"])
+
+
+@WITHIN
+def test_a_logit_depends_on_earlier_digits_alone(within):
+    digits, *others = inputs(1, 5)
+    before = np.asarray(applied(within)(digits, *others))
+    for step in range(5):
+        for number, size in enumerate(DIGITS):
+            changed = digits.copy()
+            changed[0, step, number] = (changed[0, step, number] + 1) % size
+            differs = (
+                (np.asarray(applied(within)(changed, *others)) != before).any(-1)[0].reshape(-1)
+            )
+            place = step * len(DIGITS) + number
+            assert not differs[: place + 1].any()
+            assert differs[place + 1 :].all() or place == 5 * len(DIGITS) - 1
+
+
+@WITHIN
+def test_with_the_cache_logits_are_the_same(within):
+    digits, label, segment, position = inputs(2, 6)
+    whole = np.asarray(applied(within)(digits, label, segment, position))
+    cache = small_model(within)[0].empty_cache(2, 8)  # of more steps than there are
+    for index in range(6):
+        previous = digits[:, max(index - 1, 0)]
+        context, cache = applied(within, "advance")(cache, index, previous, label[:, 0])
+        state = applied(within, "first_digit")(context)
+        for number in range(len(DIGITS)):
+            given = np.where(np.arange(len(DIGITS)) < number, digits[:, index], 0)[:, None]
+            logits, state = applied(within, "next_digit")(state, given, number)
+            np.testing.assert_allclose(logits[:, 0], whole[:, index, number], rtol=1e-4, atol=1e-5)
+
+
+@WITHIN
+def test_padding_and_other_clips_in_the_row_change_nothing(within):
+    digits, label, segment, position = inputs(1, 4)
+    alone = np.asarray(applied(within)(digits, label, segment, position))
+    other = inputs(1, 3, seed=1)
+    parts = zip(other, (digits, label, segment * 2, position), strict=True)
+    packed = [np.pad(np.concatenate(p, 1), [(0, 0), (0, 2)] + [(0, 0)] * (p[0].ndim - 2))
+              for p in parts]  # fmt: skip
+    found = np.asarray(applied(within)(*packed))[:, 3:7]
+    np.testing.assert_allclose(found, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_values_that_a_digit_has_not_are_never_likely():
+    logits = np.asarray(applied("masked")(*inputs(2, 6)))
+    for number, size in enumerate(DIGITS):
+        assert (logits[:, :, number, size:] == NEVER).all()
+        assert (logits[:, :, number, :size] > NEVER / 2).all()
+
+
+# ------------------------------------------------------------------------------------ the training
+
+
+def chain(rows, steps, stay, seed):
+    """Clips of a chain of two codes, each the one before with the probability `stay`."""
+    rng = np.random.default_rng(seed)
+    flips = rng.random((rows, steps)) >= stay
+    flips[:, 0] = rng.random(rows) < 0.5
+    return (np.cumsum(flips, 1) % 2).astype(np.int32)
+
+
+def test_the_likelihood_of_a_chain_of_two_codes_is_its_entropy():
+    """One bit for the first step, and for each other the entropy of staying."""
+    stay, steps = 0.9, 16
+    rows = Rows("m", "f", 1, ((2,),), ("pose",), False, 25.0, 0, ())
+    model = TokenPrior(
+        rows.digits, False, hidden_dim=16, num_layers=1, num_heads=2, ff_dim=32, digit_width=8,
+        dropout=0.0,
+    )  # fmt: skip
+    statistics = Statistics(np.zeros((2, 1)), np.ones((2, 1)))
+    task = TokenPriorTask(model, rows, statistics, 0.0)
+
+    def batch(number, seed):
+        codes = chain(number, steps, stay, seed)
+        made = np.stack([rows.make(one[:, None, None], steps) for one in codes])
+        shape = made.shape[:2]
+        position = np.broadcast_to(np.arange(steps, dtype=np.int32), shape)
+        return Batch(made, np.ones(made.shape[:3], bool), np.ones(shape, np.int32), position)
+
+    params, _ = task.init(jax.random.key(0), batch(64, 0))
+    optimizer = optax.adam(optax.cosine_decay_schedule(1e-2, 150))
+
+    @jax.jit
+    def step(params, opt, batch):
+        def loss(params):
+            return task.loss(params, {}, batch, jax.random.key(0), train=True)[0]
+
+        value, grads = jax.value_and_grad(loss)(params)
+        updates, opt = optimizer.update(grads, opt)
+        return optax.apply_updates(params, updates), opt, value
+
+    opt, batches = optimizer.init(params), [batch(64, seed) for seed in range(1, 51)]
+    for number in range(150):
+        params, opt, _ = step(params, opt, batches[number % 50])
+    held_out = batch(1000, 999)
+    bits, _ = jax.jit(functools.partial(task.loss, train=False))(params, {}, held_out, None)
+    # Of the very clips, which differ from the chain by chance.
+    codes = held_out.pose[:, :, 0, 0]
+    stays = (codes[:, 1:] == codes[:, :-1]).mean()
+    cost = -(stays * np.log2(stay) + (1 - stays) * np.log2(1 - stay))
+    expected = (1 + (steps - 1) * cost) / steps
+    assert float(bits) == pytest.approx(expected, rel=0.01)
+
+
+def test_training_goes_on_bit_for_bit(tokens_dir, prior_dir, tmp_path):
+    train(prior_config(tokens_dir, total_steps=3), tmp_path)
+    train(prior_config(tokens_dir), tmp_path)
+    whole, halves = (checkpoint.load_model(folder) for folder in (prior_dir, tmp_path))
+    assert whole.step == halves.step == 6
+    jax.tree.map(np.testing.assert_array_equal, whole.params, halves.params)
+
+
+def test_training_in_parts_is_training_at_once(tokens_dir, tmp_path):
+    models = []
+    for parts in (1, 2):
+        config = get_config("runlocal")
+        config.model.dropout, config.label_dropout = 0.0, 0.0
+        config.update(total_steps=2, batch_size=8, accumulate=parts, eval_every=2)
+        config.data.dir = str(tokens_dir)
+        train(config.lock(), tmp_path / str(parts))
+        models.append(checkpoint.load_model(tmp_path / str(parts)).params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), *models)
+
+
+def test_the_bias_starts_as_the_frequencies(tokens_dir):
+    from jaxvq import tasks
+
+    dataset = input_pipeline.open_for_training(prior_config(tokens_dir).data)
+    config, batch = tasks.prepare(prior_config(tokens_dir), dataset)
+    task = tasks.make_task(config, dataset.skeleton, dataset.statistics)
+    params, _ = task.init(jax.random.key(0), batch)
+    digits = np.asarray(task.split(batch)[0])[np.asarray(batch.segment) > 0]
+    counts = np.bincount(digits[:, 0], minlength=8) + 0.1
+    np.testing.assert_allclose(np.exp(params["bias"][0]), counts / counts.sum(), rtol=1e-4)
+
+
+def test_poses_are_no_tokens(data_dir, tmp_path):
+    with pytest.raises(ValueError, match="holds no tokens; make them with jaxvq build"):
+        train(prior_config(data_dir), tmp_path)
+
+
+def test_the_metrics_are_bits_of_the_frames(prior, prior_dir, tokens_dir):
+    """What training reports of the validation split is what `bits` says of its clips."""
+    dataset = input_pipeline.open_dataset(tokens_dir)
+    clips, labels = read_clips(prior, dataset, "validation")
+    total = sum(bits.sum() for bits in prior.bits(clips, labels))
+    lines = (prior_dir / "metrics.jsonl").read_text().splitlines()
+    reported = [json.loads(line) for line in lines if "validation_bits_per_frame" in line][-1]
+    assert max(map(len, (clip.indices for clip in clips))) > 16  # cut into windows there
+    frames = sum(clip.length for clip in clips)
+    assert reported["validation_bits_per_frame"] == pytest.approx(total / frames, rel=0.05)
+
+
+def read_clips(prior, dataset, split):
+    clips, labels = [], []
+    source, count = dataset.source(split), len(prior.task.rows.digits)
+    for number in range(len(source)):
+        data = source[number]["data"][..., 0].astype(int)
+        indices = prior.task.rows.indices(data[:, :count])
+        clips.append(Tokens(indices, source[number]["fps"], int(data[:, count].sum())))
+        labels.append(bytes(data[0, count + 1 :].astype(np.uint8)).rstrip(b"\0").decode())
+    return clips, labels
+
+
+# ------------------------------------------------------------------------------------- generation
+
+
+def test_bits_do_not_depend_on_the_clips_beside(prior, tokens_dir):
+    clips, labels = read_clips(prior, input_pipeline.open_dataset(tokens_dir), "train")
+    together = prior.bits(clips[:3], labels[:3])
+    for clip, label, found in zip(clips, labels, together, strict=False):
+        (alone,) = prior.bits([clip], [label])
+        np.testing.assert_allclose(found, alone, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("draw", [Draw(), Draw(5.0), Draw(0.0), Draw(1.0, 0.5, 3.0)])
+def test_samples_are_codes_of_the_tokenizer(prior, draw):
+    for clip in prior.sample(["length=odd", "", "", ""], 14, draw):
+        prior.tokenizer.check_tokens(clip)
+        assert clip.length == 14 and len(prior.tokenizer.decode(clip).data) == 14
+
+
+def test_only_legal_values_are_drawn_from_any_logits():
+    logits = jnp.asarray(np.random.default_rng(0).normal(0, 100, (200, 5)), jnp.float32)
+    legal = np.random.default_rng(1).random((200, 5)) < 0.5
+    legal[:, 2] = True
+    keys = jax.random.split(jax.random.key(0), 200)
+    for temperature, top_p in ((1e3, 1.0), (1.0, 0.01), (0.0, 1.0), (1e-9, 0.5)):
+        drawn = np.asarray(generation.choose(logits, legal, temperature, top_p, keys))
+        assert legal[np.arange(200), drawn].all()
+
+
+def test_draws_have_the_probabilities_of_the_logits():
+    probability = np.array([0.5, 0.3, 0.15, 0.05])
+    logits = jnp.broadcast_to(jnp.log(probability)[None], (4000, 4))
+    legal, keys = np.ones((4000, 4), bool), jax.random.split(jax.random.key(0), 4000)
+    drawn = np.bincount(np.asarray(generation.choose(logits, legal, 1.0, 1.0, keys)), minlength=4)
+    np.testing.assert_allclose(drawn / 4000, probability, atol=0.03)
+    drawn = np.bincount(np.asarray(generation.choose(logits, legal, 1.0, 0.6, keys)), minlength=4)
+    np.testing.assert_allclose(drawn / 4000, [0.625, 0.375, 0, 0], atol=0.03)
+
+
+def test_a_seed_gives_the_same_clips_whatever_is_beside_them(prior):
+    first = prior.sample(["length=odd"] * 4, 10, Draw(seed=1))
+    again = prior.sample(["length=odd"] * 3, 10, Draw(seed=1))
+    for one, other in zip(first, again, strict=False):
+        np.testing.assert_array_equal(one.indices, other.indices)
+    others = prior.sample(["length=odd"] * 4, 10, Draw(seed=2))
+    assert any((a.indices != b.indices).any() for a, b in zip(first, others, strict=True))
+
+
+def test_a_continuation_begins_with_the_clip(prior):
+    clip, *_ = prior.sample([""] * 4, 9)
+    for longer in prior.sample(["", "", "length=even", ""], 12, prefix=clip):
+        np.testing.assert_array_equal(longer.indices[:9], clip.indices)
+        assert longer.length == 12 and longer.fps == clip.fps
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (
+            lambda p: p.sample(["length=long"], 5),
+            "length=long' is of no clip; there are length=eve",
+        ),
+        (lambda p: p.sample([""], 0), "0 frames: expected 1 or more"),
+        (lambda p: Draw(temperature=-1), "temperature -1: expected 0 or more"),
+        (lambda p: Draw(top_p=0), "top_p 0: expected a share above 0"),
+        (lambda p: Draw(guidance=-1), "guidance -1: expected 0 or more"),
+        (
+            lambda p: p.sample([""], 5, prefix=Tokens(np.zeros((0, 1, 1), int), 25.0, 0)),
+            "the clip to continue is empty",
+        ),
+        (
+            lambda p: p.sample([""], 5, prefix=Tokens(np.zeros((5, 1, 1), int), 25.0, 5)),
+            "has 5 frames; ask for more",
+        ),
+        (
+            lambda p: p.sample([""], 5, prefix=Tokens(np.full((3, 1, 1), 1000), 25.0, 3)),
+            "code 1000 is outside of 0..999",
+        ),
+    ],
+)
+def test_bad_input_is_one_line(prior, call, message):
+    with pytest.raises(ValueError, match=message) as error:
+        call(prior)
+    assert "\n" not in str(error.value)
+
+
+def test_another_tokenizer_is_refused(prior_dir, run_dir):
+    with pytest.raises(ValueError, match="the prior has learnt the tokens of"):
+        generation.load(prior_dir, "signs")
+    with pytest.raises(ValueError, match="is a model of task pose_autoencoder, not a prior"):
+        generation.load(run_dir)
+
+
+def test_programs_of_tokenizers_refuse_a_prior(prior_dir):
+    with pytest.raises(ValueError, match="makes no tokens; jaxvq evaluate-prior works with it"):
+        inference.load(prior_dir).require_poses()
