@@ -22,6 +22,14 @@ def test_other_methods_are_one_line(text):
         benchmark_meaning.parse_method(text)
 
 
+@pytest.mark.parametrize("fields", ["size=4", "size=4,step=0.5,bits=3"])
+def test_settings_of_the_baseline(fields, tmp_path):
+    words = ["--input", tmp_path, "--labels", tmp_path / "no.csv", "--output", tmp_path / "out"]
+    words += ["--method", f"a=pca_dpcm,{fields}"]
+    with pytest.raises(ValueError, match="pca_dpcm takes size, step and dead_zone; given: size"):
+        benchmark_meaning.main([*map(str, words)])
+
+
 def test_the_table_has_the_mean_and_the_range_of_the_seeds(tmp_path):
     clips = np.array(["x", "y"])
     for seed, hits in ((1, [1, 0]), (2, [1, 1])):

@@ -1,5 +1,6 @@
 """tools.probe: the meaning card of models and folders, comparisons, and wrong input in one line."""
 
+import argparse
 import json
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ from jaxvq.pose.reader import Pose, read_pose
 from jaxvq.pose.skeleton import HOLISTIC_178
 from jaxvq.pose.skeletons import OPENPOSE_67
 from jaxvq.pose.writer import write_pose as write_existing
-from tools import evaluate, probe, publish_model
+from tools import benchmark_meaning, evaluate, probe, publish_model
 from tools.probes import invariance, letters, report, subjects
 
 LETTERS, ALPHABETS = "ABCDEFGH", ("one", "two", "three")
@@ -178,6 +179,30 @@ def test_cards_of_folds_are_combined(clips, labels, tmp_path):
     whole = probe_folder(clips, clips, labels, tmp_path / "whole")
     for name in ("letters/raw top-1", "letters/raw precision", "motion/jitter of still hands, raw"):
         assert values(joined)[name] == pytest.approx(whole[name])
+
+
+def test_only_what_counts_is_decoded(clips, labels, tmp_path, run_dir, capsys):
+    """Clips without labels are in no gallery; with --alphabets they do not count either."""
+    more = tmp_path / "clips"
+    shutil.copytree(clips, more)
+    shutil.copy(next(clips.iterdir()), more / "unlabelled.pose")
+    words = ["--data", more, "--labels", labels, "--model", run_dir, "--parts", "error"]
+    words += ["--num_pictures", 0, "--output", tmp_path / "card"]
+    for alphabets, count in (([], 25), (["--alphabets", "one"], 24)):
+        assert probe.main([str(x) for x in (*words, *alphabets)]) == 0
+        assert f"encoding and decoding {count} clips" in capsys.readouterr().out
+
+
+def test_the_baseline_of_the_benchmark(clips, labels, tmp_path):
+    """Principal components and differences with fine steps keep the letters and the hands."""
+    args = argparse.Namespace(input=clips, labels=labels, output=tmp_path)
+    data = benchmark_meaning.build(args, 0, ["one"])
+    flags = ["--config.size=8", "--config.step=0.1"]
+    benchmark_meaning.measure_baseline(args, tmp_path, flags, data, ["one"])
+    found = values(tmp_path / "card")
+    assert found["letters/retention"] > 0.9
+    assert found["motion/hands shown but absent"] == found["motion/hands lost"] == 0
+    assert 0 < found["codes/real bits"] < found["codes/nominal bits"]
 
 
 def test_letters_of_real_clips(shared):

@@ -6,16 +6,19 @@
 The program splits the alphabets of CSV into --folds groups. For each group and seed, it trains a
 model on all other clips of ZIP, measures it on the clips of the group (jaxvq probe), and joins the
 cards. A method is NAME=CONFIG, followed by FIELD=VALUE for each field that differs. Repeat --method
-to compare several.
+to compare several. The baseline without a network, principal components and DPCM
+(tools/rate_distortion/pca_dpcm.py), is NAME=pca_dpcm,size=K,step=X[,dead_zone=Z].
 
-OUT gets NAME/seed-S/card (a card for all alphabets), table.md with all methods in OUT, and the
-trainings. The same command resumes where it was interrupted. --jobs N runs N trainings at once.
+OUT gets NAME/seed-S/card (a card for all alphabets), table.md with all methods in OUT, curves.png
+(with matplotlib), and the trainings. The same command resumes where it was interrupted. --jobs N
+runs N trainings at once.
 """
 
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 from jaxvq import command
 from jaxvq.storage import atomic
@@ -37,6 +40,7 @@ ROWS = {  # of the table: measure of the card -> (title, what to multiply by, fo
     "motion/hands lost": ("hands lost, %", 100, "{:.2f}"),
 }
 PARTS = "letters,error,codes,motion"
+BASELINE = "pca_dpcm"  # in the place of a config
 
 
 def main(argv=None) -> int:
@@ -55,6 +59,11 @@ def main(argv=None) -> int:
         if getattr(args, name) < 1:
             raise ValueError(f"--{name} {getattr(args, name)}: expected 1 or more")
     methods = dict(parse_method(text) for text in args.method)
+    for config, flags in methods.values():
+        if config == BASELINE:
+            baseline_settings(flags)
+
+    from jaxvq.evaluators import pictures
 
     from .probes import card, letters, report
 
@@ -86,6 +95,8 @@ def main(argv=None) -> int:
     text = table(args.output)
     atomic.write_text(args.output / "table.md", text)
     print(text)
+    if pictures.can_draw_charts():
+        draw_curves(args.output, args.output / "curves.png")
     return 0
 
 
@@ -128,12 +139,68 @@ def train_and_probe(args, folder: Path, method, seed: int, data: Path, alphabets
     config, flags = method
     if (folder / "card" / "card.json").is_file():
         return
+    if config == BASELINE:
+        measure_baseline(args, folder, flags, data, alphabets)
+        return
     run = folder / "run"
     train = ["train", config, "--data", data, "--workdir", run, "--config.eval_videos=0"]
     call(*train, f"--config.seed={seed}", *flags)
     probe = ["probe", "--model", run, "--data", args.input, "--labels", args.labels]
     probe += ["--alphabets", ",".join(alphabets), "--parts", PARTS, "--num_pictures", 0]
     call(*probe, "--output", folder / "card")
+
+
+def baseline_settings(flags: list[str]) -> dict[str, float]:
+    """size, step and dead_zone of the baseline; ValueError for others, or without the first two."""
+    values = dict(flag.removeprefix("--config.").split("=") for flag in flags)
+    if not {"size", "step"} <= set(values) <= {"size", "step", "dead_zone"}:
+        given = ", ".join(values) or "nothing"
+        raise ValueError(f"{BASELINE} takes size, step and dead_zone; given: {given}")
+    return {name: float(value) for name, value in values.items()}
+
+
+def measure_baseline(args, folder: Path, flags, data: Path, alphabets) -> None:
+    """Writes the card of principal components and DPCM, fitted to the training split."""
+    import numpy as np
+
+    from jaxvq import input_pipeline
+
+    from .probes import card, codes, letters, report, subjects
+    from .rate_distortion import cells, pca_dpcm
+
+    dataset = input_pipeline.open_dataset(data)
+    train = cells.standardised(dataset, "train")
+    components = pca_dpcm.fit_components(train, dataset.skeleton, dataset.statistics)
+    values = {"dead_zone": 0.5} | baseline_settings(flags)
+    codec = pca_dpcm.PcaDpcm(components, int(values.pop("size")), **values)
+    labels, groups = letters.read_labels(args.labels), letters.read_groups(args.labels)
+    clips = subjects.read_clips(args.input, groups, dataset.skeleton)
+    clips = clips.take(np.flatnonzero(np.isin(clips.names, list(labels))))
+    counted = subjects.choose(clips, labels, alphabets=alphabets)
+    decoded, indices = [], []
+    for pose in clips.poses:
+        tokens = codec.encode(
+            pose.replace(data=dataset.statistics.standardize(pose.data, pose.mask))
+        )
+        shown = np.ones(pose.mask.shape, np.float32)
+        hands = [points for _, _, points in dataset.skeleton.wrist_pairs]
+        for flag, points in enumerate(hands, codec.size):
+            shown[:, points] = tokens.indices[:, :, flag] == 0
+        data = dataset.statistics.unstandardize(codec.decode(tokens))
+        decoded.append(pose.replace(data=data, confidence=shown))
+        indices.append(tokens.indices)
+    system = subjects.Subject(BASELINE, tuple(decoded))
+    made = card.compute(
+        subjects.Probe(clips, system, labels, counted),
+        {"name": BASELINE},
+        ("letters", "error", "motion"),
+    )
+    bits = float(np.log2(codec.codebook_sizes).sum())
+    coder = SimpleNamespace(task=codec, bits_per_frame=bits)
+    # Differences are no features, so the letters are not looked for in these tokens.
+    system = subjects.Subject(BASELINE, tuple(decoded), tuple(indices), coder)
+    made.measures.extend(codes.measure_codes(subjects.Probe(clips, system, labels, counted)))
+    report.write(folder / "card", made, {})
 
 
 def call(*words) -> None:
@@ -145,15 +212,21 @@ def call(*words) -> None:
         raise ValueError(f"jaxvq {words[0]} failed: {last}")
 
 
-def table(output: Path) -> str:
-    """Markdown: the methods of a comparison side by side, each the mean of its seeds, with the
-    smallest and the largest in brackets."""
+def read_cards(output: Path) -> dict[str, list[dict[str, float]]]:
+    """The measures of each method's seeds."""
     from .probes import report
 
     cards: dict[str, list] = {}
     for path in sorted(output.glob("*/seed-*/card/card.json")):
         found = {measure.name: measure.value for measure in report.read(path.parent).measures}
         cards.setdefault(path.parent.parent.parent.name, []).append(found)
+    return cards
+
+
+def table(output: Path) -> str:
+    """Markdown: the methods of a comparison side by side, each the mean of its seeds, with the
+    smallest and the largest in brackets."""
+    cards = read_cards(output)
     names = [f"{name} ({len(seeds)} seeds)" for name, seeds in cards.items()]
     lines = [f"| | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
     for measure, (title, factor, form) in ROWS.items():
@@ -166,6 +239,31 @@ def table(output: Path) -> str:
             cells.append(cell)
         lines.append(f"| {title} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def draw_curves(output: Path, path: Path) -> None:
+    """A PNG: what is left of the letters against real and nominal bits, a point for each seed."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4.4), layout="constrained")
+    rows = ("codes/real bits", "codes/nominal bits, full steps")
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, bits in zip(axes, rows, strict=True):
+        for name, seeds in read_cards(output).items():
+            places = [
+                (one[bits], 100 * one["letters/retention, precision"])
+                for one in seeds
+                if bits in one and "letters/retention, precision" in one
+            ]
+            if places:
+                axis.plot(*zip(*places, strict=True), "o", label=name)
+        axis.set(xscale="log", xlabel=f"{ROWS[bits][0]}, per frame")
+        axis.set_xticks([2, 5, 10, 20, 50, 100], ["2", "5", "10", "20", "50", "100"])
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel(ROWS["letters/retention, precision"][0])
+    axes[1].legend(fontsize="small")
+    with atomic.writing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
 
 
 if __name__ == "__main__":

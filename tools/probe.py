@@ -79,6 +79,8 @@ def check_sources(args) -> None:
 
 def measure(args, parts):
     """(card, pictures) of the system that the flags name."""
+    import numpy as np
+
     from jaxvq import inference
 
     from .probes import card, letters, subjects
@@ -95,13 +97,16 @@ def measure(args, parts):
     clips = subjects.read_clips(args.data, groups, skeleton)
     if labels:
         letters.choose(labels, clips.names)  # its errors, before anything takes long
+    alphabets = args.alphabets.split(",") if args.alphabets else None
+    counted = subjects.choose(clips, labels, args.split, alphabets)
+    # Clips that neither count nor are in the gallery of the letters are not decoded.
+    clips = clips.take(np.flatnonzero(counted | np.isin(clips.names, list(labels))))
     name = args.name or Path(args.model or args.decoded).name  # no folder of this machine
     if tokenizer:
         print(f"encoding and decoding {len(clips.names)} clips", flush=True)
         subject = subjects.from_model(tokenizer, clips, name)
     else:
         clips, subject = subjects.from_folder(args.decoded, clips)
-    alphabets = args.alphabets.split(",") if args.alphabets else None
     counted = subjects.choose(clips, labels, args.split, alphabets)
     probe = subjects.Probe(clips, subject, labels, counted)
     made = card.compute(probe, about(args, probe), parts)
