@@ -77,7 +77,7 @@ def signs():
 
 
 def test_real_clips_take_fewer_bits_at_equal_error(signs):
-    files = sorted(pretrained.CLIPS.glob("*.pose"))[:2]
+    files = sorted(pretrained.CLIPS.glob("*.pose"))
     clips = [signs.standardize(signs.read(file))[0] for file in files]
 
     def measured(passes):
@@ -94,11 +94,12 @@ def test_real_clips_take_fewer_bits_at_equal_error(signs):
     nearest, bits, error = measured(0)
     codes, fewer, more = measured(1)
     # At these rates 1 % of the bits is worth about 0.55 % of the error.
-    assert fewer < 0.95 * bits and more < 1.025 * error
+    saved, added = 1 - fewer / bits, more / error - 1
+    assert saved > 0.04 and added < 0.55 * saved
     for before, after in zip(nearest, codes, strict=True):
         np.testing.assert_array_equal(signs.task.absent(before), signs.task.absent(after))
-    (alone,) = signs.encode_clips(clips[1:], 1)
-    np.testing.assert_array_equal(alone, codes[1])
+    (alone,) = signs.encode_clips(clips[3:], 1)
+    np.testing.assert_array_equal(alone, codes[3])
 
 
 def test_the_command_writes_what_every_decoder_reads(signs, tmp_path):
@@ -118,6 +119,6 @@ def test_the_command_writes_what_every_decoder_reads(signs, tmp_path):
 
 def test_other_models_say_that_effort_is_not_for_them(run_dir, corpus):
     tokenizer = inference.load(run_dir)
-    clip = tokenizer.standardize(tokenizer.read(sorted(corpus.glob("*.pose"))[0]))[0]
+    clip = tokenizer.standardize(tokenizer.read(sorted(corpus.glob("*.pose"))[2]))[0]
     with pytest.raises(ValueError, match="only codes of a linear code .* leave --effort out"):
         tokenizer.encode_clips([clip], 1)

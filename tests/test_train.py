@@ -41,7 +41,6 @@ def command(data_dir, workdir, *flags) -> list[str]:
         "model.hidden_dim": 16,
         "model.num_heads": 2,
         "model.ff_dim": 32,
-        "model.dropout": 0.1,
         "optim.warmup_steps": 2,
         "optim.schedule": "constant",
         "log_every": 2,

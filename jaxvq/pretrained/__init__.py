@@ -29,7 +29,7 @@ def find(name: str | Path) -> str | Path:
     """
     name = str(name)
     plain, _, version = name.partition("@")
-    if version and newest(FOLDER, plain) == int(version if version.isdecimal() else 0):
+    if version.isdecimal() and newest(FOLDER, plain) == int(version) > 0:
         name = plain
     if name in names():
         return FOLDER / name
