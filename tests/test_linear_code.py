@@ -185,7 +185,7 @@ def test_one_step_for_all_features_spends_the_bits_of_an_entropy_coder():
         assert one.levels == sorted(one.levels, reverse=True) and min(one.levels) >= 3
         largest = np.abs(values[:, 0]).max() / one.step
         assert one.levels[0] >= min(2 * largest - 2, 127)
-    # As many bits of entropy leave more error where they are dealt by nominal bits.
+    # At equal entropy, levels dealt by nominal bits leave more error.
     values = streams[0][0].astype(np.float32)
     for nominal in (30.0, 45.0):
         (levels,) = linear_code.allocate([(values, 1.0, 1)], nominal)

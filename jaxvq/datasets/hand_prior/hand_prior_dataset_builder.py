@@ -13,6 +13,7 @@ from jaxvq.datasets.shards import SkippedClip
 from jaxvq.hands import SPLITS, npz
 from jaxvq.hands import splits as hand_splits
 from jaxvq.hands.skeleton import HAND_ROTATIONS
+from jaxvq.pose.files import PoseFile
 
 BLOCK_FRAMES = 1024
 
@@ -26,15 +27,6 @@ class Block:
     dataset: str
     start: int
     stop: int
-
-
-@dataclass(frozen=True)
-class Input:
-    """A file that a build depends on."""
-
-    key: str
-    path: str
-    member: None = None
 
 
 class Builder(building.CorpusBuilder):
@@ -63,7 +55,7 @@ class Builder(building.CorpusBuilder):
                     blocks.append(Block(key, split, name, start, stop))
         return blocks
 
-    def list_inputs(self) -> Iterator[Input]:
+    def list_inputs(self) -> Iterator[PoseFile]:
         """The files of the splits, and the data sets that they name."""
         self.refuse_options("stats", "augmented")
         names = sorted({name for samples in self._samples.values() for name in samples})
@@ -73,7 +65,7 @@ class Builder(building.CorpusBuilder):
         ):
             if not path.is_file():
                 raise ValueError(f"{path} is missing: the splits draw frames from it")
-            yield Input(path.name, str(path))
+            yield PoseFile(path.name, str(path))
 
     def assign_splits(self, keys: Iterable[str]) -> dict[str, list[str]]:
         """The splits of the files, in order: training shuffles single frames."""

@@ -16,6 +16,7 @@ import tensorflow_datasets as tfds
 
 from jaxvq import inference, input_pipeline, pretrained
 from jaxvq.datasets import building, schema
+from jaxvq.pose.files import PoseFile
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.storage import atomic
 from jaxvq.tasks.base import token_task
@@ -34,15 +35,6 @@ class Clip:
     split: str
     number: int
     skip: int
-
-
-@dataclass(frozen=True)
-class Input:
-    """A file that a build depends on."""
-
-    key: str
-    path: str
-    member: None = None
 
 
 class Builder(building.CorpusBuilder):
@@ -89,15 +81,15 @@ class Builder(building.CorpusBuilder):
                         found.append(Clip(f"{name}@{skip}" if skip else name, split, number, skip))
         return found
 
-    def list_inputs(self) -> Iterator[Input]:
+    def list_inputs(self) -> Iterator[PoseFile]:
         """The side files of the other dataset, and the labels."""
         self.refuse_options("stats", "augmented", "splits_dir", "split_file", "compact")
         for name in INPUTS:
             path = self._dataset.path / name
             if path.exists():
-                yield Input(name, str(path))
+                yield PoseFile(name, str(path))
         if self.options.labels:
-            yield Input("labels", self.options.labels)
+            yield PoseFile("labels", self.options.labels)
 
     def make_recipe(self) -> dict:
         """As of other corpora, and what made the tokens."""
