@@ -25,17 +25,15 @@ def hub(monkeypatch, tmp_path):
         yield server
 
 
-def test_a_model_by_way_of_a_hub(hub, published_model, run_dir, terms, corpus, capsys):
-    publish = [
-        "--checkpoint",
-        str(run_dir),
-        "--license",
-        str(terms),
-        "--output",
-        str(published_model),
-        "--hub",
-        "someone/tokens",
-    ]
+@pytest.fixture
+def publish(published_model, run_dir, terms) -> list[str]:
+    """Arguments that publish a model."""
+    given = {"checkpoint": run_dir, "license": terms, "output": published_model}
+    return [f"--{name}={value}" for name, value in given.items()]
+
+
+def test_a_model_by_way_of_a_hub(hub, published_model, publish, capsys):
+    publish = [*publish, "--hub", "someone/tokens"]
     publish_model.main([*publish, "--dry_run"])
     assert not hub.repos and "nothing sent" in capsys.readouterr().out
     publish_model.main(publish)
@@ -99,17 +97,7 @@ def test_an_altered_folder_is_not_uploaded(hub, published_model, run_dir, terms,
     assert not hub.repos
 
 
-def test_names_credentials_and_hubs_that_do_not_answer(
-    hub, published_model, run_dir, terms, monkeypatch
-):
-    publish = [
-        "--checkpoint",
-        str(run_dir),
-        "--license",
-        str(terms),
-        "--output",
-        str(published_model),
-    ]
+def test_names_credentials_and_hubs_that_do_not_answer(hub, publish, monkeypatch):
     for name in ("tokens", "a/b/c", "some one/x", "../x", "a/..", "/x"):
         with pytest.raises(ValueError, match="is no name on a hub: expected USER/NAME"):
             publish_model.main([*publish, "--hub", name])
