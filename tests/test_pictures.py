@@ -52,6 +52,14 @@ def test_charts_have_units_legends_and_captions(tmp_path):
     assert all(caption.endswith(".") for caption in charts.values())
 
 
+def test_motion_is_in_metres_and_its_path_in_metres_per_second(tmp_path):
+    pytest.importorskip("matplotlib")
+    pictures.write_part_errors(tmp_path / "x.svg", {"mpjpe/body": 0.1, "mpjpe/path": 0.3}, "metres")
+    assert {"mean distance of a point (metres)", "path (m/s)"} <= set(words(tmp_path / "x.svg"))
+    assert page.meaning("mpjpe/body", unit="metres") == "points of the body, in metres"
+    assert page.meaning("mpjpe/path", unit="metres") == "points of the path, in m/s and rad/s"
+
+
 def test_without_matplotlib_there_are_no_charts(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert pictures.write_charts(tmp_path, None, None, None, ()) == {}

@@ -75,9 +75,10 @@ def _meaning(key: str, codebooks: Sequence[str]) -> str:
         return f"{name}: mean square of a feature {last} quantization, in the latent space"
     if family == "mpjpe_layers":
         return f"mpjpe/all from the first {last} layer(s) of the tokens, in shoulder widths"
+    unit = "m/s and rad/s" if last == "path" else SHOULDERS
     known = {
-        "mpjpe": f"points of the {last}, in shoulder widths",
-        "mpjpe_mean_pose": f"mpjpe/{last} if every frame were the mean pose, in shoulder widths",
+        "mpjpe": f"points of the {last}, in {unit}",
+        "mpjpe_mean_pose": f"mpjpe/{last} if every frame were the mean pose, in {unit}",
         "pck": f"share (0 to 1) of points closer than {last} shoulder widths",
     }
     return known.get(family, "")

@@ -56,7 +56,7 @@ def write_charts(
         folder / "point_errors.svg": "Mean distance of each point, drawn on the mean pose.",
     }
     parts, points = drawn
-    write_part_errors(parts, evaluation.values)
+    write_part_errors(parts, evaluation.values, skeleton.unit)
     write_point_errors(points, evaluation.point_errors, statistics, skeleton)
     if evaluation.code_counts.size:
         usage = folder / "code_usage.svg"
@@ -67,8 +67,9 @@ def write_charts(
     return drawn
 
 
-def write_part_errors(path, values: dict[str, float]) -> None:
-    """Bars of mpjpe/… beside those of the mean pose. values: of an Evaluation."""
+def write_part_errors(path, values: dict[str, float], unit: str) -> None:
+    """Bars of mpjpe/… beside those of the mean pose. values: of an Evaluation. unit: Skeleton.unit;
+    the path of whole-body motion has a unit of its own."""
     parts = [key.partition("/")[2] for key in values if key.startswith("mpjpe/")]
     measured = [values[f"mpjpe/{part}"] for part in parts]
     mean_pose = [values.get(f"mpjpe_mean_pose/{part}", np.nan) for part in parts]
@@ -80,9 +81,9 @@ def write_part_errors(path, values: dict[str, float]) -> None:
         ):
             bars = axes.barh(place + offset, numbers, 0.36, color=color, label=label)
             axes.bar_label(bars, fmt="%.3f", padding=3, fontsize=8)
-        axes.set_yticks(place, parts)
+        axes.set_yticks(place, ["path (m/s)" if part == "path" else part for part in parts])
         axes.invert_yaxis()
-        axes.set_xlabel("mean distance of a point (shoulder widths)")
+        axes.set_xlabel(f"mean distance of a point ({unit})")
         axes.margins(x=0.12)
         axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
 
