@@ -228,6 +228,23 @@ def test_with_the_cache_logits_are_the_same(within):
             np.testing.assert_allclose(logits[:, 0], whole[:, index, number], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "within, expected",
+    [
+        ("masked", (0.465542, -0.003779, -0.056878, 0.269755)),
+        ("transformer", (0.413818, -0.34958, -0.226074, -0.308285)),
+    ],
+)
+def test_priors_of_the_first_version_give_the_same_logits(within, expected):
+    """Their parameters, by name in this order, gave these logits of the last digit."""
+    model, variables = small_model(within)
+    rng = np.random.default_rng(2)
+    stored = jax.tree.map(lambda x: jnp.float32(0.3 * rng.normal(size=x.shape)), variables)
+    assert set(stored["params"]["blocks_1"]) == {*"qkv out up down LayerNorm_0 LayerNorm_1".split()}
+    logits = jax.jit(model.apply)(stored, *inputs(2, 6))
+    np.testing.assert_allclose(logits[1, 5, 2, :4], expected, atol=1e-5)
+
+
 @WITHIN
 def test_padding_and_other_clips_in_the_row_change_nothing(within):
     digits, label, segment, position = inputs(1, 4)

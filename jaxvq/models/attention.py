@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxvq.models import patches
 
@@ -54,6 +55,32 @@ def seen(segment: jax.Array, window: int, causal: bool) -> Seen:
     if causal:
         allowed &= (near <= 0)[None]
     return Seen(block, radius, allowed)
+
+
+def up_to(index: jax.Array | int, steps: int) -> Seen:
+    """One step, number `index`, attends to itself and to those before it, of a cache of `steps`."""
+    return Seen(0, 0, (jnp.arange(steps) <= index)[None, None])
+
+
+def angles(position: jax.Array, dim: int) -> jax.Array:
+    """position (b, t) times dim / 2 frequencies, from 1 down to about 1/10000; (b, t, dim / 2)."""
+    frequencies = (10_000.0 ** (-np.arange(0, dim, 2) / dim)).astype(np.float32)
+    return position.astype(jnp.float32)[..., None] * frequencies[None, None]
+
+
+def heads(qkv: jax.Array, num_heads: int, angles: jax.Array | None) -> tuple[jax.Array, ...]:
+    """q, k and v (b, t, h, d) of qkv (b, t, 3 · h · d); q and k are rotated by `angles`, if any
+    (rotary positions, Su et al. 2021, https://arxiv.org/abs/2104.09864)."""
+    q, k, v = jnp.moveaxis(qkv.reshape(*qkv.shape[:2], 3, num_heads, -1), 2, 0)
+    return (q, k, v) if angles is None else (_rotate(q, angles), _rotate(k, angles), v)
+
+
+def _rotate(x, angles):
+    """Rotates pairs (i, i + half) of x (b, t, h, d) by angles (b, t, d / 2), in float32."""
+    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    sin, cos = jnp.sin(angles)[:, :, None], jnp.cos(angles)[:, :, None]
+    rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], -1)
+    return rotated.astype(x.dtype)
 
 
 def attend(

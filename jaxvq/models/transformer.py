@@ -15,18 +15,16 @@ https://arxiv.org/abs/2104.09864). sign-vq's network has post-norm blocks, relu 
 position="constant".
 """
 
-import functools
-
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from jaxvq.models import attention, patches
+from jaxvq.models import patches
 from jaxvq.models import presence as hand_presence
+from jaxvq.models.blocks import ACTIVATIONS, Stack
 from jaxvq.models.dropout import Dropout
 
 POSITIONS = ("rotary", "sinusoidal", "constant")
-ACTIVATIONS = {"gelu": nn.gelu, "relu": nn.relu, "silu": nn.silu}
 
 
 class PoseTransformer(nn.Module):
@@ -205,115 +203,3 @@ class PoseTransformer(nn.Module):
         return patches.split(segment, self.frames_per_step)[:, :, 0], (
             patches.split(position, self.frames_per_step)[:, :, 0] // self.frames_per_step
         )
-
-
-class Stack(nn.Module):
-    """Transformer blocks over x (b, t, d), to which positions are added."""
-
-    num_layers: int
-    num_heads: int
-    ff_dim: int
-    dropout: float
-    position: str
-    norm_first: bool
-    activation: str
-    window: int
-    causal: bool
-    dtype: jnp.dtype
-
-    @nn.compact
-    def __call__(self, x, segment, position, train):
-        head_dim = x.shape[-1] // self.num_heads
-        angles = None
-        if self.position == "rotary":
-            angles = _angles(position, head_dim)
-        else:
-            frame = position if self.position == "sinusoidal" else jnp.zeros_like(position)
-            x = x + _sinusoids(frame, x.shape[-1]).astype(self.dtype)
-        x = Dropout(self.dropout)(x, train)
-        seen = attention.seen(segment, self.window, self.causal)
-        for i in range(self.num_layers):
-            block = Block(
-                num_heads=self.num_heads,
-                ff_dim=self.ff_dim,
-                dropout=self.dropout,
-                norm_first=self.norm_first,
-                activation=self.activation,
-                dtype=self.dtype,
-                name=f"block_{i}",
-            )
-            x = block(x, seen, angles, train)
-        if self.norm_first:  # post-norm blocks end with a norm
-            x = _norm(self.dtype, "final_norm")(x)
-        return x
-
-
-class Block(nn.Module):
-    """Self-attention and a feed-forward layer, each with a residual connection."""
-
-    num_heads: int
-    ff_dim: int
-    dropout: float
-    norm_first: bool
-    activation: str
-    dtype: jnp.dtype
-
-    @nn.compact
-    def __call__(self, x, seen, angles, train):
-        drop = functools.partial(Dropout(self.dropout), train=train)
-        attend = Attention(self.num_heads, self.dropout, self.dtype, name="attention")
-        norm_1, norm_2 = _norm(self.dtype, "norm_1"), _norm(self.dtype, "norm_2")
-        up = nn.Dense(self.ff_dim, dtype=self.dtype, name="up")
-        down = nn.Dense(x.shape[-1], dtype=self.dtype, name="down")
-
-        def feed_forward(x):
-            return down(drop(ACTIVATIONS[self.activation](up(x))))
-
-        if self.norm_first:
-            x = x + drop(attend(norm_1(x), seen, angles, train))
-            return x + drop(feed_forward(norm_2(x)))
-        x = norm_1(x + drop(attend(x, seen, angles, train)))
-        return norm_2(x + drop(feed_forward(x)))
-
-
-class Attention(nn.Module):
-    """Self-attention: x (b, t, d), angles (b, t, head_dim / 2) or None; seen: attention.seen."""
-
-    num_heads: int
-    dropout: float
-    dtype: jnp.dtype
-
-    @nn.compact
-    def __call__(self, x, seen, angles, train):
-        b, t, d = x.shape
-        qkv = nn.Dense(3 * d, dtype=self.dtype, name="qkv")(x)
-        q, k, v = jnp.moveaxis(qkv.reshape(b, t, 3, self.num_heads, -1), 2, 0)
-        if angles is not None:
-            q, k = _rotate(q, angles), _rotate(k, angles)
-        drop = functools.partial(Dropout(self.dropout), train=train)
-        mixed = attention.attend(q, k, v, seen, drop).reshape(b, t, d)
-        return nn.Dense(d, dtype=self.dtype, name="out")(mixed)
-
-
-def _norm(dtype, name):
-    return nn.LayerNorm(epsilon=1e-5, dtype=dtype, name=name)
-
-
-def _angles(position, dim: int):
-    """position (b, t) times dim / 2 frequencies, from 1 down to about 1/10000; (b, t, dim / 2)."""
-    frequencies = (10_000.0 ** (-np.arange(0, dim, 2) / dim)).astype(np.float32)
-    return position.astype(jnp.float32)[..., None] * frequencies[None, None]
-
-
-def _sinusoids(position, dim: int):
-    """Positional vectors of Vaswani et al. 2017, sine and cosine alternating: (b, t, dim)."""
-    angles = _angles(position, dim)
-    return jnp.stack([jnp.sin(angles), jnp.cos(angles)], -1).reshape(*position.shape, dim)
-
-
-def _rotate(x, angles):
-    """Rotates pairs (i, i + half) of x (b, t, h, d) by angles (b, t, d / 2), in float32."""
-    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    sin, cos = jnp.sin(angles)[:, :, None], jnp.cos(angles)[:, :, None]
-    rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], -1)
-    return rotated.astype(x.dtype)
