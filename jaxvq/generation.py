@@ -179,16 +179,29 @@ class Prior:
         digits = self.draw(many, label, steps, draw)
         return [Tokens(self.task.rows.indices(one), fps, frames) for one in digits]
 
-    def draw(self, known: np.ndarray, label: np.ndarray, steps: int, draw: Draw) -> np.ndarray:
+    def draw(
+        self,
+        known: np.ndarray,
+        label: np.ndarray,
+        steps: int,
+        draw: Draw,
+        given: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Digits int32 (b, steps, n) of clips that begin with known (b, t', n), for labels
-        int32 (b, bytes). Clip i of a seed depends on its number, label and beginning alone."""
+        int32 (b, bytes). Clip i of a seed depends on its number, label and beginning alone.
+
+        given: bool (t', n), the digits that are known; None for all. Others are drawn, each after
+        those before it.
+        """
+        if given is None:
+            given = np.ones(known.shape[1:], bool)
         parts = []
         for first in range(0, len(label), ROWS):
             part = slice(first, first + ROWS)
-            parts.append(self._draw(known[part], label[part], steps, draw, first))
+            parts.append(self._draw(known[part], given, label[part], steps, draw, first))
         return np.concatenate(parts)
 
-    def _draw(self, known, label, steps: int, draw: Draw, first: int) -> np.ndarray:
+    def _draw(self, known, given, label, steps: int, draw: Draw, first: int) -> np.ndarray:
         rows, room = len(label), _room(len(label))
         label = np.pad(label, ((0, room - rows), (0, 0)))
         known = np.pad(known, ((0, room - rows), (0, 0), (0, 0)))
@@ -200,12 +213,12 @@ class Prior:
         cache = self.task.model.empty_cache(len(labels), _room(steps))
         previous = np.zeros((room, known.shape[-1]), np.int32)
         numbers = np.float32([draw.temperature, draw.top_p, draw.guidance])
-        found = []
+        found, none = [], np.zeros(known.shape[-1], bool)
         for index in range(steps):
-            given = index < known.shape[1]
-            wanted = known[:, index] if given else previous
+            inside = index < known.shape[1]
+            wanted, fixed = (known[:, index], given[index]) if inside else (previous, none)
             cache, previous = self._step(
-                self._params, cache, index, previous, labels, wanted, given, numbers, keys
+                self._params, cache, index, previous, labels, wanted, fixed, numbers, keys
             )
             found.append(previous)
         return np.stack([np.asarray(step) for step in found], 1)[:rows]
@@ -221,25 +234,39 @@ class Prior:
         draw: Draw = Draw(),
         candidates: int = 64,
         num: int = 1,
+        streams: Sequence[str] = (),
     ) -> list[Tokens]:
         """The tokens of a standardised clip whose frames start … stop - 1 are drawn anew: the best
         `num` of so many candidates, the best first. What the clip has in these frames is not used.
 
+        streams: names of those that are drawn, such as "left_hand"; the others are kept. Default:
+        all.
+
         Raises:
-          ValueError: a gap without frames before and after it, or more results than candidates.
+          ValueError: a gap without frames before and after it, more results than candidates, or a
+            stream that is none.
         """
         if not 1 <= num <= candidates:
             raise ValueError(f"{num} of {candidates} candidates: expected 1 or more of them")
-        tokens, misfit = self.candidates(clip, start, stop, label, draw, candidates)
+        found = self.candidates(clip, start, stop, label, draw, candidates, streams)
+        tokens, misfit = found
         return [tokens[number] for number in np.argsort(misfit, kind="stable")[:num]]
 
     def candidates(
-        self, clip: Pose, start: int, stop: int, label: str, draw: Draw, count: int
+        self,
+        clip: Pose,
+        start: int,
+        stop: int,
+        label: str,
+        draw: Draw,
+        count: int,
+        streams: Sequence[str] = (),
     ) -> tuple[list[Tokens], np.ndarray]:
         """`count` draws for a gap, as `fill` has it, and how badly each fits, float (count,).
 
         The steps of the gap are drawn after those before it. A draw fits if it decodes to the
-        frames of these steps that are known, and makes the steps after the gap likely.
+        frames of these steps that are known, and makes likely what is known of them and of the
+        steps after the gap.
         """
         length, step = len(clip.data), self.task.rows.frames_per_step
         if not 0 < start < stop < length:
@@ -247,26 +274,48 @@ class Prior:
                 f"gap {start}:{stop}: expected frames inside of 1:{length - 1}; a clip is "
                 "continued at its end with --prefix"
             )
-        closed = interpolate(clip, start, stop)
+        points, digits = self.hidden(streams)
+        closed = interpolate(clip, start, stop, points)
         (indices,) = self.tokenizer.encode_clips([closed])
         known = self.digits(Tokens(indices, clip.fps, length))
         first, last = start // step, -(-stop // step)
-        many = np.broadcast_to(known[None, :first], (count, first, known.shape[1]))
+        given = np.ones(known.shape, bool)
+        given[first:last] = ~digits
+        many = np.broadcast_to(known[None], (count, *known.shape))
         text = np.broadcast_to(self.task.rows.label_bytes(label)[None], (count, self._label_room))
-        drawn = self.draw(many, text, last, draw)
-        tail = np.broadcast_to(known[None, last:], (count, *known[last:].shape))
+        drawn = self.draw(many[:, :last], text, last, draw, given[:last])
         tokens = [
             Tokens(self.task.rows.indices(one), clip.fps, length)
-            for one in np.concatenate([drawn, tail], 1)
+            for one in np.concatenate([drawn, many[:, last:]], 1)
         ]
-        misfit = self._distance(tokens, closed, start, stop)
-        if last < len(known):
+        misfit = self._distance(tokens, closed, start, stop, points)
+        counted = given[first : last + TAIL]
+        if counted.any():
             short = [self._cut(one, 0, last + TAIL) for one in tokens]
             bits = self.bits(short, [label] * count)
-            misfit += BIT * np.array([one[last:].sum() for one in bits])
+            misfit += BIT * np.array([one[first:][counted].sum() for one in bits])
         return tokens, misfit
 
-    def _distance(self, tokens: Sequence[Tokens], clip: Pose, start: int, stop: int) -> np.ndarray:
+    def hidden(self, streams: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Which points bool (v,) and which digits bool (n,) of a step belong to streams; all where
+        none is named. ValueError for one that is none."""
+        rows, skeleton = self.task.rows, self.tokenizer.model.skeleton
+        if unknown := [name for name in streams if name not in rows.streams]:
+            there = ", ".join(rows.streams)
+            raise ValueError(f"stream {unknown[0]!r}: the tokenizer has {there}")
+        chosen = set(streams or rows.streams)
+        points = np.zeros(skeleton.num_points, bool)
+        for name, parts in zip(rows.streams, self.tokenizer.task.stream_parts, strict=True):
+            for part in parts if name in chosen else ():
+                points[skeleton.parts[part]] = True
+            points |= name in chosen and not parts  # one stream of all points
+        owners = np.repeat(rows.streams, rows.token_shape[1])
+        books = zip(owners, rows.levels, strict=True)
+        return points, np.concatenate([[name in chosen] * len(book) for name, book in books])
+
+    def _distance(
+        self, tokens: Sequence[Tokens], clip: Pose, start: int, stop: int, points: np.ndarray
+    ) -> np.ndarray:
         """float (n,): mean square, in standard deviations, of what each decodes to against the
         frames of the gap's steps that are known, and the next ones."""
         step = self.task.rows.frames_per_step
@@ -277,7 +326,7 @@ class Prior:
         frames = frames[(frames < start) | (frames >= stop)]
         # What is near to the gap has to fit best.
         near = np.where(frames < start, start - frames, frames - stop + 1)
-        weights = (1.0 / near)[:, None, None] * ~clip.mask[frames][..., None]
+        weights = (1.0 / near)[:, None, None] * (~clip.mask[frames] & points[None])[..., None]
         total = max(weights.sum() * clip.data.shape[-1], 1e-9)
         return np.array(
             [
@@ -298,7 +347,7 @@ class Prior:
 
     @cached_property
     def _step(self):
-        """Draws the digits of one step, or takes those that are given."""
+        """Draws the digits of one step, but takes those that are given, bool (n,)."""
         model, count = self.task.model, len(self.task.rows.digits)
 
         def step(params, cache, index, previous, labels, wanted, given, numbers, keys):
@@ -318,12 +367,13 @@ class Prior:
                 legal = logits[0] > NOT_LEGAL
                 key = jax.vmap(partial(jax.random.fold_in, data=number))(keys)
                 drawn = choose(guided, legal, numbers[0], numbers[1], key)
+                drawn = jnp.where(given[number], wanted[:, number], drawn)
                 return digits.at[:, number].set(drawn), state
 
             def all_digits():
                 return jax.lax.fori_loop(0, count, one, (wanted, state))[0]
 
-            return cache, jax.lax.cond(given, lambda: wanted, all_digits)
+            return cache, jax.lax.cond(given.all(), lambda: wanted, all_digits)
 
         return jax.jit(step, donate_argnums=1)
 
@@ -341,16 +391,17 @@ def choose(logits, legal, temperature, top_p, keys):
     return jnp.where(temperature > 0, drawn, logits.argmax(-1)).astype(jnp.int32)
 
 
-def interpolate(clip: Pose, start: int, stop: int) -> Pose:
+def interpolate(clip: Pose, start: int, stop: int, points: np.ndarray | None = None) -> Pose:
     """The clip with straight lines in frames start … stop - 1, of points that are seen on one side
-    or on both."""
+    or on both. points: bool (v,), those to change; None for all."""
     data, shown = clip.data.copy(), clip.confidence.copy()
     share = ((np.arange(start, stop) - start + 1) / (stop - start + 1))[:, None, None]
     seen = [(~clip.mask[frame])[None, :, None] for frame in (start - 1, stop)]
     ends = [np.where(seen[i], data[frame][None], 0) for i, frame in enumerate((start - 1, stop))]
     share = np.where(seen[0] & seen[1], share, seen[1])
-    data[start:stop] = ends[0] * (1 - share) + ends[1] * share
-    shown[start:stop] = (seen[0] | seen[1])[..., 0]
+    chosen = np.ones(data.shape[1], bool) if points is None else points
+    data[start:stop, chosen] = (ends[0] * (1 - share) + ends[1] * share)[:, chosen]
+    shown[start:stop, chosen] = (seen[0] | seen[1])[:, chosen, 0]
     return clip.replace(data=data, confidence=shown)
 
 

@@ -1,18 +1,23 @@
 """`jaxvq generate` and `jaxvq evaluate-prior`, and the measures of the latter."""
 
 import json
+from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 from test_token_prior import labels, prior, prior_dir, tokens_dir  # noqa: F401  fixtures
 
-from jaxvq import generation, input_pipeline
+from jaxvq import generation, inference, input_pipeline, pretrained
 from jaxvq.generation import Draw
+from jaxvq.models.prior import TokenPrior
 from jaxvq.pose.reader import Pose, read_pose
 from jaxvq.pose.skeleton import Component, Skeleton
-from jaxvq.tokens import csv_file
+from jaxvq.tasks.token_prior import TokenPriorTask
+from jaxvq.tokens import csv_file, vocabulary
+from jaxvq.tokens import rows as token_rows
 from tools import evaluate_prior, generate
-from tools.priors import measures
+from tools.priors import gaps, measures
 
 
 def clip_of(data: np.ndarray) -> Pose:
@@ -84,6 +89,8 @@ def test_lines_are_drawn_between_points_that_are_seen():
         (["--gap", "3"], "--gap needs --input, or --prefix and --suffix"),
         (["--suffix", "X"], "--suffix needs --prefix"),
         (["--input", "X"], "--gap is missing"),
+        (["--streams", "left_hand"], "--streams needs --gap"),
+        (["--input", "CLIP", "--gap", "5:9", "--streams", "x"], "stream 'x': the tokenizer has"),
         (["--input", "X", "--prefix", "Y", "--gap", "1:2"], "--input is a whole clip"),
         (["--input", "X", "--gap", "12"], "expected FROM:TO"),
         (["--input", "CLIP", "--gap", "0:5"], "gap 0:5: expected frames inside of 1:"),
@@ -117,8 +124,11 @@ def test_evaluate_prior_writes_what_it_measures(prior_dir, tokens_dir, tmp_path)
     assert found["bits_per_frame"] == pytest.approx(total / frames, rel=1e-3)
     assert 0 < found["tables_bits_per_frame"] <= found["nominal_bits_per_frame"] * 1.1
     assert 0 <= found["length/generated"] <= 1 and found["frechet/real"] > 0
-    assert found["gap_15"]["clips"] > 0 and found["gap_15"]["prior"] > 0
-    assert "| gap_15/linear |" in (tmp_path / "metrics.md").read_text()
+    gap = found["gap_5"]
+    assert gap["clips"] > 0 and all(gap[name] > 0 for name in ("prior", "cubic", "pca", "tokens"))
+    best = min(gap[name] for name in ("linear", "cubic", "pca", "gaussian process"))
+    assert gap["relative_to_best_simple"] == pytest.approx(gap["prior"] / best)
+    assert "| gap_5/linear |" in (tmp_path / "metrics.md").read_text()
     assert (tmp_path / "index.html").exists()
 
 
@@ -154,30 +164,110 @@ def test_the_classifier_tells_what_it_can():
     assert classifier.agreement(rows[150:], np.roll(names[150:], 1)) < 0.6
 
 
+def test_labels_that_were_never_seen_are_told_apart():
+    rng = np.random.default_rng(0)
+    labels = [f"a={a} b={b}" for a, b in rng.integers(2, size=(200, 2))]  # noqa: F811
+    rows = np.array([[3.0 * (name[2] == "1"), 3.0 * (name[6] == "1")] for name in labels])
+    trained = [number for number, name in enumerate(labels) if name != "a=1 b=1"]
+    swapped = np.where(np.array(labels)[:, None] == "a=1 b=1", rows * [1, 0], rows)
+    found = measures.agreements(
+        rows[trained], [labels[i] for i in trained], {"real": rows, "generated": swapped}, labels
+    )
+    count = 200 - len(trained)
+    assert found["clips_of_new_labels"] == count
+    assert found["a/generated"] == found["b/real"] == found["b/real_of_new_labels"] == 1
+    assert found["b/generated"] == pytest.approx(1 - count / 200)
+    assert found["b/generated_of_new_labels"] == 0
+
+
 def test_words_of_labels_are_columns():
     found = measures.values_of(["a=x b=y", "a=z", ""])
     assert found == {"a": ["x", "z", ""], "b": ["y", "", ""]}
 
 
+class Hidden:
+    """What fillings ask a prior for: which points are hidden. Stream "b" is the last point."""
+
+    def hidden(self, streams):
+        return np.array([not streams, not streams, True]), np.zeros(0, bool)
+
+
+def gap_of(clip: Pose, start: int, stop: int, streams=()) -> gaps.Gap:
+    return gaps.Gap(clip, "", start, stop, Hidden().hidden(streams)[0], streams)
+
+
+def wave(phase: float, frames: int = 80) -> Pose:
+    at = np.arange(frames) / 6 + phase
+    return clip_of(np.stack([np.sin(at), np.cos(at), 0.5 * np.sin(at)], 1))
+
+
 def test_a_cubic_is_filled_by_a_cubic():
     time = np.arange(20.0)
     clip = clip_of(np.stack([0 * time + 3, 2 * time + 1], 1))
-    np.testing.assert_allclose(measures.cubic(clip, 8, 12), clip.data[8:12], atol=1e-4)
+    np.testing.assert_allclose(gaps.cubic(clip, 8, 12), clip.data[8:12], atol=1e-4)
 
 
-def test_a_gaussian_process_fills_what_it_has_seen():
+@pytest.mark.parametrize("method", ["windows", "processes"])
+@pytest.mark.parametrize("streams", [(), ("b",)])
+def test_simple_fillings_fill_what_they_have_seen(method, streams):
     """A gap in a slow wave of any phase, which no line fills."""
+    train = [wave(phase) for phase in np.linspace(0, 6, 20)]
+    fitted = gaps.Fitted(train, Hidden(), 15, streams)
+    gap = gap_of(wave(0.3), 30, 45, streams)
+    closed = generation.interpolate(gap.pose, 30, 45, gap.points)
+    filled, line, truth = getattr(fitted, method)(closed, gap), closed.data[30:45], wave(0.3).data
+    assert np.abs(filled - truth[30:45]).mean() < 0.1 * np.abs(line - truth[30:45]).mean()
+    np.testing.assert_array_equal(filled[:, ~gap.points], truth[30:45, ~gap.points])
 
-    def wave(phase, frames=80):
-        at = np.arange(frames) / 6 + phase
-        return clip_of(np.stack([np.sin(at), np.cos(at), 0.5 * np.sin(at)], 1))
 
-    kernels = measures.covariances([wave(phase) for phase in np.linspace(0, 6, 20)], 15 + 32)
-    clip = wave(0.3)
-    filled = measures.gaussian(clip, 30, 45, kernels)
-    line = generation.interpolate(clip, 30, 45).data[30:45]
-    truth = clip.data[30:45]
-    assert np.abs(filled - truth).mean() < 0.1 * np.abs(line - truth).mean()
+def test_a_hidden_point_follows_from_those_that_are_seen():
+    """It goes up or down in the gap as another does, which nothing around the gap tells."""
+    rng = np.random.default_rng(0)
+
+    def clip():
+        bump = np.zeros(44)
+        bump[16:28] = rng.normal() * np.hanning(12)
+        return clip_of(np.stack([bump, 0.1 * rng.normal(size=44), 2 * bump], 1))
+
+    fitted = gaps.Fitted([clip() for _ in range(40)], Hidden(), 12, ("b",))
+    gap = gap_of(clip(), 16, 28, ("b",))
+    closed = generation.interpolate(gap.pose, 16, 28, gap.points)
+    truth = gap.pose.data[16:28, 2]
+    told, guessed = (method(closed, gap)[:, 2] for method in (fitted.windows, fitted.processes))
+    assert np.abs(told - truth).mean() < 0.2 * np.abs(truth).mean()
+    assert np.abs(guessed - truth).mean() > 0.5 * np.abs(truth).mean()
+
+
+def test_one_hand_is_drawn_and_the_other_streams_are_kept():
+    prior = untrained_prior("signs")  # noqa: F811
+    clip, _ = prior.tokenizer.standardize(prior.tokenizer.read(pretrained.CLIPS / "asq-B.pose"))
+    points, digits = prior.hidden(["left_hand"])
+    np.testing.assert_array_equal(np.flatnonzero(points), clip.skeleton.parts["left_hand"])
+    assert 0 < digits.sum() < len(digits)
+    start, stop = 6, 12
+    (one,) = prior.fill(clip, start, stop, candidates=2, streams=["left_hand"])
+    closed = generation.interpolate(clip, start, stop, points)
+    (around,) = prior.tokenizer.encode_clips([closed])
+    same = one.indices == around
+    left = prior.task.rows.streams.index("left_hand")
+    assert same[:, np.arange(4) != left].all() and same[1:].all() and not same[0, left].all()
+    with pytest.raises(ValueError, match="stream 'hands': the tokenizer has body, face, left_h"):
+        prior.fill(clip, start, stop, candidates=2, streams=["hands"])
+
+
+def untrained_prior(name: str) -> generation.Prior:
+    """A prior over the tokens of a pretrained model that has learnt nothing."""
+    tokenizer = inference.load(name)
+    words = vocabulary.make(tokenizer.task)
+    levels = token_rows.levels_of(tokenizer.task.levels, True)
+    step = tokenizer.task.frames_per_step
+    rows = token_rows.Rows(name, "", step, levels, words.streams, True, 25.0, 0, ())
+    model = TokenPrior(rows.digits, True, hidden_dim=16, num_heads=2, digit_width=4, digit_dim=4)
+    empty = np.zeros((1, 2), np.int32)
+    digits, label = np.zeros((1, 2, len(rows.digits)), np.int32), np.zeros((1, 2, 0), np.int32)
+    params = model.init(jax.random.key(0), digits, label, empty, empty)["params"]
+    task = TokenPriorTask(model, rows, None, 0.0)
+    return generation.Prior(SimpleNamespace(params=params), task, tokenizer)
 
 
 def test_top_p_and_guidance_change_what_is_drawn(prior):  # noqa: F811

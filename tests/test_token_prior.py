@@ -13,6 +13,7 @@ import pytest
 from configs.token_prior import get_config
 from jaxvq import checkpoint, generation, inference, input_pipeline
 from jaxvq.batch import Batch
+from jaxvq.datasets.recipes import Options
 from jaxvq.generation import Draw
 from jaxvq.models.prior import NEVER, TokenPrior
 from jaxvq.pose.statistics import Statistics
@@ -115,7 +116,7 @@ def test_long_digits_are_split_where_they_have_an_order():
     assert token_rows.levels_of([(131,)], True) == ((131,),)  # a prime
 
 
-def test_shifts_encode_clips_of_training_from_other_frames(version_0_1, tmp_path_factory):
+def test_shifts_encode_clips_of_training_from_other_frames_and_some_are_held_out():
     from jaxvq.datasets.tokens.tokens_dataset_builder import Builder
 
     class Source(list):
@@ -128,8 +129,10 @@ def test_shifts_encode_clips_of_training_from_other_frames(version_0_1, tmp_path
             return [{"id": "a.pose"}, {"id": "b.pose"}]
 
     builder = Builder.__new__(Builder)
-    builder._found = {"dataset": Dataset(), "tokenizer": type("T", (), {"task": Steps()})()}
-    builder.options = type("O", (), {"shifts": 2})()
+    labels = {"a": "letter=A hand=left", "b": "letter=B hand=left"}  # noqa: F811
+    found = {"dataset": Dataset(), "tokenizer": type("T", (), {"task": Steps()})()}
+    builder._found = found | {"labels": labels}
+    builder.options = Options("", shifts=2)
     keys = [(clip.key, clip.split, clip.skip) for clip in builder.list_clips()]
     assert keys == [
         ("a", "train", 0),
@@ -137,6 +140,12 @@ def test_shifts_encode_clips_of_training_from_other_frames(version_0_1, tmp_path
         ("b", "train", 0),
         ("a", "validation", 0),
     ]
+    builder.options = Options("", held_out="hand=left letter=A,letter=A hand=left,")
+    keys = [(clip.key, clip.split) for clip in builder.list_clips()]
+    assert keys == [("b", "train"), ("a", "validation")]
+    builder.options = Options("", held_out="letter=A hand=right")
+    with pytest.raises(ValueError, match="--held_out: no clip has 'hand=right'; a label is words"):
+        builder.list_clips()
 
 
 class Steps:

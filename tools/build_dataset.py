@@ -99,6 +99,12 @@ def parse_arguments(argv=None) -> argparse.Namespace:
     )
     add("--label_columns", metavar="A,B", help="the columns to take (default: all but the first)")
     add(
+        "--held_out",
+        metavar="LABEL,LABEL",
+        help="of tokens: leave clips of training with these words out, to ask a prior for what it "
+        "has not seen, such as 'content=run style=elderly'",
+    )
+    add(
         "--shifts",
         type=int,
         default=1,
@@ -140,9 +146,10 @@ def main(argv=None) -> None:
         tokenizer=args.tokenizer,
         labels=args.labels,
         label_columns=args.label_columns,
+        held_out=args.held_out,
         shifts=args.shifts,
     )
-    only_tokens = ("tokenizer", "labels", "label_columns")
+    only_tokens = ("tokenizer", "labels", "label_columns", "held_out")
     if args.corpus != "tokens" and (given := [name for name in only_tokens if vars(args)[name]]):
         raise ValueError(f"--{given[0]}: {args.corpus} has no use for it, only --corpus tokens")
     with command.stage(f"building {args.corpus}"):

@@ -8,7 +8,8 @@ Writes OUT/metrics.json, OUT/metrics.md and OUT/index.html with drawn clips:
 bits      bits per frame of the split, beside those of code tables fitted to the same clips
 samples   Fréchet distance, diversity, and the share of clips whose label a classifier of real clips
           tells: of real, of reconstructed and of drawn clips
-gaps      error in gaps of 5, 15 and 30 frames, against lines, cubics and a Gaussian process
+gaps      error in gaps of 5, 15 and 30 frames, of all points and of one hand, against lines,
+          cubics, principal components and Gaussian processes
 
 Samples and gaps need the poses that the tokens were made of: by default the dataset that the
 tokenizer was trained on.
@@ -47,7 +48,7 @@ def main(argv=None) -> int:
     from jaxvq import generation, input_pipeline
     from jaxvq.tokens import rows as token_rows
 
-    from .priors import measures
+    from .priors import gaps, measures
 
     draw = generation.Draw(args.temperature, args.top_p, args.guidance, args.seed)
     prior = generation.load(args.model, args.tokenizer)
@@ -73,7 +74,7 @@ def main(argv=None) -> int:
             _write(found, output)  # gaps take longer
         if "gaps" in parts:
             whole = [pose for pose, _ in train]
-            found |= measures.gaps(prior, whole, test, draw, args.candidates)
+            found |= gaps.measure(prior, whole, test, draw, args.candidates)
         if drawn:
             _write_page(prior, test, drawn, output / "index.html")
     _write(found, output)

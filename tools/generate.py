@@ -5,6 +5,7 @@
     jaxvq generate PRIOR --prefix X.pose --frames 200            goes on where X ends
     jaxvq generate PRIOR --prefix X.pose --suffix Y.pose --gap 30    30 frames from X to Y
     jaxvq generate PRIOR --input X.pose --gap 40:55              frames 40 to 54 of X anew
+    jaxvq generate PRIOR --input X.pose --gap 40:55 --streams left_hand    one hand in these
 
 Writes sample_0.pose … (.bvh for motion captured in BVH files, else .npz), codes.csv with the tokens
 of all, codes.jvq where the tokenizer has code tables, and index.html, which plays them.
@@ -30,6 +31,7 @@ def main(argv=None) -> int:
     add("--suffix", metavar="CLIP", help="a clip to arrive at; needs --prefix and --gap")
     add("--input", metavar="CLIP", help="a clip with a gap to fill; needs --gap")
     add("--gap", metavar="N|FROM:TO", help="frames between prefix and suffix, or of the input")
+    add("--streams", metavar="A,B", help="those drawn in the gap, such as left_hand (default: all)")
     add("--candidates", type=int, default=64, help="draws to choose from, for a gap (default 64)")
     add("--tokenizer", metavar="RUN", help="where it lies now (default: as the corpus was built)")
     add("--fps", type=float, default=25.0, help="where neither model nor clip says it (default 25)")
@@ -55,7 +57,8 @@ def main(argv=None) -> int:
         tokens = prior.sample(labels, frames, draw, prefix, args.fps)
     else:
         clip, start, stop = _with_gap(prior, args, gap)
-        tokens = prior.fill(clip, start, stop, args.label, draw, args.candidates, args.num)
+        streams = args.streams.split(",") if args.streams else ()
+        tokens = prior.fill(clip, start, stop, args.label, draw, args.candidates, args.num, streams)
     write(prior, tokens, args.label, Path(args.output))
     return 0
 
@@ -69,6 +72,8 @@ def _gap(args) -> tuple[int, int] | int | None:
     if args.gap is None:
         if args.input or args.suffix:
             raise ValueError("--gap is missing: the frames to fill")
+        if args.streams:
+            raise ValueError("--streams needs --gap")
         return None
     if not (args.input or args.suffix):
         raise ValueError("--gap needs --input, or --prefix and --suffix")

@@ -18,7 +18,7 @@ class Options:
     """Options besides the builder's config; see `jaxvq build --help`.
 
     exact: keeps float32, for jaxvq export zip, which rounds itself. tokenizer, labels,
-    label_columns and shifts are of the corpus `tokens` alone.
+    label_columns, held_out and shifts are of the corpus `tokens` alone.
     """
 
     input: str
@@ -36,6 +36,7 @@ class Options:
     tokenizer: str | None = None
     labels: str | None = None
     label_columns: str | None = None
+    held_out: str | None = None
     shifts: int = 1
 
     def __post_init__(self):

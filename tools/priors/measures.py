@@ -1,7 +1,7 @@
-"""How good a prior over tokens is: bits of unseen clips, its samples, and the gaps that it fills.
+"""How good a prior over tokens is: bits of unseen clips, and its samples.
 
 Everything is compared with something simple on the same clips: bits with code tables, samples with
-real and with merely reconstructed clips, fills with lines, cubics and Gaussian processes.
+real and with merely reconstructed clips. tools/priors/gaps.py measures gaps.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from jaxvq.datasets.built import Dataset
-from jaxvq.generation import ROWS, Draw, Prior, interpolate
+from jaxvq.generation import ROWS, Draw, Prior
 from jaxvq.pose.reader import Pose
 from jaxvq.tokens import code_tables
 from jaxvq.tokens.code_tables import CodeTables
@@ -20,8 +20,6 @@ from jaxvq.tokens.tokens import Tokens
 
 COMPONENTS = 32  # of the features that the Fréchet distance compares
 PENALTY = 10.0  # of the classifier's squared weights, of features of variance 1
-GAPS = (5, 15, 30)  # frames
-SIDE = 16  # frames on either side of a gap that a Gaussian process looks at
 Labelled = tuple[str, Tokens, str]  # name, tokens, label
 
 
@@ -205,15 +203,28 @@ def samples(
     for name, rows in found.items():
         result[f"frechet/{name}"] = frechet(space(seen), space(rows))
         result[f"diversity/{name}"] = diversity(space(rows))
-    for key, values in values_of([label for _, label in train]).items():
+    result |= agreements(seen, [label for _, label in train], found, labels)
+    return result, drawn
+
+
+def agreements(
+    seen: np.ndarray, trained: Sequence[str], found: dict[str, np.ndarray], labels: Sequence[str]
+) -> dict:
+    """ "KEY/KIND": for each column of the labels, the share of the rows found[KIND] whose value
+    classifiers of the rows `seen`, with labels `trained`, name as `labels` do. The same for the
+    labels that `trained` has not, such as words that were never seen together."""
+    new = {number for number, label in enumerate(labels) if label and label not in set(trained)}
+    result: dict = {"clips_of_new_labels": len(new)} if new else {}
+    for key, values in values_of(trained).items():
         known = [number for number, value in enumerate(values) if value]
         classifier = Classifier.fit(seen[known], [values[number] for number in known])
         asked = values_of(labels).get(key, [""] * len(labels))
         chosen = [number for number, value in enumerate(asked) if value in classifier.classes]
-        for name, rows in found.items():
-            wanted = [asked[number] for number in chosen]
-            result[f"{key}/{name}"] = classifier.agreement(rows[chosen], wanted)
-    return result, drawn
+        for suffix, some in (("", chosen), ("_of_new_labels", sorted({*chosen} & new))):
+            for kind, rows in found.items() if some else ():
+                wanted = [asked[number] for number in some]
+                result[f"{key}/{kind}{suffix}"] = classifier.agreement(rows[some], wanted)
+    return result
 
 
 def draw_like(prior: Prior, clips: Sequence[tuple[Pose, str]], draw: Draw) -> list[Tokens]:
@@ -239,113 +250,3 @@ def decoded_features(prior: Prior, clips: Sequence[Tokens]) -> np.ndarray:
     for clip, data in zip(clips, prior.tokenizer.decode_tokens(clips), strict=True):
         rows.append(features(data, ~task.absent(clip.indices)[: clip.length]))
     return np.stack(rows)
-
-
-# ----------------------------------------------------------------------------------------- gaps
-
-
-def gaps(
-    prior: Prior,
-    train: Sequence[Pose],
-    test: Sequence[tuple[Pose, str]],
-    draw: Draw,
-    candidates: int = 32,
-) -> dict:
-    """Mean distance of the points in the frames of a gap in the middle of each clip, by method.
-
-    Clips without 2 · SIDE frames beside the gap, or with a point that is missing there, are left
-    out. In the unit of the poses.
-    """
-    tokenizer, result = prior.tokenizer, {}
-    scale = tokenizer.model.statistics.scale
-    for size in GAPS:
-        chosen = [(pose, label) for pose, label in test if len(pose.data) >= size + 4 * SIDE]
-        kernels = covariances(train, size + 2 * SIDE)
-        sums: dict[str, list[float]] = {}
-        for pose, label in chosen:
-            start = (len(pose.data) - size) // 2
-            stop = start + size
-            seen = ~pose.mask[start:stop]
-            fills = {
-                "linear": interpolate(pose, start, stop).data[start:stop],
-                "cubic": cubic(pose, start, stop),
-                "gaussian process": gaussian(pose, start, stop, kernels),
-                "prior": fill(prior, pose, start, stop, label, draw, candidates),
-            }
-            for name, data in fills.items():
-                apart = (data - pose.data[start:stop]) * scale[None]
-                distance = np.sqrt(np.square(apart).sum(-1))
-                sums.setdefault(name, []).append(float(distance[seen].mean()))
-        result[f"gap_{size}"] = {"clips": len(chosen)} | {
-            name: float(np.mean(values)) for name, values in sums.items()
-        }
-    return result
-
-
-def fill(prior: Prior, pose: Pose, start: int, stop: int, label, draw, count: int) -> np.ndarray:
-    """float (stop - start, v, c): the mean of the candidates that fit best, moved so that it meets
-    the frames beside the gap."""
-    tokens, misfit = prior.candidates(pose, start, stop, label, draw, count)
-    best = np.argsort(misfit)[: max(count // 4, 1)]
-    decoded = prior.tokenizer.decode_tokens([tokens[number] for number in best])
-    data = np.mean([one[start - 1 : stop + 1] for one in decoded], 0)
-    share = np.linspace(0, 1, len(data))[:, None, None]
-    ends = pose.data[start - 1] - data[0], pose.data[stop] - data[-1]
-    return (data + ends[0] * (1 - share) + ends[1] * share)[1:-1]
-
-
-def cubic(pose: Pose, start: int, stop: int) -> np.ndarray:
-    """The cubic through the frames beside a gap, with their velocities (Hermite)."""
-    size = stop - start + 1
-    at = (np.arange(1, size) / size)[:, None, None]
-    first, last = pose.data[start - 1], pose.data[stop]
-    before, after = (
-        size * (pose.data[start - 1] - pose.data[start - 2]),
-        size * (pose.data[stop + 1] - pose.data[stop]),
-    )
-    return (
-        (2 * at**3 - 3 * at**2 + 1) * first
-        + (at**3 - 2 * at**2 + at) * before
-        + (-2 * at**3 + 3 * at**2) * last
-        + (at**3 - at**2) * after
-    )
-
-
-def covariances(train: Sequence[Pose], size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Principal components of frames: mean (d,), axes (n, d), and of each the covariance over
-    `size` frames, (n, size, size)."""
-    frames = np.concatenate([pose.data.reshape(len(pose.data), -1) for pose in train[::4]])
-    mean = frames.mean(0)
-    values, axes = np.linalg.eigh(np.cov(frames, rowvar=False))
-    axes = axes[:, ::-1][:, :64].T
-    windows = []
-    for pose in train:
-        scores = (pose.data.reshape(len(pose.data), -1) - mean) @ axes.T
-        for first in range(0, len(scores) - size + 1, size // 2):
-            windows.append(scores[first : first + size])
-    if not windows:
-        raise ValueError(f"no clip of training has {size} frames")
-    stacked = np.stack(windows)
-    return mean, axes, np.einsum("wsn,wtn->nst", stacked, stacked) / len(stacked)
-
-
-def gaussian(pose: Pose, start: int, stop: int, kernels) -> np.ndarray:
-    """What a Gaussian process expects in a gap, for each principal component of a frame, from SIDE
-    frames on either side; what the components lack is filled with lines."""
-    mean, axes, covariance = kernels
-    low, high = start - SIDE, stop + SIDE
-    flat = interpolate(pose, start, stop).data[low:high].reshape(high - low, -1)
-    scores = (flat - mean) @ axes.T
-    rest = flat - mean - scores @ axes
-    hidden = np.zeros(high - low, bool)
-    hidden[SIDE:-SIDE] = True
-    filled = scores.copy()
-    for number, kernel in enumerate(covariance):
-        known = kernel[np.ix_(~hidden, ~hidden)]
-        noise = 1e-4 * np.trace(known) / len(known) + 1e-9
-        weights = np.linalg.solve(
-            known + noise * np.eye(len(known)), kernel[np.ix_(~hidden, hidden)]
-        )
-        filled[hidden, number] = scores[~hidden, number] @ weights
-    data = filled @ axes + rest + mean
-    return data[hidden].reshape(stop - start, *pose.data.shape[1:])

@@ -68,14 +68,19 @@ class Builder(building.CorpusBuilder):
         return self.rows.skeleton
 
     def list_clips(self) -> list[Clip]:
-        """All clips, those of training at `shifts` different frames of a step."""
+        """All clips, those of training at `shifts` different frames of a step; without those of
+        training whose label is held out."""
         found = []
+        held_out = self._held_out
         step = self._tokenizer.task.frames_per_step
         for split, lengths in self._dataset.lengths.items():
             shifts = self.options.shifts if split == "train" else 1
             source = self._dataset.source(split) if len(lengths) else ()
             for number, length in enumerate(lengths.tolist()):
                 name = str(PurePosixPath(source[number]["id"]).with_suffix(""))
+                words = set(label_of(self._labels, name).split())
+                if split == "train" and any(wanted <= words for wanted in held_out):
+                    continue
                 for skip in sorted({step * shift // shifts for shift in range(shifts)}):
                     if skip < length:
                         found.append(Clip(f"{name}@{skip}" if skip else name, split, number, skip))
@@ -93,10 +98,12 @@ class Builder(building.CorpusBuilder):
 
     def make_recipe(self) -> dict:
         """As of other corpora, and what made the tokens."""
+        held_out = {"held_out": self.options.held_out} if self.options.held_out else {}
         return super().make_recipe() | {
             "tokenizer": self.rows.fingerprint,
             "label_columns": self.options.label_columns,
             "shifts": self.options.shifts,
+            **held_out,
         }
 
     def assign_splits(self, keys: Iterable[str]) -> dict[str, list[str]]:
@@ -188,6 +195,19 @@ class Builder(building.CorpusBuilder):
         options = self.options
         return self.find("labels", lambda: read_labels(options.labels, options.label_columns))
 
+    @property
+    def _held_out(self) -> list[set[str]]:
+        """The words of each label that training must not see."""
+        held_out = [set(label.split()) for label in (self.options.held_out or "").split(",")]
+        held_out = [words for words in held_out if words]
+        there = {word for label in self._labels.values() for word in label.split()}
+        if unknown := sorted(set().union(*held_out) - there):
+            raise ValueError(
+                f"--held_out: no clip has {unknown[0]!r}; a label is words such as "
+                f"{' '.join(sorted(there)[:2]) or 'COLUMN=VALUE of --labels'}"
+            )
+        return held_out
+
 
 @dataclass(frozen=True, eq=False)
 class Reader:
@@ -199,8 +219,7 @@ class Reader:
 
     def __call__(self, clip: Clip) -> dict:
         tokens = self.tokens[clip.key]
-        name = clip.key.rpartition("@")[0] if clip.skip else clip.key
-        label = self.labels.get(name, self.labels.get(PurePosixPath(name).name, ""))
+        label = label_of(self.labels, clip.key.rpartition("@")[0] if clip.skip else clip.key)
         data = self.rows.make(tokens.indices, tokens.length, label)
         return {
             "data": data,
@@ -212,6 +231,11 @@ class Reader:
             "length": tokens.length,
             "tokenizer": self.rows.fingerprint,
         }
+
+
+def label_of(labels: dict[str, str], name: str) -> str:
+    """The label of a clip, which a CSV may name with its folders or without; "" for none."""
+    return labels.get(name, labels.get(PurePosixPath(name).name, ""))
 
 
 def read_labels(path: str | None, columns: str | None) -> dict[str, str]:
