@@ -11,6 +11,7 @@ if __name__ == "__main__":
 """
 
 import argparse
+import atexit
 import contextlib
 import gc
 import logging
@@ -122,6 +123,7 @@ def run(main: Callable[[], int | None], *, level: int = logging.WARNING, lines=N
     # Imports and tracing make millions of objects that stay: looking for garbage among them
     # takes a twentieth of a short program's time.
     gc.set_threshold(50_000)
+    atexit.register(gc.freeze)  # as does looking once more at the end
     try:
         with readers_may_go():
             code = main()

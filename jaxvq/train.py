@@ -144,6 +144,7 @@ def _train(config, workdir: Path, closing: contextlib.ExitStack) -> dict[str, fl
         if compiles:
             log.debug("batches: pose %s, on %d hosts", batch.pose.shape, hosts)
             clock.begin(step)
+            heap.keep_less_if_large()
 
         last = step == config.total_steps
         stopping = stop.requested(step)

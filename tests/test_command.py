@@ -1,5 +1,6 @@
 """What all programs do alike: flags, log lines, and how they end."""
 
+import importlib
 import logging
 import os
 import subprocess
@@ -60,6 +61,7 @@ def test_verbose_shows_the_time_of_each_stage(log, caplog):
 
 def test_log_lines_and_the_end_of_a_program():
     code = """
+import importlib
 import logging
 from jaxvq import command
 def main():
@@ -96,3 +98,25 @@ def test_an_old_protobuf_is_named_in_one_line(tmp_path, corpus, run_dir):
     (line,) = result.stderr.splitlines()
     assert result.returncode == 2
     assert line.startswith("error: protobuf does not fit the other packages: pip install --upgrade")
+
+
+@pytest.mark.parametrize(
+    "program, options",
+    [
+        ("zip_dataset", ["--output=X.zip"]),
+        ("compute_stats", ["--output=X.json"]),
+        ("draw_mean_pose", ["--output=X.png"]),
+        ("import_hands", ["--format=signavatars", "--output=OUT/X.npz"]),
+        ("export_signformer", ["--corpus=How2Sign", "--output=OUT"]),
+        ("benchmark_preprocessing", []),
+        ("benchmark_loading", []),
+        ("benchmark_building", []),
+    ],
+)
+def test_what_a_program_reads_needs_no_flag(program, options, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    main = importlib.import_module(f"tools.{program}").main
+    flag = "--stats" if program == "draw_mean_pose" else "--input"
+    for source in (["nothing"], [flag, "nothing"]):
+        with pytest.raises((ValueError, OSError), match="nothing"):
+            main([*source, *options])

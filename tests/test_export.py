@@ -161,6 +161,7 @@ def test_onnx_agrees_where_it_is_installed(stgcn, tmp_path):
     "flags, match",
     [
         (["--format", "torchscript"], "stablehlo .*onnx"),
+        (["--format", "torchscript", "--torchscript-method", "trace"], "stablehlo .*onnx"),
         (["--format", "pickle"], "choose from stablehlo, onnx, both"),
         (["--output", "X.onnx", "--format", "stablehlo"], "X.onnx: .* ends in .stablehlo"),
         (["--output", "X.pt"], "X.pt: .* ends in .stablehlo"),

@@ -49,6 +49,8 @@ def test_charts_have_units_legends_and_captions(tmp_path):
     shares = {"body 1/1: 100.0 % used", "face 1/1: 0.0 % used", "left hand 1/1: 25.0 % used"}
     assert shares <= set(usage)
     assert all("$" not in word for word in parts + points + usage)
+    for chart in charts:  # narrow enough for letters of 8 points to be read on a phone
+        assert float(ElementTree.parse(chart).getroot().get("width").removesuffix("pt")) < 340
     assert all(caption.endswith(".") for caption in charts.values())
 
 

@@ -32,7 +32,7 @@ from .build_dataset import LARGE_CORPUS
 def parse_arguments(argv=None) -> argparse.Namespace:
     parser = command.parser(__doc__)
     add = parser.add_argument
-    add("--input", required=True, help="directory or zip of .pose files")
+    parser.add_first("--input", help="directory or zip of .pose files")
     add("--clips", default="1000,10000", help="sizes of the corpora (default: %(default)s)")
     add("--frames", type=int, default=120, help="of a clip, at most (default: %(default)s)")
     add("--workers", type=int, default=os.cpu_count(), help="processes (default: %(default)s)")

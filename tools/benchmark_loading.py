@@ -39,7 +39,7 @@ SECONDS = 0.5  # of a measurement through Grain, for each repeat
 def parse_arguments(argv=None) -> argparse.Namespace:
     parser = command.parser(__doc__)
     add = parser.add_argument
-    add("--input", required=True, help="directory or zip of .pose files")
+    parser.add_first("--input", help="directory or zip of .pose files")
     add("--formats", default=",".join(FORMATS), help="some of them (default: %(default)s)")
     add("--workers", default="0,2,4,8", help="numbers of Grain workers (default: %(default)s)")
     add("--num_clips", type=int, default=200, help="clips to use (default: %(default)s)")

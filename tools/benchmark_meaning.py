@@ -45,7 +45,7 @@ BASELINE = "pca_dpcm"  # in the place of a config
 
 def main(argv=None) -> int:
     parser = command.parser(__doc__)
-    parser.add_argument("--input", required=True, help="folder or zip of .pose files")
+    parser.add_first("--input", help="folder or zip of .pose files")
     parser.add_argument("--labels", required=True, metavar="CSV", help="clip, alphabet, letter")
     parser.add_argument("--output", required=True, type=Path, help="folder of the comparison")
     parser.add_argument(

@@ -15,7 +15,7 @@ from jaxvq import command
 
 def main(argv=None) -> int:
     parser = command.parser(__doc__)
-    parser.add_argument("--input", required=True, help="folder, .zip or file of .pose clips")
+    parser.add_first("--input", help="folder, .zip or file of .pose clips")
     parser.add_argument("--num_clips", type=int, default=100, help="spread over the corpus")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--output", help="also write the table to this file")

@@ -1,6 +1,6 @@
 """Mean and standard deviation of every point over a corpus of `.pose` files.
 
-    jaxvq make stats --input DIR_OR_ZIP --output pose_normalization.json
+    jaxvq make stats DIR_OR_ZIP --output pose_normalization.json
 
 Each clip is preprocessed (178 points, wrists corrected, normalised by the shoulders, hands relative
 to their wrists); missing points do not count. The JSON has the form of sign-vq's file. Beside it
@@ -16,7 +16,7 @@ from jaxvq import command
 
 def main(argv=None) -> int:
     parser = command.parser(__doc__)
-    parser.add_argument("--input", required=True, help="folder, .zip or file of .pose clips")
+    parser.add_first("--input", help="folder, .zip or file of .pose clips")
     parser.add_argument("--output", required=True, help="the JSON file to write")
     args = parser.parse_args(argv)
 

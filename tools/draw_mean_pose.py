@@ -1,6 +1,6 @@
 """Draws the mean pose of a corpus, with the hands moved back to their wrists.
 
-    jaxvq make mean-pose --stats pose_normalization.json --output mean_pose.png
+    jaxvq make mean-pose pose_normalization.json --output mean_pose.png
 
 The statistics come from jaxvq make stats, from a built dataset, or from sign-vq. What they are
 of is told by skeleton.json beside them, by their names, or by --skeleton.
@@ -14,7 +14,7 @@ from jaxvq.storage import reading
 
 def main(argv=None) -> int:
     parser = command.parser(__doc__)
-    parser.add_argument("--stats", required=True, help="pose_normalization.json")
+    parser.add_first("--stats", help="pose_normalization.json")
     parser.add_argument("--skeleton", metavar="NAME", help="name or .json file of the skeleton")
     parser.add_argument("--output", required=True, help="the PNG file to write")
     parser.add_argument("--size", type=int, default=512, help="width and height in pixels")

@@ -13,6 +13,7 @@ not exist to a multiple of the frames of a step. A folder gets a description in 
 file X.onnx one in X_metadata.json.
 """
 
+import argparse
 import importlib.util
 import json
 import logging
@@ -40,6 +41,7 @@ def main(argv=None) -> int:
     add("--opset_version", type=int, default=23, metavar="N", help="of ONNX (default: %(default)s)")
     add("--no_dynamic_axes", action="store_true", help="ONNX for one clip of the training length")
     add("--validate", action="store_true", help="run the files and compare")
+    add("--torchscript_method", help=argparse.SUPPRESS)  # the original's; its format is refused
     args = parser.parse_args(argv)
     paths = output_paths(Path(args.output), args.format)
     if "stablehlo" in paths:

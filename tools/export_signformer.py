@@ -31,7 +31,7 @@ def parse_arguments(argv=None) -> argparse.Namespace:
     parser = command.parser(__doc__)
     add = parser.add_argument
     add("--corpus", "--dataset", required=True, choices=CORPORA)
-    add("--input", required=True, metavar="ROOT", help="folder of the corpus; only read")
+    parser.add_first("--input", metavar="ROOT", help="folder of the corpus; only read")
     add("--augmented", metavar="AUG", help="folder of the augmented annotations; only read")
     add("--output", "--output_dir", required=True, metavar="OUT", help="made if it is not there")
     add(

@@ -30,7 +30,7 @@ def main(argv=None) -> int:
     parser = command.parser(__doc__.format(formats=formats))
     add = parser.add_argument
     add("--format", required=True, choices=sources.LAYOUTS)
-    add("--input", required=True, help="a file, or a folder with subfolders")
+    parser.add_first("--input", help="a file, or a folder with subfolders")
     add("--output", required=True, help="NPZ_DIR/NAME.npz")
     add(
         "--flat_hand_mean",

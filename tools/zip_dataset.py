@@ -1,6 +1,6 @@
 """Writes a corpus as sign-vq's zip of npz files: a training set that its `ZipPoseDataset` reads.
 
-    jaxvq export zip --input DIR_OR_ZIP --output X.zip
+    jaxvq export zip DIR_OR_ZIP --output X.zip
 
 Each clip becomes <stem>.npz with `data` (float16, standardised, 0 where missing), `mask` (bool,
 True = missing) and `fps`: the clips as jaxvq build normalises them, standardised by the
@@ -23,7 +23,7 @@ from jaxvq.storage import reading
 def parse_arguments(argv=None) -> argparse.Namespace:
     parser = command.parser(__doc__)
     add = parser.add_argument
-    add("--input", "--dir", required=True, help="directory or zip of .pose files")
+    parser.add_first("--input", "--dir", help="directory or zip of .pose files")
     add("--output", "--out", required=True, metavar="X.zip", help="the zip to write")
     add("--stats", metavar="FILE", help="standardise with this pose_normalization.json instead")
     add(

@@ -73,7 +73,7 @@ def write_part_errors(path, values: dict[str, float], unit: str) -> None:
     parts = [key.partition("/")[2] for key in values if key.startswith("mpjpe/")]
     measured = [values[f"mpjpe/{part}"] for part in parts]
     mean_pose = [values.get(f"mpjpe_mean_pose/{part}", np.nan) for part in parts]
-    with _figure(path, 5.8, 0.9 + 0.6 * len(parts)) as axes:
+    with _figure(path, 1.2 + 0.6 * len(parts)) as axes:
         place = np.arange(len(parts))
         for offset, numbers, color, label in (
             (-0.2, measured, "#2166ac", "decoded from tokens"),
@@ -85,7 +85,7 @@ def write_part_errors(path, values: dict[str, float], unit: str) -> None:
         axes.invert_yaxis()
         axes.set_xlabel(f"mean distance of a point ({unit})")
         axes.margins(x=0.12)
-        axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+        axes.figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=8)
 
 
 def write_point_errors(
@@ -98,7 +98,7 @@ def write_point_errors(
     mean = Pose(skeleton, statistics.mean[None], np.ones((1, len(errors)), np.float32), 1.0)
     places = draw.plane(preprocess.arrange(mean).data[0])
     seen = np.isfinite(errors)
-    with _figure(path, 5.2, 4.6) as axes:
+    with _figure(path, 4.2) as axes:
         for limb in skeleton.limbs:
             axes.plot(*places[list(limb)].T, color="#cccccc", linewidth=0.8, zorder=1)
         if not seen.all():
@@ -119,7 +119,7 @@ def write_code_usage(
 
     counts: int (books, k); both axes are logarithmic. codebooks: see reconstruction.codebook_names.
     """
-    with _figure(path, 6.6, max(3.2, 0.6 + 0.19 * len(sizes))) as axes:
+    with _figure(path, 3.2 + 0.09 * len(sizes)) as axes:
         for (name, share, used), color in zip(
             usage_rows(counts, sizes, codebooks), _colors(codebooks, len(sizes)), strict=True
         ):
@@ -133,7 +133,7 @@ def write_code_usage(
         axes.set_xlabel("rank of the code")
         axes.set_ylabel("times used")
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+        axes.figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=8)
 
 
 def usage_rows(
@@ -163,14 +163,17 @@ def _colors(codebooks: Sequence[str], count: int) -> list[Any]:
 
 
 @contextlib.contextmanager
-def _figure(path, width: float, height: float) -> Iterator[Any]:
-    """Axes of a figure of so many inches, which is written as SVG when the block ends."""
+def _figure(path, height: float) -> Iterator[Any]:
+    """Axes of a figure of so many inches, which is written as SVG when the block ends.
+
+    Its width is that of a phone, where letters of a wider one would shrink.
+    """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     # The same numbers give the same file, with text as text.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "jaxvq"}):
-        figure = Figure((width, height), layout="constrained")
+        figure = Figure((4.6, height), layout="constrained")
         axes = figure.add_subplot()
         axes.spines[["top", "right"]].set_visible(False)
         yield axes

@@ -192,11 +192,6 @@ def _translate(own: dict, theirs: dict, config) -> tuple[dict, list[str]]:
         new |= {f"augment.{field}": "0" for field in config.augment}
     if "num_layers" in theirs:
         new["model.decoder_layers"] = theirs["num_layers"]
-    if "data_dir" in theirs:
-        notes.append(
-            "data_dir is a dataset built by jaxvq build here; --corpus pose_npz --input "
-            f"{_short(theirs['data_dir'])} builds one from a folder of npz files"
-        )
     new |= _schedule(own, theirs, config, ignore)
     for key, text in theirs.items():
         if FIELDS[key] in own:
