@@ -16,8 +16,8 @@ _jaxvq() {
     elif [[ $before == --model || $before == --checkpoint ]]; then
         words="%s"
     elif [[ $word == -* ]]; then
-        words=$("${COMP_WORDS[@]:0:$COMP_CWORD}" --help 2>/dev/null | grep -oE -- '--[a-z][a-z_.]*' |
-            sort -u)
+        words=$("${COMP_WORDS[@]:0:$COMP_CWORD}" --help 2>/dev/null |
+            grep -oE -- '--[a-z][a-z_.]*' | sort -u)
     elif [ "$COMP_CWORD" = 2 ]; then
         case $before in
 %s
