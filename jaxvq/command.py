@@ -120,6 +120,8 @@ def run(main: Callable[[], int | None], *, level: int = logging.WARNING, lines=N
     logging.basicConfig(handlers=[handler])
     log.setLevel(level)
     programs.keep()
+    if not sys.flags.safe_path:  # tasks and corpora of the user's own; last, so they hide nothing
+        sys.path.append("")
     # Imports and tracing make millions of objects that stay: looking for garbage among them
     # takes a twentieth of a short program's time.
     gc.set_threshold(50_000)

@@ -111,8 +111,11 @@ def test_a_loss_and_a_model_in_a_package_outside_the_checkout(data_dir, tmp_path
     for name, module in (("loss", "calm_tokenizer"), ("model", "frame_tokenizer")):
         (package / f"{module}.py").write_text(code_of(name))
     (tmp_path / "my_config.py").write_text(CONFIG)
-    for module in ("calm_tokenizer", "frame_tokenizer"):
-        command = [sys.executable, "-m", "jaxvq.train", "--config", f"my_config.py:{module}"]
+    # As the installed command starts: Python looks beside it for modules, not in the user's folder.
+    started = "import sys; sys.path.remove(''); from jaxvq.__main__ import main; sys.exit(main())"
+    ways = {"calm_tokenizer": ["-c", started, "train"], "frame_tokenizer": ["-m", "jaxvq.train"]}
+    for module, way in ways.items():
+        command = [sys.executable, *way, "--config", f"my_config.py:{module}"]
         command += [f"--config.data.dir={data_dir}", "--workdir", module]
         environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
         result = subprocess.run(
