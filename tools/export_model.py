@@ -206,7 +206,8 @@ def export_onnx(tokenizer, function, path: Path, opset: int, *, dynamic: bool) -
     skeleton, frames = tokenizer.model.skeleton, _training_frames(tokenizer)
     shape = ("B" if dynamic else 1, frames)
     poses = (*shape, skeleton.num_points, skeleton.num_dims)
-    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it warns of every constant
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # both warn of every constant
+    onnxruntime.set_default_logger_severity(3)
     try:
         with warnings.catch_warnings(action="ignore"):
             model = to_onnx(
