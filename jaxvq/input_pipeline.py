@@ -9,6 +9,9 @@ import functools
 import gc
 import hashlib
 import logging
+import multiprocessing
+import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -205,7 +208,7 @@ def _run(make, start: int, stop: int, num_workers: int) -> Iterator[Batch]:
     steps = grain.MapDataset.range(start, stop).map(make)
     batches = steps.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
     options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=1)
-    iterator = iter(batches.mp_prefetch(options))
+    iterator = iter(batches.mp_prefetch(options, worker_init_fn=_end_with_training))
     try:
         for batch in iterator:
             # A copy, which frees the shared memory of the workers.
@@ -214,6 +217,18 @@ def _run(make, start: int, stop: int, num_workers: int) -> Iterator[Batch]:
         iterator.close()
         batch = iterator = None
         gc.collect()  # cycles in grain hold the last batch of each worker, in shared memory
+
+
+def _end_with_training(number: int, count: int) -> None:
+    """Ends this worker when training ends, also if that was killed."""
+    training = multiprocessing.parent_process()
+    assert training is not None  # this is a worker
+
+    def wait() -> None:
+        training.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 @dataclass(frozen=True)

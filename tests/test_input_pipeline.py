@@ -1,10 +1,15 @@
 """Batches: every frame once, the same on any number of hosts and workers, resumable anywhere."""
 
+import os
 import pickle
+import signal
+import subprocess
+import sys
 
 import jax
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 
 from jaxvq import input_pipeline
 from jaxvq.batch import empty_batch
@@ -117,6 +122,30 @@ def test_hosts_and_workers_do_not_change_the_batches(dataset):
             for batches in zip(*hosts, strict=True)
         ]
         assert_same(expected, joined)
+
+
+# Takes one batch and is then killed, as by a system without memory.
+KILLED = """
+import os, signal, sys
+from jaxvq import input_pipeline
+
+if __name__ == "__main__":
+    dataset = input_pipeline.open_dataset(sys.argv[1])
+    options = dict(batch_size=4, seq_len=16, seed=3, num_steps=10**6, num_workers=2)
+    batches = input_pipeline.train_batches(dataset, **options)
+    print(next(batches).pose.shape, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_workers_end_with_a_training_that_is_killed(dataset, tmp_path):
+    program = tmp_path / "killed.py"
+    program.write_text(KILLED)
+    words = [sys.executable, str(program), str(dataset.path)]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    # Workers hold its output too: reading it to its end waits for them.
+    done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, timeout=60)
+    assert done.returncode == -signal.SIGKILL and done.stdout == b"(4, 16, 178, 3)\n"
 
 
 def test_resumes_at_any_step(dataset):
