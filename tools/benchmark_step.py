@@ -82,7 +82,7 @@ def measure(args, config, skeleton, precision: str, theirs) -> None:
     # On a GPU, JAX's own default is TF32.
     exact = "highest" if precision == "float32" else "default"
     jax.config.update("jax_default_matmul_precision", exact)
-    device, devices, processes = jax.devices()[0], jax.device_count(), jax.process_count()
+    device, devices, processes = jax.local_devices()[0], jax.device_count(), jax.process_count()
     if config.batch_size % devices:
         raise ValueError(f"batch_size={config.batch_size} does not divide over {devices} devices")
     shape = (skeleton.num_points, skeleton.num_dims)
@@ -98,14 +98,15 @@ def measure(args, config, skeleton, precision: str, theirs) -> None:
         task, optimizer, seed=0, ema_decay=config.optim.ema_decay, accumulate=config.accumulate
     )
     wanted = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(
-            (devices // processes, rows // devices, frames, *x.shape[2:]), x.dtype
-        ),
+        lambda x: jax.ShapeDtypeStruct((devices, rows // devices, frames, *x.shape[2:]), x.dtype),
         few,
     )
     print(f"{args.config}: {rows} x {frames} frames x {shape[0]} points, {precision}")
     print(f"devices     {devices} x {device.device_kind}")
     print(f"parameters  {parameters / 1e6:.2f} M")
+    if processes > 1:  # pmap has shapes of all hosts for arrays only
+        state = parallel.replicate(state)
+        wanted = parallel.shard(made_up_batch(rows // processes, frames, shape))
     hits = []  # events of JAX's folder of compiled programs
     jax.monitoring.register_event_listener(lambda name, **_: hits.append(name))
     started = time.monotonic()
@@ -131,11 +132,12 @@ def measure(args, config, skeleton, precision: str, theirs) -> None:
 
     batch = parallel.shard(made_up_batch(rows // processes, frames, shape))
     state, batch = parallel.replicate(state), jax.device_put(batch) if devices == 1 else batch
+    run = compiled if processes == 1 else step
     ours, others = [], []
     try:
         for _ in range(args.steps + 1):
             started = time.monotonic()
-            state, _ = jax.block_until_ready(compiled(state, batch))
+            state, _ = jax.block_until_ready(run(state, batch))
             ours.append(time.monotonic() - started)
             if theirs:
                 others.append(theirs.step())
@@ -161,7 +163,7 @@ def measure(args, config, skeleton, precision: str, theirs) -> None:
     if args.profile:  # at the end: a step uses up the state
         from jaxvq.tools.speed.profile import costly_operations
 
-        ran = costly_operations(lambda: compiled(state, batch)[1], program, args.profile)
+        ran = costly_operations(lambda: run(state, batch)[1], program, args.profile)
         for milliseconds, name in ran:
             print(f"{milliseconds:9.1f} ms {name}")
 
