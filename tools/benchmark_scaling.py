@@ -2,10 +2,10 @@
 
     jaxvq benchmark scaling --config fsq_pose:frames --rows 16 [--config.FIELD=VALUE]
 
-Other flags are those of `jaxvq benchmark step`, which does each measurement. Strong: the same rows
-on more devices. Weak: the same rows on each device, --rows / 4. The bytes of all-reduce are counted
-from the compiled program. Devices of a CPU share its cores: more devices than cores show what an
-exchange costs, not what it gains.
+Flags like --skeleton and --steps are those of `jaxvq benchmark step`, which does each
+measurement. Strong: the same rows on more devices. Weak: the same rows on each device, --rows / 4.
+The bytes of all-reduce are counted from the compiled program. Devices of a CPU share its cores:
+more devices than cores show what an exchange costs, not what it gains.
 """
 
 import os

@@ -17,7 +17,7 @@ import re
 import time
 
 from jaxvq import command
-from jaxvq.training import heap, multihost
+from jaxvq.training import command_line, heap, multihost
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
 GIB = 2**30
@@ -40,7 +40,7 @@ def main(argv=None) -> int:
     add("--against", metavar="CHECKOUT", help="sign-vq's code, to time its step as well")
     add("--python", default="python", help="of an environment with PyTorch, for --against")
     add("--compile", action="store_true", help="sign-vq's network through torch.compile")
-    multihost.add_flags(parser)
+    command_line.add_hosts(parser)
     args, changes = parser.parse_known_args(argv)
     if args.steps < 1:
         raise ValueError(f"--steps {args.steps}: expected 1 or more")
@@ -48,7 +48,6 @@ def main(argv=None) -> int:
         raise ValueError(f"--precision {args.precision}: choose from {', '.join(PRECISIONS)}")
 
     from jaxvq.pose import skeletons
-    from jaxvq.training import command_line
 
     config, skeleton = command_line.read_config(args.config, changes), skeletons.find(args.skeleton)
     precision = args.precision or config.dtype

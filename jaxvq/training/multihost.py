@@ -10,15 +10,6 @@ LOST_HOST_SECONDS = 40  # after so much silence of a host, the others end
 LOST_HOST = re.compile("(UNKNOWN|INTERNAL|UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|CANCELLED): ")
 
 
-def add_flags(parser) -> None:
-    """What `joined` reads."""
-    add = parser.add_argument
-    add("--distributed", action="store_true", help="several hosts, found by the TPU or Slurm")
-    add("--coordinator", metavar="HOST:PORT", help="the first of several hosts")
-    add("--num_processes", type=int, metavar="N", help="how many hosts there are")
-    add("--process_id", type=int, metavar="I", help="which of them this is, from 0")
-
-
 @contextlib.contextmanager
 def joined(args) -> Iterator[None]:
     """Connects this host with the other hosts of the flags, if there are any.
