@@ -57,6 +57,7 @@ COMMANDS = {
         "benchmark start": ("jaxvq.tools.benchmark_start", "how long programs take to start"),
         "benchmark meaning": ("jaxvq.tools.benchmark_meaning", "what tokens keep, by alphabets"),
         "benchmark step": ("jaxvq.tools.benchmark_step", "a step of training"),
+        "benchmark scaling": ("jaxvq.tools.benchmark_scaling", "steps on 1 to 8 CPU devices"),
         "benchmark building": ("jaxvq.tools.benchmark_building", "building datasets"),
         "benchmark loading": ("jaxvq.tools.benchmark_loading", "reading them"),
         "benchmark preprocessing": ("jaxvq.tools.benchmark_preprocessing", "normalising clips"),

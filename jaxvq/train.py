@@ -136,7 +136,8 @@ def _train(config, workdir: Path, closing: contextlib.ExitStack) -> dict[str, fl
     sums, validation = None, {}
     for step, batch in enumerate(batches, start + 1):
         compiles = step == start + 1
-        with patience("compiling") if compiles else contextlib.nullcontext():
+        memory = parallel.within_memory(config.batch_size, config.accumulate)
+        with memory, patience("compiling") if compiles else contextlib.nullcontext():
             state, step_sums = train_step(state, parallel.shard(batch))
             # One step may run while the next batch goes to the devices; more would pile up.
             jax.block_until_ready(step_sums if compiles else sums)

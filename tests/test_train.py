@@ -102,6 +102,58 @@ def test_a_run_leaves_metrics_checkpoints_and_videos(run_dir):
     assert json.loads((run_dir / "config.json").read_text())["task"] == "pose_autoencoder"
 
 
+def test_batches_go_ahead_and_metrics_come_once_per_log_line(data_dir, tmp_path, monkeypatch):
+    """The host waits for the step before the one that it started; it reads metrics at log lines."""
+    events = []
+    make, wait, gather = parallel.make_train_step, jax.block_until_ready, parallel.gather
+
+    def recorded(*arguments, **options):
+        step = make(*arguments, **options)
+
+        def started(state, batch):
+            before = jax.tree.leaves(state)
+            state, sums = step(state, batch)
+            # Its memory is used again, so that a device has one state.
+            assert all(leaf.is_deleted() for leaf in before if leaf.size > 1)
+            events.append(("started", id(sums)))
+            kept.append(sums)
+            return state, sums
+
+        return started
+
+    def waited(x):
+        events.append(("waited", id(x)))
+        return wait(x)
+
+    def gathered(tree):
+        events.append(("gathered", 0))
+        return gather(tree)
+
+    kept = []
+    monkeypatch.setattr(parallel, "make_train_step", recorded)
+    monkeypatch.setattr(jax, "block_until_ready", waited)
+    monkeypatch.setattr(parallel, "gather", gathered)
+    config = tiny_config(data_dir)
+    config.total_steps, config.log_every, config.eval_every, config.eval_videos = 6, 3, 99, 0
+    config.checkpoint_every = 99
+    monkeypatch.setattr("jaxvq.train.evaluate", lambda *_: {})
+    train(config, tmp_path / "run")
+    names = [name for name, _ in events]
+    assert names[:14] == (["started", "waited"] * 3 + ["gathered"]) * 2
+    for (_, step), (_, awaited) in zip(events[2:6:2], events[3:6:2], strict=True):
+        assert step != awaited
+
+
+def test_a_device_out_of_memory_is_one_line(data_dir, tmp_path, monkeypatch):
+    def full(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory\nwhile allocating")
+
+    monkeypatch.setattr(parallel, "make_train_step", lambda *_, **__: full)
+    expected = "^out of device memory at batch_size=4; --config.accumulate=2 trains on the same .*"
+    with pytest.raises(ValueError, match=expected + "the batch that fits$"):
+        train(tiny_config(data_dir), tmp_path / "run")
+
+
 def test_a_finished_run_is_left_as_it_is(run_dir, data_dir, caplog):
     before = (run_dir / "metrics.jsonl").read_text()
     with caplog.at_level("INFO", "jaxvq"):
@@ -146,15 +198,6 @@ def test_the_speed_is_that_of_the_steps_after_the_first(monkeypatch):
         now[0] += 1000
     now[0] += 10
     assert clock.rates(21) == {"steps_per_second": 1}
-
-
-def test_metrics_reach_the_host_once_per_log_line(data_dir, tmp_path, monkeypatch):
-    gathered, gather = [], parallel.gather
-    monkeypatch.setattr(parallel, "gather", lambda tree: gathered.append(tree) or gather(tree))
-    config = tiny_config(data_dir)
-    config.update(total_steps=6, log_every=3, eval_every=6, checkpoint_every=6, eval_videos=0)
-    train(config, tmp_path)
-    assert len([tree for tree in gathered if isinstance(tree, dict)]) == 2 + 1  # and validation
 
 
 def test_killed_and_continued_equals_uninterrupted_bit_for_bit(data_dir, tmp_path):

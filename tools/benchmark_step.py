@@ -7,7 +7,9 @@
 Prints device, parameters, compile time, memory, operations (both as the compiler counts them), the
 median step, and the share of the device's peak; --encode adds encoding and decoding. Poses are made
 up. With --against, sign-vq's PyTorch code takes steps of the same shapes in turns with ours.
-XLA_FLAGS=--xla_force_host_platform_device_count=4 makes a CPU four devices.
+XLA_FLAGS=--xla_force_host_platform_device_count=4 makes a CPU four devices; --coordinator,
+--num_processes and --process_id join processes, as in training. tools/benchmark_scaling.py
+prints a table of both.
 """
 
 import os
@@ -15,7 +17,7 @@ import re
 import time
 
 from jaxvq import command
-from jaxvq.training import heap
+from jaxvq.training import command_line, heap, multihost
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
 GIB = 2**30
@@ -38,6 +40,7 @@ def main(argv=None) -> int:
     add("--against", metavar="CHECKOUT", help="sign-vq's code, to time its step as well")
     add("--python", default="python", help="of an environment with PyTorch, for --against")
     add("--compile", action="store_true", help="sign-vq's network through torch.compile")
+    command_line.add_hosts(parser)
     args, changes = parser.parse_known_args(argv)
     if args.steps < 1:
         raise ValueError(f"--steps {args.steps}: expected 1 or more")
@@ -45,7 +48,6 @@ def main(argv=None) -> int:
         raise ValueError(f"--precision {args.precision}: choose from {', '.join(PRECISIONS)}")
 
     from jaxvq.pose import skeletons
-    from jaxvq.training import command_line
 
     config, skeleton = command_line.read_config(args.config, changes), skeletons.find(args.skeleton)
     precision = args.precision or config.dtype
@@ -59,7 +61,8 @@ def main(argv=None) -> int:
         theirs = SignVqStep(args.against, args.python, config, shape, **options)
     heap.keep_freed_memory()
     try:
-        measure(args, config, skeleton, precision, theirs)
+        with multihost.joined(args):
+            measure(args, config, skeleton, precision, theirs)
     finally:
         if theirs:
             theirs.close()
@@ -78,7 +81,7 @@ def measure(args, config, skeleton, precision: str, theirs) -> None:
     # On a GPU, JAX's own default is TF32.
     exact = "highest" if precision == "float32" else "default"
     jax.config.update("jax_default_matmul_precision", exact)
-    device, devices = jax.devices()[0], jax.device_count()
+    device, devices, processes = jax.local_devices()[0], jax.device_count(), jax.process_count()
     if config.batch_size % devices:
         raise ValueError(f"batch_size={config.batch_size} does not divide over {devices} devices")
     shape = (skeleton.num_points, skeleton.num_dims)
@@ -100,10 +103,15 @@ def measure(args, config, skeleton, precision: str, theirs) -> None:
     print(f"{args.config}: {rows} x {frames} frames x {shape[0]} points, {precision}")
     print(f"devices     {devices} x {device.device_kind}")
     print(f"parameters  {parameters / 1e6:.2f} M")
+    if processes > 1:  # pmap has shapes of all hosts for arrays only
+        state = parallel.replicate(state)
+        wanted = parallel.shard(made_up_batch(rows // processes, frames, shape))
+    hits = []  # events of JAX's folder of compiled programs
+    jax.monitoring.register_event_listener(lambda name, **_: hits.append(name))
     started = time.monotonic()
     lowered = step.lower(state, wanted)
     compiled = lowered.compile()
-    print(f"compile     {time.monotonic() - started:.1f} s")
+    print(f"compile     {time.monotonic() - started:.1f} s{kept_from_before(hits)}")
     used = compiled.memory_analysis()
     needed = used.argument_size_in_bytes + used.output_size_in_bytes - used.alias_size_in_bytes
     needed += used.temp_size_in_bytes
@@ -112,17 +120,23 @@ def measure(args, config, skeleton, precision: str, theirs) -> None:
     check_memory(rows, fixed, needed, free_memory(device), devices)
     operations = (lowered.cost_analysis() or {}).get("flops", 0.0)
     print(f"operations  {operations / 1e12:.3g} x 10^12 on each device")
-    reduced = all_reduced_bytes(compiled.as_text())
+    program = compiled.as_text()
+    if device.platform == "gpu":
+        print(
+            f"attention   {'cuDNN' if '__cudnn$fmha' in program else 'computed with its weights'}"
+        )
     if devices > 1:
+        reduced = all_reduced_bytes(program)
         print(f"all-reduce  {reduced / 1e6:.2f} MB in a step")
 
-    batch = parallel.shard(made_up_batch(rows, frames, shape))
+    batch = parallel.shard(made_up_batch(rows // processes, frames, shape))
     state, batch = parallel.replicate(state), jax.device_put(batch) if devices == 1 else batch
+    run = compiled if processes == 1 else step
     ours, others = [], []
     try:
         for _ in range(args.steps + 1):
             started = time.monotonic()
-            state, _ = jax.block_until_ready(compiled(state, batch))
+            state, _ = jax.block_until_ready(run(state, batch))
             ours.append(time.monotonic() - started)
             if theirs:
                 others.append(theirs.step())
@@ -144,12 +158,11 @@ def measure(args, config, skeleton, precision: str, theirs) -> None:
         )
         print(f"ratio       {other / seconds:.2f} (sign-vq's step / ours, medians of {args.steps})")
     if args.encode:
-        for name, rate in throughput(task, state, rows, frames, shape, args.steps).items():
-            print(f"{name:<11} {rate:,.0f} frames per second")
+        print_throughput(task, state, rows, frames, shape, args.steps, peak)
     if args.profile:  # at the end: a step uses up the state
         from jaxvq.tools.speed.profile import costly_operations
 
-        ran = costly_operations(lambda: compiled(state, batch)[1], compiled.as_text(), args.profile)
+        ran = costly_operations(lambda: run(state, batch)[1], program, args.profile)
         for milliseconds, name in ran:
             print(f"{milliseconds:9.1f} ms {name}")
 
@@ -166,7 +179,7 @@ def made_up_batch(rows: int, frames: int, shape: tuple[int, int]):
     return make_batch(pose.astype(np.float32), visible)
 
 
-def throughput(task, state, rows: int, frames: int, shape, repeats: int) -> dict[str, float]:
+def print_throughput(task, state, rows: int, frames: int, shape, repeats: int, peak: float):
     """Frames per second of encoding and decoding: batches come from the host, int32 codes go to it
     and come from it, and one batch is computed while the host handles the one before."""
     import jax
@@ -175,25 +188,38 @@ def throughput(task, state, rows: int, frames: int, shape, repeats: int) -> dict
     from jaxvq.tasks.base import TokenTask
 
     if not isinstance(task, TokenTask):
-        return {}
+        return
     params, batch = state.inference_params(), made_up_batch(rows, frames, shape)
-    encode, decode = jax.jit(task.encode), jax.jit(task.decode)
-    codes = np.asarray(encode(params, state.state, batch))
-    np.asarray(decode(params, state.state, codes, batch))
-    rates = {}
-    for name, compute in (
-        ("encoding", lambda: encode(params, state.state, batch)),
-        ("decoding", lambda: decode(params, state.state, codes, batch)),
+    codes = np.zeros(jax.eval_shape(task.encode, params, state.state, batch).shape, np.int32)
+    for name, function, inputs in (
+        ("encoding", task.encode, (batch,)),
+        ("decoding", task.decode, (codes, batch)),
     ):
-        started, before = time.monotonic(), None
+        lowered = jax.jit(function).lower(params, state.state, *inputs)
+        compute, before = lowered.compile(), None
+        out = np.asarray(compute(params, state.state, *inputs))
+        started = time.monotonic()
         for _ in range(repeats):
-            now = compute()
+            now = compute(params, state.state, *inputs)
             if before is not None:
                 np.asarray(before)
             before = now
         np.asarray(before)
-        rates[name] = repeats * rows * frames / (time.monotonic() - started)
-    return rates
+        seconds = (time.monotonic() - started) / repeats
+        operations = (lowered.cost_analysis() or {}).get("flops", 0.0) / 1e12
+        sent = sum(x.nbytes for x in jax.tree.leaves(inputs))
+        print(
+            f"{name:<11} {rows * frames / seconds:,.0f} frames per second, "
+            f"{100 * operations / seconds / peak:.0f} % of the peak; per frame "
+            f"{sent / rows / frames:,.0f} bytes to the device, {out.nbytes / rows / frames:,.1f} "
+            f"back ({out.dtype})"
+        )
+
+
+def kept_from_before(hits: list[str]) -> str:
+    """A remark on a compile time: whether JAX read the program from its folder."""
+    kept = any(name.endswith("compilation_cache/cache_hits") for name in hits)
+    return ", kept from before" if kept else ""
 
 
 def check_memory(rows: int, fixed: int, needed: int, free: int, devices: int = 1) -> None:

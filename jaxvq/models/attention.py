@@ -2,8 +2,12 @@
 
 With a window, a block of steps looks at itself and at its neighbours only. So time and memory grow
 with steps · window, and not with the square of the steps.
+
+On a GPU, cuDNN's fused attention runs wherever it can (`cudnn_runs`); it never stores the weights
+of the mixtures. Everywhere else, and with dropout of those weights, `attend` computes them.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -84,21 +88,59 @@ def _rotate(x, angles):
 
 
 def attend(
-    q: jax.Array, k: jax.Array, v: jax.Array, seen: Seen, drop: Callable[[jax.Array], jax.Array]
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    seen: Seen,
+    drop: Callable[[jax.Array], jax.Array] | None = None,
 ) -> jax.Array:
     """Mixtures of v by softmax(q · k / √d), all (b, t', h, d); the softmax is float32.
 
-    drop: what is applied to the weights of the mixtures.
+    drop: dropout of the weights of the mixtures, if any.
     """
     b, steps, _, dim = q.shape
     if seen.block:
         q = _rows(patches.with_neighbours(q, seen.block, 0))
         k, v = (_rows(patches.with_neighbours(x, seen.block, seen.radius)) for x in (k, v))
-    scores = _scores(q, k) * dim**-0.5
-    scores = jnp.where(seen.allowed[:, None], scores, jnp.finfo(jnp.float32).min)
-    weights = drop(jax.nn.softmax(scores).astype(v.dtype))
-    mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, v)
+    if drop is None and cudnn_runs(q.shape, k.shape, seen.allowed.shape, q.dtype):
+        mixed = fused(q, k, v, seen.allowed, "cudnn")
+    else:
+        scores = _scores(q, k) * dim**-0.5
+        scores = jnp.where(seen.allowed[:, None], scores, jnp.finfo(jnp.float32).min)
+        weights = jax.nn.softmax(scores).astype(v.dtype)
+        mixed = jnp.einsum("bhqk,bkhd->bqhd", drop(weights) if drop else weights, v)
     return mixed.reshape(b, -1, *mixed.shape[2:])[:, :steps] if seen.block else mixed
+
+
+def fused(q, k, v, allowed: jax.Array, implementation: str) -> jax.Array:
+    """Attention as `attend` has it, by JAX's "cudnn" or "xla" (the same formula, for tests)."""
+    return jax.nn.dot_product_attention(
+        q, k, v, mask=allowed[:, None], implementation=implementation
+    )
+
+
+@functools.cache
+def cudnn_runs(queries, keys, allowed, dtype) -> bool:
+    """Whether cuDNN has attention and its gradient for arrays of these shapes on this machine.
+
+    JAX and cuDNN each have limits (16 bits, size of a head, odd lengths, which GPU) that differ
+    between versions. So both are compiled, once per shape, and whatever cannot be is refused.
+    """
+    shapes = queries, keys, allowed
+    if jax.default_backend() != "gpu" or dtype not in (jnp.bfloat16, jnp.float16):
+        return False
+    if not all(isinstance(size, int) for shape in shapes for size in shape):  # exported models
+        return False
+
+    def gradients(q, k, v, allowed):
+        return jax.grad(lambda *qkv: fused(*qkv, allowed, "cudnn").sum(), (0, 1, 2))(q, k, v)
+
+    q, k = (jax.ShapeDtypeStruct(shape, dtype) for shape in shapes[:2])
+    try:
+        jax.jit(gradients).lower(q, k, k, jax.ShapeDtypeStruct(allowed, bool)).compile()
+    except Exception:
+        return False
+    return True
 
 
 @jax.custom_vjp

@@ -94,7 +94,8 @@ class Attention(nn.Module):
         qkv = nn.Dense(3 * d, dtype=self.dtype, name="qkv")(x)
         q, k, v = attention.heads(qkv, self.num_heads, angles)
         drop = functools.partial(Dropout(self.dropout), train=train)
-        mixed = attention.attend(q, k, v, seen, drop).reshape(x.shape)
+        drops = drop if train and self.dropout else None
+        mixed = attention.attend(q, k, v, seen, drops).reshape(x.shape)
         return nn.Dense(d, dtype=self.dtype, name="out")(mixed)
 
 
@@ -120,7 +121,8 @@ class CachedBlock(nn.Module):
                 jax.lax.dynamic_update_slice_in_dim(kept, new, index, 1)
                 for kept, new in zip(cache, (k, v), strict=True)
             )
-        mixed = attention.attend(q, k, v, seen, drop).reshape(x.shape)
+        drops = drop if train and self.dropout else None
+        mixed = attention.attend(q, k, v, seen, drops).reshape(x.shape)
         x = x + drop(nn.Dense(d, dtype=self.dtype, name="out")(mixed))
         up = nn.Dense(self.ff_dim, dtype=self.dtype, name="up")(nn.LayerNorm(dtype=self.dtype)(x))
         return x + drop(nn.Dense(d, dtype=self.dtype, name="down")(nn.gelu(up))), (k, v)

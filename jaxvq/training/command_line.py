@@ -59,10 +59,7 @@ def parse(doc: str, argv=None) -> argparse.Namespace:
         "no other is named",
     )
     add("--no_wandb", action="store_true", help="do not report to W&B")
-    add("--distributed", action="store_true", help="several hosts, found by the TPU or Slurm")
-    add("--coordinator", metavar="HOST:PORT", help="the first of several hosts")
-    add("--num_processes", type=int, metavar="N", help="how many hosts there are")
-    add("--process_id", type=int, metavar="I", help="which of them this is, from 0")
+    add_hosts(parser)
     words, changes = _take_changes(sys.argv[1:] if argv is None else argv)
     if "--list" in words:
         print(presets.describe_configs())
@@ -79,6 +76,15 @@ def parse(doc: str, argv=None) -> argparse.Namespace:
     given = args.resume and args.resume not in NEWEST
     args.checkpoint = Path(args.resume) if given else args.workdir
     return args
+
+
+def add_hosts(parser) -> None:
+    """What multihost.joined reads."""
+    add = parser.add_argument
+    add("--distributed", action="store_true", help="several hosts, found by the TPU or Slurm")
+    add("--coordinator", metavar="HOST:PORT", help="the first of several hosts")
+    add("--num_processes", type=int, metavar="N", help="how many hosts there are")
+    add("--process_id", type=int, metavar="I", help="which of them this is, from 0")
 
 
 def _epilog(words: list[str]) -> str:

@@ -6,8 +6,10 @@ visible points (`losses.masked_mean` with the axis name), so that the mean of th
 devices is the gradient of the global batch.
 """
 
+import contextlib
 import functools
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
 import flax
@@ -156,6 +158,21 @@ def over_devices(step, donate: tuple[int, ...] = ()):
     others = len(inspect.signature(step).parameters) - 1
     axes = (None,) * others + (0,)
     return jax.pmap(step, axis_name=AXIS, in_axes=axes, out_axes=None, donate_argnums=donate)
+
+
+@contextlib.contextmanager
+def within_memory(batch_size: int, accumulate: int) -> Iterator[None]:
+    """Turns JAX's error about the memory of a device into a line that says what to change."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise ValueError(
+            f"out of device memory at batch_size={batch_size}; --config.accumulate={2 * accumulate}"
+            " trains on the same batch with half the memory; `jaxvq benchmark step` names the "
+            "batch that fits"
+        ) from None
 
 
 @jax.jit
