@@ -212,8 +212,8 @@ def _check_codes(sizes: tuple[int, ...]) -> None:
     count = len(sizes) * max(sizes, default=0)
     if count > MOST_COUNTS:
         raise ValueError(
-            f"{len(sizes)} codebooks of up to {max(sizes):,} codes: training counts the use of each "
-            f"code, so at most {MOST_COUNTS // len(sizes):,} fit; raise quantizer.num_quantizers"
+            f"{len(sizes)} codebooks of up to {max(sizes):,} codes: training counts how often each "
+            f"is used, so at most {MOST_COUNTS // len(sizes):,} fit; raise quantizer.num_quantizers"
         )
 
 
