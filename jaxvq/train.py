@@ -24,6 +24,9 @@ from jaxvq.training import command_line, heap, multihost
 from jaxvq.training.clock import Clock, patience
 from jaxvq.training.stopping import StopRequest
 
+# Uses of codes that training and evaluation count, over all codebooks: half a GB.
+MOST_COUNTS = 2**27
+
 log = logging.getLogger("jaxvq")
 
 
@@ -72,6 +75,8 @@ def _train(config, workdir: Path, closing: contextlib.ExitStack) -> dict[str, fl
     with patience("fitting to the data"):
         config, example = tasks.prepare(config, dataset, levels)
         task = tasks.make_task(config, dataset.skeleton, dataset.statistics)
+        if not start:
+            _check_codes(task.codebook_sizes)
         optimizer, schedule = optim.make_optimizer(config.optim, config.total_steps)
         state = parallel.init_train_state(
             task, optimizer, jax.random.key(config.seed), example, ema=config.optim.ema_decay > 0
@@ -202,6 +207,15 @@ def _check(config, devices: int) -> None:
         )
     if not (config.data.dir or config.data.get("path")):
         raise ValueError("no dataset: give --data DATA, made by jaxvq build")
+
+
+def _check_codes(sizes: tuple[int, ...]) -> None:
+    count = len(sizes) * max(sizes, default=0)
+    if count > MOST_COUNTS:
+        raise ValueError(
+            f"{len(sizes)} codebooks of up to {max(sizes):,} codes: training counts how often each "
+            f"is used, so at most {MOST_COUNTS // len(sizes):,} fit; raise quantizer.num_quantizers"
+        )
 
 
 def _check_loss(loss: float, step: int) -> None:

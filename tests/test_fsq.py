@@ -91,6 +91,16 @@ def test_low_precision_inputs_are_computed_in_float32():
     np.testing.assert_array_equal(codes, codes_32)
 
 
+def test_a_digit_without_widening_may_have_thousands_of_values():
+    z = jnp.arange(-2496, 2496, dtype=jnp.float32)[:, None]
+    vectors, indices = fsq.quantize(z, (4992,), "clip")
+    np.testing.assert_array_equal(indices, np.arange(4992))
+    np.testing.assert_array_equal(jnp.round(vectors * 2496), z)
+    assert fsq.Fsq(((4992, 3),), "clip").codebook_sizes == (14976,)
+    with pytest.raises(ValueError, match="2..999"):
+        _ = fsq.Fsq(((4992, 3),)).codebook_sizes
+
+
 @pytest.mark.parametrize(
     "levels, message",
     [

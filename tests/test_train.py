@@ -362,3 +362,12 @@ def test_wrong_arguments_are_one_line_and_code_2(data_dir, tmp_path, flags, mess
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("error: ") and re.search(message, last), result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_codebooks_too_large_to_count_are_one_line(data_dir, tmp_path):
+    config = tiny_config(data_dir)
+    config.quantizer.update(levels=(512, 512, 600), num_quantizers=2)
+    message = "2 codebooks of up to 157,286,400 codes: .* at most 67,108,864 fit; raise"
+    with pytest.raises(ValueError, match=message):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -28,6 +28,8 @@ _STEPS = 2.0 ** (1 - np.arange(64) / 8)
 BITS_PER_SQUARE = 6 / math.log(2)
 # Levels a coefficient may get: odd, so that 0 is one of them.
 LEVELS = (1, 3, 5, 7, 9, 11, 13, 15, 19, 23, 27, 31, 39, 47, 63, 79, 95, 127)
+# Largest digit on either side of 0 where codes are entropy coded and rare ones are cheap.
+LARGEST = 255
 
 
 class Coefficients(NamedTuple):
@@ -236,7 +238,7 @@ def _uniform(values: np.ndarray, step: float) -> Uniform:
     values, power = values[:, order], power[order]
     step = float(np.sqrt(power[0]) * step)
     whole = np.asarray(fsq.shrink(values / step))
-    whole = np.clip(np.round(whole), -(LEVELS[-1] // 2), LEVELS[-1] // 2).astype(np.int64)
+    whole = np.clip(np.round(whole), -LARGEST, LARGEST).astype(np.int64)
     errors = np.square(values - step * whole).mean(0)
     bits = np.array([_entropy(column) for column in whole.T])
     count = int(((power - errors) * BITS_PER_SQUARE > bits * step**2).sum())
@@ -266,6 +268,9 @@ def pack(
     packed: list[list[int]] = [list(first), *([] for _ in range(num_quantizers - 1))]
     for level in levels:
         min(packed, key=math.prod).append(level)
+    fullest = max(packed, key=len)
+    if len(packed[0]) == len(first) and fullest is not packed[0] and len(fullest) > 1:
+        packed[0].append(fullest.pop())  # digits that fill the first codebook leave it one feature
     return (tuple(packed[0][len(first) :]), *(tuple(one) for one in packed[1:]))
 
 

@@ -33,19 +33,22 @@ LEVELS: dict[int, tuple[int, ...]] = {
 
 DEAD_ZONE = 0.6  # below this size a feature becomes 0, with the bound "dead_zone"
 _WIDENING = 1e-3  # of the interval, relative to its width
-_MAX_LEVEL = 999  # above it, the widening would reach the next integer
+_MAX_LEVEL = 999  # of the bound "tanh": above it, the widening would reach the next integer
+_MAX_CLIPPED = 99_999  # of the others, which have no widening: float32 tells so many apart
 
 
-def codebook_size(levels: tuple[int, ...]) -> int:
+def codebook_size(levels: tuple[int, ...], kind: str = "tanh") -> int:
     """The size of the codebook: the product of the levels.
 
     Raises:
-      ValueError: no levels, a level outside 2..999, or more codes than int32 can index.
+      ValueError: no levels, a level outside 2..999 (with the bound "tanh"; see `bound`), or more
+        codes than int32 can index.
     """
     if not levels or not all(isinstance(n, (int, np.integer)) for n in levels):
         raise ValueError(f"FSQ levels must be whole numbers, at least one: {levels!r}")
-    if not all(2 <= n <= _MAX_LEVEL for n in levels):
-        raise ValueError(f"FSQ levels must lie in 2..{_MAX_LEVEL}: {tuple(levels)}")
+    most = _MAX_LEVEL if kind == "tanh" else _MAX_CLIPPED
+    if not all(2 <= n <= most for n in levels):
+        raise ValueError(f"FSQ levels must lie in 2..{most}: {tuple(levels)}")
     size = math.prod(int(n) for n in levels)
     if size >= 2**31:
         raise ValueError(f"FSQ levels {tuple(levels)} make {size} codes, more than int32 can index")
@@ -89,7 +92,7 @@ def quantize(
       vectors: float32, of z's shape, in [-1, 1]; their gradient is that of the bound.
       codes: int32 (...), from 0 to codebook_size(levels) - 1.
     """
-    _check(z.shape, levels)
+    _check(z.shape, levels, kind)
     bounded = bound(z, levels, kind)
     rounded = jax.lax.stop_gradient(jnp.round(bounded))
     # bounded - stop_gradient(bounded) is exactly 0: vectors stay on the grid to the last bit.
@@ -141,7 +144,7 @@ class Fsq:
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
-        return tuple(map(codebook_size, self.levels))
+        return tuple(codebook_size(levels, self.bound) for levels in self.levels)
 
     def init(self, rng):
         return {}
@@ -183,7 +186,7 @@ def basis(levels, ndim: int) -> np.ndarray:
     return weights.reshape((1,) * (ndim - 1) + (-1,))
 
 
-def _check(shape: tuple[int, ...], levels: tuple[int, ...]) -> None:
-    codebook_size(levels)
+def _check(shape: tuple[int, ...], levels: tuple[int, ...], kind: str) -> None:
+    codebook_size(levels, kind)
     if not shape or shape[-1] != len(levels):
         raise ValueError(f"FSQ levels {tuple(levels)} need {len(levels)} features, got {shape}")
