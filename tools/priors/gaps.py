@@ -109,24 +109,26 @@ def fills(prior: Prior, gap: Gap, fitted: "Fitted", draw: Draw, candidates: int)
     (indices,) = prior.tokenizer.encode_clips([gap.pose])
     tokens = Tokens(indices, gap.pose.fps, len(gap.pose.data))
     (decoded,) = prior.tokenizer.decode_tokens([tokens])
+    drawn = by_prior(prior, gap, draw, candidates)
     return {
         "linear": closed.data[gap.frames],
         "cubic": cubic(gap.pose, gap.start, gap.stop),
         "pca": fitted.windows(closed, gap),
         "gaussian process": fitted.processes(closed, gap),
-        "prior": by_prior(prior, gap, draw, candidates),
+        "prior alone": meet(drawn.mean(0)[SIDE - 1 : 1 - SIDE], gap),
+        "prior": fitted.processes(closed, gap, drawn),
         "tokens": decoded[gap.frames],
     }
 
 
 def by_prior(prior: Prior, gap: Gap, draw: Draw, count: int) -> np.ndarray:
-    """The mean of the candidates that fit best, moved so that it meets the frames beside."""
+    """The windows float (n, frames, v, c) that the candidates which fit best decode to."""
     tokens, misfit = prior.candidates(
         gap.pose, gap.start, gap.stop, gap.label, draw, count, gap.streams
     )
     best = np.argsort(misfit, kind="stable")[: max(count // SHARE, 1)]
     decoded = prior.tokenizer.decode_tokens([tokens[number] for number in best])
-    return meet(np.mean([one[gap.start - 1 : gap.stop + 1] for one in decoded], 0), gap)
+    return np.stack([one[gap.window] for one in decoded])
 
 
 def meet(data: np.ndarray, gap: Gap) -> np.ndarray:
@@ -209,23 +211,35 @@ class Fitted:
         scores = ((flat - self.middle) @ self.directions.T).reshape(*poses.shape[:2], -1)
         self.kernels = np.einsum("wsn,wtn->nst", scores, scores) / len(scores)
 
-    def processes(self, closed: Pose, gap: Gap) -> np.ndarray:
+    def processes(self, closed: Pose, gap: Gap, drawn: np.ndarray | None = None) -> np.ndarray:
         """What a Gaussian process expects of each component of the hidden points, from SIDE frames
-        on either side; what the components lack is filled with lines."""
-        poses = closed.data[gap.window][:, self.points]
-        flat = poses.reshape(len(poses), -1) - self.middle
+        on either side; what the components lack is filled with lines.
+
+        drawn: windows float (n, frames, v, c), whose mean is a measurement of the gap. It is as
+        inexact as it is in the known frames beside the gap, and as the windows differ.
+        """
+        known = closed.data[gap.window][:, self.points]
+        flat = known.reshape(len(known), -1) - self.middle
         scores = flat @ self.directions.T
         rest = flat - scores @ self.directions
-        hidden = np.zeros(len(poses), bool)
+        hidden = np.zeros(len(known), bool)
         hidden[SIDE:-SIDE] = True
+        told = ~hidden if drawn is None else np.ones(len(known), bool)
+        measured, noises = scores.copy(), np.zeros(len(self.kernels))
+        if drawn is not None:
+            guesses = drawn[:, :, self.points].reshape(len(drawn), len(known), -1) - self.middle
+            guesses = guesses @ self.directions.T
+            middle = guesses.mean(0)
+            measured[hidden] = middle[hidden]
+            noises = np.square(middle - scores)[~hidden].mean(0) + guesses[:, hidden].var(0).mean(0)
         for number, kernel in enumerate(self.kernels):
-            known = kernel[np.ix_(~hidden, ~hidden)]
-            noise = 1e-4 * np.trace(known) / len(known) + 1e-9
+            exact = 1e-4 * np.trace(kernel) / len(kernel) + 1e-9
+            noise = np.diag(np.where(hidden, noises[number], 0)[told] + exact)
             weights = np.linalg.solve(
-                known + noise * np.eye(len(known)), kernel[np.ix_(~hidden, hidden)]
+                kernel[np.ix_(told, told)] + noise, kernel[np.ix_(told, hidden)]
             )
-            scores[hidden, number] = scores[~hidden, number] @ weights
+            scores[hidden, number] = measured[told, number] @ weights
         found = (scores @ self.directions + rest + self.middle)[hidden]
         filled = closed.data[gap.frames].copy()
-        filled[:, self.points] = found.reshape(len(found), *poses.shape[1:])
+        filled[:, self.points] = found.reshape(len(found), *known.shape[1:])
         return filled
