@@ -10,8 +10,8 @@ Variants, after a colon:
               hands count more than the face, and held shapes more than movement (docs/meaning.md).
   :small      the same for a laptop: 300 steps of 8 rows, a minute or two; what `make demo` runs.
   :live       the same for a camera: patches of 4 frames, and no step looks ahead (jaxvq/live.py).
-  :lm         for language models: eight codebooks a stream instead of four, and one change a step of
-              whether a hand is there. About 2,000 codes in all, where the default has 177,000.
+  :lm         for language models: eight codebooks a stream instead of four, and hands that come or
+              go once a step at most. About 2,000 codes in all, where the default has 177,000.
   :frames     one codebook of 1000 codes for each frame, all points together.
   :sign_vq    sign-vq's published recipe: post-norm blocks of 512 x 8 layers, four codebooks, its
               optimizer, schedule and hand weights. Only the positions are those of the frames.

@@ -129,7 +129,9 @@ def test_evaluate_prior_writes_what_it_measures(prior_dir, tokens_dir, tmp_path)
         gap[name] > 0 for name in ("prior", "prior alone", "pca", "tokens")
     )
     best = min(gap[name] for name in ("linear", "cubic", "pca", "gaussian process"))
-    assert gap["relative_to_best_simple"] == pytest.approx(gap["prior"] / best)
+    relative = gap["prior and pca, relative to the best simple one"]
+    assert relative == pytest.approx(gap["prior and pca"] / best)
+    assert gap["prior and pca"] < max(gap["prior"], gap["pca"])
     assert "| gap_5/linear |" in (tmp_path / "metrics.md").read_text()
     assert (tmp_path / "index.html").exists()
 
@@ -238,19 +240,6 @@ def test_a_hidden_point_follows_from_those_that_are_seen():
     told, guessed = (method(closed, gap)[:, 2] for method in (fitted.windows, fitted.processes))
     assert np.abs(told - truth).mean() < 0.2 * np.abs(truth).mean()
     assert np.abs(guessed - truth).mean() > 0.5 * np.abs(truth).mean()
-
-
-def test_a_draw_counts_as_much_as_it_is_exact_beside_the_gap():
-    rng = np.random.default_rng(0)
-    walks = [clip_of(rng.normal(size=(62, 3)).cumsum(0)) for _ in range(60)]
-    fitted, gap = gaps.Fitted(walks[1:], Hidden(), 30, ()), gap_of(walks[0], 16, 46)
-    closed, truth = generation.interpolate(gap.pose, 16, 46), gap.pose.data[gap.window]
-    alone = fitted.processes(closed, gap)
-    exact = fitted.processes(closed, gap, np.stack([truth, truth]))
-    wrong = fitted.processes(closed, gap, truth + 100 * rng.normal(size=(2, *truth.shape)))
-    missed = np.abs(alone - gap.pose.data[gap.frames]).mean()
-    assert np.abs(exact - gap.pose.data[gap.frames]).mean() < 0.2 * missed
-    assert np.abs(wrong - alone).mean() < 0.3 * missed
 
 
 def test_one_hand_is_drawn_and_the_other_streams_are_kept():

@@ -20,6 +20,7 @@ SIDE = 16  # known frames on either side, of each window that a simple filling i
 COMPONENTS = 64  # of a frame, each with its own Gaussian process
 WINDOWS = 1500  # of training, at most, for principal components of windows
 SHARE = 4  # of the candidates, the best fourth is averaged
+SHARE_OF_PRIOR = 2 / 3  # of the mean with principal components, the best on validation clips
 
 
 class Gap(NamedTuple):
@@ -76,7 +77,8 @@ def measure(
             errors = {name: float(np.mean(values)) for name, values in sums.items()}
             best = min(errors[name] for name in ("linear", "cubic", "pca", "gaussian process"))
             result[kind] = {"clips": len(gaps)} | errors
-            result[kind]["relative_to_best_simple"] = errors["prior"] / best
+            for name in ("prior", "prior and pca"):
+                result[kind][f"{name}, relative to the best simple one"] = errors[name] / best
     return result
 
 
@@ -109,26 +111,26 @@ def fills(prior: Prior, gap: Gap, fitted: "Fitted", draw: Draw, candidates: int)
     (indices,) = prior.tokenizer.encode_clips([gap.pose])
     tokens = Tokens(indices, gap.pose.fps, len(gap.pose.data))
     (decoded,) = prior.tokenizer.decode_tokens([tokens])
-    drawn = by_prior(prior, gap, draw, candidates)
+    drawn, windows = by_prior(prior, gap, draw, candidates), fitted.windows(closed, gap)
     return {
         "linear": closed.data[gap.frames],
         "cubic": cubic(gap.pose, gap.start, gap.stop),
-        "pca": fitted.windows(closed, gap),
+        "pca": windows,
         "gaussian process": fitted.processes(closed, gap),
-        "prior alone": meet(drawn.mean(0)[SIDE - 1 : 1 - SIDE], gap),
-        "prior": fitted.processes(closed, gap, drawn),
+        "prior": drawn,
+        "prior and pca": SHARE_OF_PRIOR * drawn + (1 - SHARE_OF_PRIOR) * windows,
         "tokens": decoded[gap.frames],
     }
 
 
 def by_prior(prior: Prior, gap: Gap, draw: Draw, count: int) -> np.ndarray:
-    """The windows float (n, frames, v, c) that the candidates which fit best decode to."""
+    """The mean of the candidates that fit best, moved so that it meets the frames beside."""
     tokens, misfit = prior.candidates(
         gap.pose, gap.start, gap.stop, gap.label, draw, count, gap.streams
     )
     best = np.argsort(misfit, kind="stable")[: max(count // SHARE, 1)]
     decoded = prior.tokenizer.decode_tokens([tokens[number] for number in best])
-    return np.stack([one[gap.window] for one in decoded])
+    return meet(np.mean([one[gap.start - 1 : gap.stop + 1] for one in decoded], 0), gap)
 
 
 def meet(data: np.ndarray, gap: Gap) -> np.ndarray:
@@ -211,35 +213,23 @@ class Fitted:
         scores = ((flat - self.middle) @ self.directions.T).reshape(*poses.shape[:2], -1)
         self.kernels = np.einsum("wsn,wtn->nst", scores, scores) / len(scores)
 
-    def processes(self, closed: Pose, gap: Gap, drawn: np.ndarray | None = None) -> np.ndarray:
+    def processes(self, closed: Pose, gap: Gap) -> np.ndarray:
         """What a Gaussian process expects of each component of the hidden points, from SIDE frames
-        on either side; what the components lack is filled with lines.
-
-        drawn: windows float (n, frames, v, c), whose mean is a measurement of the gap. It is as
-        inexact as it is in the known frames beside the gap, and as the windows differ.
-        """
-        known = closed.data[gap.window][:, self.points]
-        flat = known.reshape(len(known), -1) - self.middle
+        on either side; what the components lack is filled with lines."""
+        poses = closed.data[gap.window][:, self.points]
+        flat = poses.reshape(len(poses), -1) - self.middle
         scores = flat @ self.directions.T
         rest = flat - scores @ self.directions
-        hidden = np.zeros(len(known), bool)
+        hidden = np.zeros(len(poses), bool)
         hidden[SIDE:-SIDE] = True
-        told = ~hidden if drawn is None else np.ones(len(known), bool)
-        measured, noises = scores.copy(), np.zeros(len(self.kernels))
-        if drawn is not None:
-            guesses = drawn[:, :, self.points].reshape(len(drawn), len(known), -1) - self.middle
-            guesses = guesses @ self.directions.T
-            middle = guesses.mean(0)
-            measured[hidden] = middle[hidden]
-            noises = np.square(middle - scores)[~hidden].mean(0) + guesses[:, hidden].var(0).mean(0)
         for number, kernel in enumerate(self.kernels):
-            exact = 1e-4 * np.trace(kernel) / len(kernel) + 1e-9
-            noise = np.diag(np.where(hidden, noises[number], 0)[told] + exact)
+            known = kernel[np.ix_(~hidden, ~hidden)]
+            noise = 1e-4 * np.trace(known) / len(known) + 1e-9
             weights = np.linalg.solve(
-                kernel[np.ix_(told, told)] + noise, kernel[np.ix_(told, hidden)]
+                known + noise * np.eye(len(known)), kernel[np.ix_(~hidden, hidden)]
             )
-            scores[hidden, number] = measured[told, number] @ weights
+            scores[hidden, number] = scores[~hidden, number] @ weights
         found = (scores @ self.directions + rest + self.middle)[hidden]
         filled = closed.data[gap.frames].copy()
-        filled[:, self.points] = found.reshape(len(found), *known.shape[1:])
+        filled[:, self.points] = found.reshape(len(found), *poses.shape[1:])
         return filled
