@@ -10,6 +10,8 @@ Variants, after a colon:
               hands count more than the face, and held shapes more than movement (docs/meaning.md).
   :small      the same for a laptop: 300 steps of 8 rows, a minute or two; what `make demo` runs.
   :live       the same for a camera: patches of 4 frames, and no step looks ahead (jaxvq/live.py).
+  :lm         for language models: eight codebooks a stream instead of four, and hands that come or
+              go once a step at most. About 2,000 codes in all, where the default has 177,000.
   :frames     one codebook of 1000 codes for each frame, all points together.
   :sign_vq    sign-vq's published recipe: post-norm blocks of 512 x 8 layers, four codebooks, its
               optimizer, schedule and hand weights. Only the positions are those of the frames.
@@ -40,7 +42,7 @@ from ml_collections import ConfigDict
 
 from jaxvq.configs import common
 
-VARIANTS = ("", "small", "live", "frames", "sign_vq", "runlocal")
+VARIANTS = ("", "small", "live", "lm", "frames", "sign_vq", "runlocal")
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -96,6 +98,7 @@ def get_config(arg: str = "") -> ConfigDict:
         "": _linear,
         "small": _small,
         "live": _live,
+        "lm": _lm,
         "sign_vq": _sign_vq,
         "runlocal": _runlocal,
     }
@@ -133,6 +136,12 @@ def _live(config: ConfigDict) -> None:
     _linear(config)
     config.model.update(frames_per_step=4, window=8, causal=True, presence_changes=1)
     config.quantizer.num_quantizers = 1
+
+
+def _lm(config: ConfigDict) -> None:
+    _linear(config)
+    config.model.presence_changes = 1
+    config.quantizer.num_quantizers = 8
 
 
 def _sign_vq(config: ConfigDict) -> None:

@@ -159,7 +159,7 @@ def test_a_reader_may_go_before_the_end(installed, words):
         ("jaxvq export to", "tokens"),
         ("jaxvq encode --per", "--per_frame"),
         ("jaxvq export tokens --fo", "--format"),
-        ("jaxvq encode --model signs-l", "signs-live"),
+        ("jaxvq encode --model signs-li", "signs-live"),
         ("jaxvq decode codes", ""),  # files, which the shell knows
     ],
 )

@@ -37,7 +37,7 @@ def main(argv=None) -> int:
     add("--top_p", type=float, default=1.0, help="likewise")
     add("--guidance", type=float, default=1.0, help="likewise")
     add("--seed", type=int, default=0, help="of the draws (default: %(default)s)")
-    add("--candidates", type=int, default=32, help="draws per gap (default: %(default)s)")
+    add("--candidates", type=int, default=64, help="draws per gap (default: %(default)s)")
     args = parser.parse_args(argv)
     parts = args.parts.split(",")
     if unknown := [part for part in parts if part not in PARTS]:

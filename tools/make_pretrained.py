@@ -38,6 +38,17 @@ RECIPES = {
         ("--config.total_steps=600",),
         "Four streams (body, face, two hands); a step of tokens stands for 16 frames.",
     ),
+    "signs-lm": Recipe(
+        "fsq_pose:lm",
+        (
+            *("--config.total_steps=600", "--config.batch_size=8", "--config.data.seq_len=256"),
+            *("--config.model.hidden_dim=32", "--config.model.num_layers=2"),
+            *("--config.model.num_heads=4", "--config.model.ff_dim=128"),
+            *("--config.model.window=2", "--config.optim.learning_rate=2e-3"),
+            "--config.optim.warmup_steps=30",
+        ),
+        "For language models: as `signs`, with 32 codes from small codebooks for 16 frames.",
+    ),
     "signs-frames": Recipe(
         "fsq_pose:frames",
         (
