@@ -125,9 +125,8 @@ def test_evaluate_prior_writes_what_it_measures(prior_dir, tokens_dir, tmp_path)
     assert 0 < found["tables_bits_per_frame"] <= found["nominal_bits_per_frame"] * 1.1
     assert 0 <= found["length/generated"] <= 1 and found["frechet/real"] > 0
     gap = found["gap_5"]
-    assert gap["clips"] > 0 and all(
-        gap[name] > 0 for name in ("prior", "prior alone", "pca", "tokens")
-    )
+    names = ("prior", "prior and pca", "pca", "tokens")
+    assert gap["clips"] > 0 and all(gap[name] > 0 for name in names)
     best = min(gap[name] for name in ("linear", "cubic", "pca", "gaussian process"))
     relative = gap["prior and pca, relative to the best simple one"]
     assert relative == pytest.approx(gap["prior and pca"] / best)
