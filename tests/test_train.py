@@ -169,7 +169,7 @@ def test_the_lines_of_a_run(data_dir, tmp_path, caplog):
     config = tiny_config(data_dir, total_steps=3, log_every=1, eval_every=3, eval_videos=0)
     with caplog.at_level("INFO", "jaxvq"):
         train(config, workdir)
-    text = caplog.messages
+    text = [line for line in caplog.messages if "so far" not in line]  # of a busy machine
     assert "devices on 1 hosts" in text[0] and text[1] == "loss = 1 reconstruction"
     assert text.pop(2) == "compiling the training step"
     assert not any("linear code" in line for line in text)  # this model has none
