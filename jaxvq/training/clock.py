@@ -7,12 +7,14 @@ import threading
 import time
 from collections.abc import Iterator
 
+from jaxvq import command
+
 log = logging.getLogger("jaxvq")
 
 
 @contextlib.contextmanager
 def patience(what: str, every: float = 5.0) -> Iterator[None]:
-    """Logs every few seconds that the block is still at it."""
+    """Logs every few seconds that the block is still at it, and with --verbose the time it took."""
     started, over = time.monotonic(), threading.Event()
 
     def tell() -> None:
@@ -22,7 +24,8 @@ def patience(what: str, every: float = 5.0) -> Iterator[None]:
     teller = threading.Thread(target=tell, daemon=True)
     teller.start()
     try:
-        yield
+        with command.stage(what):
+            yield
     finally:
         over.set()
         teller.join()
