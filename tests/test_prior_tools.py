@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from test_token_prior import labels, prior, prior_dir, tokens_dir  # noqa: F401  fixtures
 
-from jaxvq import generation, inference, input_pipeline, pretrained
+from jaxvq import filling, generation, inference, input_pipeline, pretrained
 from jaxvq.generation import Draw
 from jaxvq.models.prior import TokenPrior
 from jaxvq.pose.reader import Pose, read_pose
@@ -59,11 +59,11 @@ def test_a_gap_is_filled_and_the_rest_is_kept(prior, corpus):  # noqa: F811
     clip, _ = tokenizer.standardize(read_pose(sorted(corpus.glob("*.pose"))[2]))
     hidden = clip.replace(data=clip.data.copy())
     hidden.data[10:14] = 1e3  # must not be looked at
-    (one,) = prior.fill(clip, 10, 14, candidates=3)
-    (other,) = prior.fill(hidden, 10, 14, candidates=3)
+    (one,) = filling.fill(prior, clip, 10, 14, candidates=3)
+    (other,) = filling.fill(prior, hidden, 10, 14, candidates=3)
     np.testing.assert_array_equal(one.indices, other.indices)
     tokenizer.check_tokens(one)
-    closed = generation.interpolate(clip, 10, 14)
+    closed = filling.interpolate(clip, 10, 14)
     (around,) = tokenizer.encode_clips([closed])
     same = (one.indices == around).all((1, 2))
     assert same[:10].all() and same[14:].all()
@@ -72,7 +72,7 @@ def test_a_gap_is_filled_and_the_rest_is_kept(prior, corpus):  # noqa: F811
 def test_lines_are_drawn_between_points_that_are_seen():
     clip = clip_of(np.arange(12.0).reshape(6, 2) ** 2)
     clip.confidence[1, 1] = 0
-    closed = generation.interpolate(clip, 2, 5)
+    closed = filling.interpolate(clip, 2, 5)
     np.testing.assert_allclose(closed.data[2:5, 0, 0], [28.0, 52.0, 76.0])  # from 4 to 100
     np.testing.assert_allclose(closed.data[2:5, 1, 0], 121)  # seen after the gap only
     np.testing.assert_array_equal(closed.data[[0, 1, 5]], clip.data[[0, 1, 5]])
@@ -188,15 +188,10 @@ def test_words_of_labels_are_columns():
     assert found == {"a": ["x", "z", ""], "b": ["y", "", ""]}
 
 
-class Hidden:
-    """What fillings ask a prior for: which points are hidden. Stream "b" is the last point."""
-
-    def hidden(self, streams):
-        return np.array([not streams, not streams, True]), np.zeros(0, bool)
-
-
 def gap_of(clip: Pose, start: int, stop: int, streams=()) -> gaps.Gap:
-    return gaps.Gap(clip, "", start, stop, Hidden().hidden(streams)[0], streams)
+    """Stream "b" is the last of three points."""
+    points = np.array([not streams, not streams, True])
+    return gaps.Gap(clip, "", start, stop, points, streams)
 
 
 def wave(phase: float, frames: int = 80) -> Pose:
@@ -215,9 +210,9 @@ def test_a_cubic_is_filled_by_a_cubic():
 def test_simple_fillings_fill_what_they_have_seen(method, streams):
     """A gap in a slow wave of any phase, which no line fills."""
     train = [wave(phase) for phase in np.linspace(0, 6, 20)]
-    fitted = gaps.Fitted(train, Hidden(), 15, streams)
     gap = gap_of(wave(0.3), 30, 45, streams)
-    closed = generation.interpolate(gap.pose, 30, 45, gap.points)
+    fitted = gaps.Fitted(train, gap.points, 15)
+    closed = filling.interpolate(gap.pose, 30, 45, gap.points)
     filled, line, truth = getattr(fitted, method)(closed, gap), closed.data[30:45], wave(0.3).data
     assert np.abs(filled - truth[30:45]).mean() < 0.1 * np.abs(line - truth[30:45]).mean()
     np.testing.assert_array_equal(filled[:, ~gap.points], truth[30:45, ~gap.points])
@@ -232,9 +227,10 @@ def test_a_hidden_point_follows_from_those_that_are_seen():
         bump[16:28] = rng.normal() * np.hanning(12)
         return clip_of(np.stack([bump, 0.1 * rng.normal(size=44), 2 * bump], 1))
 
-    fitted = gaps.Fitted([clip() for _ in range(40)], Hidden(), 12, ("b",))
+    train = [clip() for _ in range(40)]
     gap = gap_of(clip(), 16, 28, ("b",))
-    closed = generation.interpolate(gap.pose, 16, 28, gap.points)
+    fitted = gaps.Fitted(train, gap.points, 12)
+    closed = filling.interpolate(gap.pose, 16, 28, gap.points)
     truth = gap.pose.data[16:28, 2]
     told, guessed = (method(closed, gap)[:, 2] for method in (fitted.windows, fitted.processes))
     assert np.abs(told - truth).mean() < 0.2 * np.abs(truth).mean()
@@ -244,18 +240,18 @@ def test_a_hidden_point_follows_from_those_that_are_seen():
 def test_one_hand_is_drawn_and_the_other_streams_are_kept():
     prior = untrained_prior("signs")  # noqa: F811
     clip, _ = prior.tokenizer.standardize(prior.tokenizer.read(pretrained.CLIPS / "asq-B.pose"))
-    points, digits = prior.hidden(["left_hand"])
+    points, digits = filling.hidden(prior, ["left_hand"])
     np.testing.assert_array_equal(np.flatnonzero(points), clip.skeleton.parts["left_hand"])
     assert 0 < digits.sum() < len(digits)
     start, stop = 6, 12
-    (one,) = prior.fill(clip, start, stop, candidates=2, streams=["left_hand"])
-    closed = generation.interpolate(clip, start, stop, points)
+    (one,) = filling.fill(prior, clip, start, stop, candidates=2, streams=["left_hand"])
+    closed = filling.interpolate(clip, start, stop, points)
     (around,) = prior.tokenizer.encode_clips([closed])
     same = one.indices == around
     left = prior.task.rows.streams.index("left_hand")
     assert same[:, np.arange(4) != left].all() and same[1:].all() and not same[0, left].all()
     with pytest.raises(ValueError, match="stream 'hands': the tokenizer has body, face, left_h"):
-        prior.fill(clip, start, stop, candidates=2, streams=["hands"])
+        filling.fill(prior, clip, start, stop, candidates=2, streams=["hands"])
 
 
 def untrained_prior(name: str) -> generation.Prior:

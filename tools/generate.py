@@ -43,7 +43,7 @@ def main(argv=None) -> int:
         raise ValueError(f"--output {args.output} is a file; give a folder")
     gap = _gap(args)
 
-    from jaxvq import generation
+    from jaxvq import filling, generation
 
     draw = generation.Draw(args.temperature, args.top_p, args.guidance, args.seed)
     with command.stage("loading the models"):
@@ -58,7 +58,9 @@ def main(argv=None) -> int:
     else:
         clip, start, stop = _with_gap(prior, args, gap)
         streams = args.streams.split(",") if args.streams else ()
-        tokens = prior.fill(clip, start, stop, args.label, draw, args.candidates, args.num, streams)
+        tokens = filling.fill(
+            prior, clip, start, stop, args.label, draw, args.candidates, args.num, streams
+        )
     write(prior, tokens, args.label, Path(args.output))
     return 0
 
@@ -102,8 +104,8 @@ def _with_gap(prior, args, gap):
     if args.input:
         return _encode(prior, args.input)[0], *gap
     before, after = _encode(prior, args.prefix)[0], _encode(prior, args.suffix)[0]
-    between = [np.zeros((gap, *array.shape[1:]), array.dtype) for array in (before.data,)]
-    data = np.concatenate([before.data, *between, after.data])
+    between = np.zeros((gap, *before.data.shape[1:]), before.data.dtype)
+    data = np.concatenate([before.data, between, after.data])
     unseen = np.zeros((gap, before.data.shape[1]), np.float32)
     shown = np.concatenate([before.confidence, unseen, after.confidence])
     start = len(before.data)

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxvq.generation import Draw, Prior, interpolate
+from jaxvq.filling import draw_candidates, hidden, interpolate
+from jaxvq.generation import Draw, Prior
 from jaxvq.losses import HANDS
 from jaxvq.pose.reader import Pose
 from jaxvq.tokens.tokens import Tokens
@@ -69,7 +70,8 @@ def measure(
             if not gaps:
                 result[kind] = {"clips": 0}
                 continue
-            fits = {one: Fitted(train, prior, size, one) for one in {gap.streams for gap in gaps}}
+            fits = {gap.streams: gap.points for gap in gaps}
+            fits = {one: Fitted(train, points, size) for one, points in fits.items()}
             sums: dict[str, list[float]] = {}
             for gap in gaps:
                 for name, filled in fills(prior, gap, fits[gap.streams], draw, candidates).items():
@@ -91,7 +93,7 @@ def find(prior: Prior, test: Sequence[tuple[Pose, str]], size: int, streams) -> 
         if start < SIDE:
             continue
         for one in streams:
-            gap = Gap(pose, label, start, start + size, prior.hidden(one)[0], one)
+            gap = Gap(pose, label, start, start + size, hidden(prior, one)[0], one)
             if gap.measured.any():
                 found.append(gap)
                 break
@@ -125,8 +127,8 @@ def fills(prior: Prior, gap: Gap, fitted: "Fitted", draw: Draw, candidates: int)
 
 def by_prior(prior: Prior, gap: Gap, draw: Draw, count: int) -> np.ndarray:
     """The mean of the candidates that fit best, moved so that it meets the frames beside."""
-    tokens, misfit = prior.candidates(
-        gap.pose, gap.start, gap.stop, gap.label, draw, count, gap.streams
+    tokens, misfit = draw_candidates(
+        prior, gap.pose, gap.start, gap.stop, gap.label, draw, count, gap.streams
     )
     best = np.argsort(misfit, kind="stable")[: max(count // SHARE, 1)]
     decoded = prior.tokenizer.decode_tokens([tokens[number] for number in best])
@@ -158,10 +160,10 @@ def cubic(pose: Pose, start: int, stop: int) -> np.ndarray:
 
 
 class Fitted:
-    """What simple fillings of a gap of `size` frames in some streams learn of training."""
+    """What simple fillings of a gap of `size` frames in points, bool (v,), learn of training."""
 
-    def __init__(self, train: Sequence[Pose], prior: Prior, size: int, streams: Sequence[str]):
-        self.points, length = prior.hidden(streams)[0], size + 2 * SIDE
+    def __init__(self, train: Sequence[Pose], points: np.ndarray, size: int):
+        self.points, length = points, size + 2 * SIDE
         starts = [
             (pose, first)
             for pose in train
