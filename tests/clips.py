@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxvq import input_pipeline
+from jaxvq.datasets import building
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import HOLISTIC_178
 from jaxvq.pose.writer import write_pose
@@ -30,3 +32,15 @@ def write_clips(folder: Path, lengths: list[int]) -> list[Path]:
         write_pose(path, make_pose(length, seed=i, fps=(25.0, 30.0)[i % 2]))
         paths.append(path)
     return paths
+
+
+def options(source: Path, **changes) -> building.Options:
+    """Of a build in this process."""
+    return building.Options(**{"input": str(source), "workers": 1} | changes)
+
+
+def contents(folder: Path) -> dict[str, list[dict]]:
+    """Split -> records of a built dataset."""
+    dataset = input_pipeline.open_dataset(folder)
+    sources = {split: dataset.source(split) for split in dataset.lengths}
+    return {split: [s[i] for i in range(len(s))] for split, s in sources.items()}

@@ -19,6 +19,7 @@ from jaxvq.datasets import building, layout, recipes, schema, shards, splits
 from jaxvq.pose import files, preprocess, reader, statistics
 from jaxvq.pose.skeleton import HOLISTIC_178, Skeleton
 from tests import clips
+from tests.clips import contents, options
 from tools import build_dataset
 
 LENGTHS = [3 + i % 7 for i in range(30)]
@@ -36,16 +37,6 @@ def built(corpus, tmp_path_factory) -> Path:
     data_dir = tmp_path_factory.mktemp("data")
     folder, _ = building.build("sign_poses", data_dir, options(corpus))
     return folder
-
-
-def options(source, **changes) -> building.Options:
-    return building.Options(**{"input": str(source), "workers": 1} | changes)
-
-
-def contents(folder: Path) -> dict[str, list[dict]]:
-    dataset = input_pipeline.open_dataset(folder)
-    sources = {split: dataset.source(split) for split in dataset.lengths}
-    return {split: [s[i] for i in range(len(s))] for split, s in sources.items()}
 
 
 def assert_same(one: dict, other: dict) -> None:

@@ -10,7 +10,7 @@ from jaxvq import input_pipeline
 from jaxvq.datasets import building, compact, fixed_point, records, schema
 from jaxvq.pose.skeleton import HOLISTIC_178
 from tests import clips
-from tests.test_datasets_building import contents, options
+from tests.clips import contents, options
 
 LENGTHS = [3 + i % 7 for i in range(30)]
 
