@@ -67,6 +67,7 @@ def check_settings(path: Path, settings) -> None:
     """Writes the settings of a new folder. ValueError if an old folder has other settings."""
     now = vars(settings)
     if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
         atomic.write_json(path, now)
         return
     before = reading.read_json(path)
