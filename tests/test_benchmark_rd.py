@@ -162,12 +162,13 @@ def test_motion_has_methods_of_its_own():
     signing, motion = methods.names(False), methods.names(True)
     assert set(signing) | set(motion) == set(methods.METHODS)
     assert set(signing) & set(motion) == {"pca_dpcm", "pca_dpcm_dead_zone"}
-    assert {"best", "best_real"} < set(signing) and {"momask", "motion_real"} < set(motion)
+    assert {"best", "best_real", "best_linear"} < set(signing)
+    assert {"momask", "motion_real", "motion_linear"} < set(motion)
 
 
 def test_other_settings_and_unknown_names_are_refused(tmp_path, data_dir):
     arguments = ["--data_dir", str(data_dir), "--output_dir", str(tmp_path)]
-    with pytest.raises(ValueError, match="--methods vqgan: choose from pca_dpcm, .*, best_real$"):
+    with pytest.raises(ValueError, match="--methods vqgan: choose from pca_dpcm, .*, best_linear$"):
         benchmark_rd.main([*arguments, "--methods", "vqgan"])
     with pytest.raises(ValueError, match="--rates 7x10: choose from 1x10, 2x10"):
         benchmark_rd.main([*arguments, "--methods", "fsq", "--rates", "7x10"])

@@ -29,10 +29,13 @@ def main(argv=None) -> int:
     parser.add_argument("--steps", type=int, default=600, help="of every training (default 600)")
     parser.add_argument("--seeds", type=int, default=3, help="trainings a rate (default 3)")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at once (default 1)")
+    parser.add_argument(
+        "--effort", type=int, default=1, help="also codes of jaxvq encode --effort N (default 1)"
+    )
     args = parser.parse_args(argv)
-    for name in ("steps", "seeds", "jobs"):
-        if getattr(args, name) < 1:
-            raise ValueError(f"--{name} {getattr(args, name)}: expected 1 or more")
+    for name, least in {"steps": 1, "seeds": 1, "jobs": 1, "effort": 0}.items():
+        if getattr(args, name) < least:
+            raise ValueError(f"--{name} {getattr(args, name)}: expected {least} or more")
 
     from jaxvq import input_pipeline
 
@@ -50,7 +53,7 @@ def main(argv=None) -> int:
         if rate not in known:
             raise ValueError(f"--rates {rate}: choose from {', '.join(sorted(known))}")
     output = Path(args.output)
-    settings = cells.Settings(str(dataset.path), args.steps)
+    settings = cells.Settings(str(dataset.path), args.steps, args.effort)
     check_settings(output / "settings.json", settings)
 
     with atomic.locked(output, "comparison"):
@@ -72,9 +75,10 @@ def check_settings(path: Path, settings) -> None:
         return
     before = reading.read_json(path)
     for name, value in now.items():
-        if before.get(name) != value:
+        then = before.get(name, getattr(type(settings), name, None))  # a folder of before has none
+        if then != value:
             raise ValueError(
-                f"{path.parent} was made with {name}={before.get(name)}, not {value}: "
+                f"{path.parent} was made with {name}={then}, not {value}: "
                 "give another --output, or the same value"
             )
 

@@ -14,10 +14,15 @@ from .methods import METHODS, Floor
 
 @dataclass(frozen=True)
 class Settings:
-    """What all cells of one folder share."""
+    """What all cells of one folder share.
+
+    effort: passes over the digits that look for cheaper codes (jaxvq/tokens/effort.py); the table
+      has codes without any, too.
+    """
 
     data_dir: str
     steps: int
+    effort: int = 1
 
 
 @dataclass(frozen=True)
@@ -156,7 +161,7 @@ def _trained(job: Job, settings: Settings, dataset, folder: Path):
         if METHODS[job.method].layers:
             tokenizers = [replace(m, task=FirstLayers(m.task, int(rate))) for m in models]
         path = token_path(folder, rate)
-        values = _measure(tokenizers, clips, dataset.statistics.scale, path)
+        values = _measure(tokenizers, clips, dataset.statistics.scale, path, settings.effort)
         values["training_seconds"] = training_seconds(folder / "metrics.jsonl")
         command = methods.command(job.method, rate, **options, workdir=folder)
         yield rate, values | {"command": command}
@@ -171,7 +176,7 @@ def _log_to(path: Path) -> None:
     log.handlers = [handler]
 
 
-def _measure(tokenizers: list, clips: dict, scale, path: Path) -> dict:
+def _measure(tokenizers: list, clips: dict, scale, path: Path, effort: int) -> dict:
     """Values on test of the tokenizer that is best on validation, and of the file that it writes.
 
     Validation reconstructs whole clips. The values on test are those of jaxvq evaluate.
@@ -196,14 +201,14 @@ def _measure(tokenizers: list, clips: dict, scale, path: Path) -> dict:
     fingerprint = code_tables.fingerprint(best.model)
     tables = code_tables.fit_code_tables(train, best.task, fingerprint)
     values |= coding.write(path, _tokens(indices, test), tables)
-    if best.model.config.model.get("transform", False):
-        values |= _with_effort(best, clips, tables, scale, path)
+    if effort and best.model.config.model.get("transform", False):
+        values |= _with_effort(best, clips, tables, scale, path, effort)
     values["parameters"] = count_parameters(best.model)
     return values | {"chosen": {"step": best.model.step, "error": min(errors)}}
 
 
-def _with_effort(tokenizer, clips: dict, tables, scale, path: Path) -> dict:
-    """effort/… -> the size and the errors of codes that `jaxvq encode --effort 1` finds, by tables
+def _with_effort(tokenizer, clips: dict, tables, scale, path: Path, effort: int) -> dict:
+    """effort/… -> the size and the errors of codes that `jaxvq encode --effort N` finds, by tables
     fitted to such codes."""
     from jaxvq.tokens import code_tables
 
@@ -212,10 +217,10 @@ def _with_effort(tokenizer, clips: dict, tables, scale, path: Path) -> dict:
     task, test = tokenizer.task, clips["test"]
     place = code_tables.path_for(tokenizer.model)
     code_tables.save(place, tables)
-    train = replace(tokenizer).encode_clips(clips["train"], 1)  # a copy reads its tables anew
+    train = replace(tokenizer).encode_clips(clips["train"], effort)  # a copy reads its tables anew
     tables = code_tables.fit_code_tables(train, task, tables.fingerprint)
     code_tables.save(place, tables)
-    tokens = _tokens(replace(tokenizer).encode_clips(test, 1), test)
+    tokens = _tokens(replace(tokenizer).encode_clips(test, effort), test)
     values = coding.write(path.with_suffix(".effort.jvq"), tokens, tables)
     decoded = list(tokenizer.decode_tokens(tokens))
     values |= floor.distortion(test, decoded, scale)

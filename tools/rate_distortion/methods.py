@@ -56,6 +56,7 @@ CODEBOOKS = {f"{n}x10": {"quantizer.num_quantizers": n} for n in (1, 2, 3, 4)}
 SIGN_VQ = SMALL | {"optim.learning_rate": 3e-4}  # as published
 
 REAL = {"quantizer.real_bits": True}
+UNTRAINED = {"optim.learning_rate": 0.0}  # what fitting the linear code alone leaves
 
 
 def _bits(books: dict[str, int]) -> dict[str, dict]:
@@ -94,10 +95,13 @@ METHODS: dict[str, Floor | Trained] = {
         "fsq_pose:small", {}, rates=_bits({"1.5": 1, "3": 1, "5": 2, "9.97": 4, "15": 4, "25": 8})
     ),
     "best_real": Trained("fsq_pose:small", REAL, rates=_bits({"3": 4, "5": 6, "8": 8, "12": 12})),
+    "best_linear": Trained(
+        "fsq_pose:small", UNTRAINED, rates=_bits({"3": 1, "5": 2, "9.97": 4, "15": 4})
+    ),
 }
 
 # Those of whole-body motion; the others are those of signing. Floors are for both.
-MOTION = ("t2m_gpt", "momask", "motion", "motion_real")
+MOTION = ("t2m_gpt", "momask", "motion", "motion_real", "motion_linear")
 METHODS |= {
     "t2m_gpt": Trained(
         "motion:t2m_gpt_small",
@@ -108,6 +112,9 @@ METHODS |= {
     "motion": Trained("motion:small", {}, rates=_bits({"4": 8, "8": 8, "13.5": 16, "20": 16})),
     "motion_real": Trained(
         "motion:small", REAL, rates=_bits({"2.5": 6, "4": 12, "6": 16, "9": 24})
+    ),
+    "motion_linear": Trained(
+        "motion:small", UNTRAINED, rates=_bits({"4": 8, "8": 8, "13.5": 16, "20": 16})
     ),
 }
 

@@ -20,18 +20,22 @@ COLUMNS = (
     ("real", "bits per frame of the test split as a .jvq file", "real_bits_per_frame", 2, 1),
     ("real/s", "the same, bits per second", "real_bits_per_second", 0, 1),
     ("codes", "real, without names and headers", "code_bits_per_frame", 2, 1),
-    ("all", "mpjpe: mean distance per point, shoulder widths", "mpjpe/all", 4, 1),
+    ("all", "mpjpe: mean distance per point, shoulder widths (motion: metres)", "mpjpe/all", 4, 1),
     ("body", "mpjpe of the body", "mpjpe/body", 4, 1),
     ("face", "mpjpe of the face", "mpjpe/face", 4, 1),
     ("hands", "mpjpe of the hands, relative to their wrists", "mpjpe/hands", 4, 1),
     ("path", "mpjpe of the path of motion, m/s", "mpjpe/path", 4, 1),
-    ("pck .02", "percent of the points within .02 shoulder widths", "pck/0.02", 1, 100),
+    ("MPJPE", "of motion, mm: roots laid upon each other", "motion/mpjpe_mm", 1, 1),
+    ("PA-MPJPE", "mm, after the best move, turn and scaling", "motion/pa_mpjpe_mm", 1, 1),
+    ("root", "mean distance of the root in the world, mm", "motion/root_error_mm", 0, 1),
+    ("pck .02", "percent of the points within .02", "pck/0.02", 1, 100),
     ("pck .05", "within .05", "pck/0.05", 1, 100),
     ("pck .1", "within .1", "pck/0.1", 1, 100),
-    ("velocity", "error of the velocity, shoulder widths per frame", "velocity_error", 4, 1),
-    ("accel.", "error of the acceleration, shoulder widths per frame²", "acceleration_error", 4, 1),
-    ("real, effort", "real, encoded with --effort 1", "effort/real_bits_per_frame", 2, 1),
+    ("velocity", "error of the velocity, per frame", "velocity_error", 4, 1),
+    ("accel.", "error of the acceleration, per frame²", "acceleration_error", 4, 1),
+    ("real, effort", "real, encoded with --effort", "effort/real_bits_per_frame", 2, 1),
     ("all, effort", "mpjpe of these codes", "effort/mpjpe/all", 4, 1),
+    ("body, effort", "of the body", "effort/mpjpe/body", 4, 1),
     ("used %", "codes used in the test split, mean over codebooks", "code_utilization", 1, 1),
     ("perplexity", "of the codes, mean over codebooks", "perplexity", 1, 1),
     ("M par.", "million parameters", "parameters", 2, 1e-6),
@@ -154,6 +158,7 @@ def write(output: Path, settings: Settings) -> str:
 def markdown(rows: list[dict], saved: dict, settings: Settings) -> str:
     """The table, the savings, and the meaning of each column."""
     frames = methods.BATCH["batch_size"] * methods.BATCH["data.seq_len"]
+    columns = [column for column in COLUMNS if any(column[2] in row for row in rows)]
     command = f"jaxvq benchmark rd --data {settings.data_dir} --steps"
     lines = [
         "# Rate and distortion",
@@ -163,11 +168,11 @@ def markdown(rows: list[dict], saved: dict, settings: Settings) -> str:
         "",
         f"    {command} {settings.steps} --output OUT",
         "",
-        "| method | rate | seeds | " + " | ".join(c[0] for c in COLUMNS) + " |",
-        "|---|---|---:|" + "---:|" * len(COLUMNS),
+        "| method | rate | seeds | " + " | ".join(c[0] for c in columns) + " |",
+        "|---|---|---:|" + "---:|" * len(columns),
     ]
     for row in rows:
-        numbers = [_number(row.get(key), digits, by) for _, _, key, digits, by in COLUMNS]
+        numbers = [_number(row.get(key), digits, by) for _, _, key, digits, by in columns]
         lines.append(
             f"| {row['method']} | {row['rate']} | {row['seeds']} | " + " | ".join(numbers) + " |"
         )
@@ -179,7 +184,7 @@ def markdown(rows: list[dict], saved: dict, settings: Settings) -> str:
         numbers = " | ".join(_percent(column[method]) for column in saved.values())
         lines.append(f"| {method} | {numbers} |")
     lines += ["", "## Columns", ""]
-    lines += [f"- {heading}: {meaning}" for heading, meaning, *_ in COLUMNS]
+    lines += [f"- {heading}: {meaning}" for heading, meaning, *_ in columns]
     return "\n".join(lines) + "\n"
 
 
