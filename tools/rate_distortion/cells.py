@@ -153,8 +153,8 @@ def _trained(job: Job, settings: Settings, dataset, folder: Path):
     train(config, folder)
     clips = {split: standardised(dataset, split) for split in ("train", "validation", "test")}
     steps = sorted(int(p.name) for p in (folder / "checkpoints").iterdir() if p.name.isdigit())
-    if steps[-1:] != [settings.steps]:
-        raise ValueError(f"{folder} stopped at step {steps[-1]} of {settings.steps}")
+    if steps[-1:] != [config.total_steps]:
+        raise ValueError(f"{folder} stopped at step {steps[-1]} of {config.total_steps}")
     models = [inference.load(folder, step) for step in steps]
     for rate in job.rates:
         tokenizers = models

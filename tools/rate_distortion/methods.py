@@ -56,7 +56,7 @@ CODEBOOKS = {f"{n}x10": {"quantizer.num_quantizers": n} for n in (1, 2, 3, 4)}
 SIGN_VQ = SMALL | {"optim.learning_rate": 3e-4}  # as published
 
 REAL = {"quantizer.real_bits": True}
-UNTRAINED = {"optim.learning_rate": 0.0}  # what fitting the linear code alone leaves
+UNTRAINED = {"optim.learning_rate": 0.0, "optim.warmup_steps": 1, "total_steps": 1}
 
 
 def _bits(books: dict[str, int]) -> dict[str, dict]:
@@ -95,20 +95,21 @@ METHODS: dict[str, Floor | Trained] = {
         "fsq_pose:small", {}, rates=_bits({"1.5": 1, "3": 1, "5": 2, "9.97": 4, "15": 4, "25": 8})
     ),
     "best_real": Trained("fsq_pose:small", REAL, rates=_bits({"3": 4, "5": 6, "8": 8, "12": 12})),
-    "best_linear": Trained(
+    "best_linear": Trained(  # the linear code alone
         "fsq_pose:small", UNTRAINED, rates=_bits({"3": 1, "5": 2, "9.97": 4, "15": 4})
     ),
 }
 
 # Those of whole-body motion; the others are those of signing. Floors are for both.
 MOTION = ("t2m_gpt", "momask", "motion", "motion_real", "motion_linear")
+RECIPE = {"model.hidden_dim": 192}  # 0.85 million parameters; motion:small has 0.91
 METHODS |= {
     "t2m_gpt": Trained(
         "motion:t2m_gpt_small",
-        {},
+        RECIPE,
         rates={f"512/{n}": {"model.frames_per_step": n} for n in (8, 4, 2, 1)},
     ),
-    "momask": Trained("motion:momask_small", {}, layers=6),
+    "momask": Trained("motion:momask_small", RECIPE, layers=6),
     "motion": Trained("motion:small", {}, rates=_bits({"4": 8, "8": 8, "13.5": 16, "20": 16})),
     "motion_real": Trained(
         "motion:small", REAL, rates=_bits({"2.5": 6, "4": 12, "6": 16, "9": 24})
