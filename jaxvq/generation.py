@@ -60,10 +60,8 @@ class Draw:
 def load(path: str | Path, tokenizer: str | Path | None = None) -> "Prior":
     """The prior of a run, with the tokenizer whose tokens it has learnt.
 
-    tokenizer: where that lies now; default: where it lay when the tokens were made.
-
-    Raises:
-      ValueError: not a prior, or another tokenizer.
+    tokenizer: where that lies now; default: where it lay when the tokens were made. ValueError for
+    another tokenizer.
     """
     model = checkpoint.load_model(manifests.local(pretrained.find(path), "model"))
     task = make_task(model.config, model.skeleton, model.statistics)
@@ -151,9 +149,6 @@ class Prior:
 
         prefix: what all clips begin with, whole steps. fps: of the clips, where neither model nor
         prefix says it.
-
-        Raises:
-          ValueError: a label with an unknown word, no frames, or a prefix that is no shorter.
         """
         step = self.task.rows.frames_per_step
         if frames < 1:

@@ -51,10 +51,7 @@ def load(path: str | Path, step: int | None = None) -> "PoseTokenizer":
 
     path: a folder, also one that `jaxvq publish model` made, hf://USER/NAME, or the name of a
     pretrained model such as "signs" (pretrained.names() lists them). Sums of what was published are
-    compared.
-
-    Raises:
-      ValueError: nothing there, not a model of this project, or a published file was altered.
+    compared. ValueError for another folder, and for a published file that was altered.
     """
     model = checkpoint.load_model(manifests.local(pretrained.find(path), "model"), step)
     # Any: of a task that makes no tokens, encode and decode say so.
@@ -112,11 +109,8 @@ class PoseTokenizer:
     def encode(self, poses: Clip | list[Clip]) -> Tokens | list[Tokens]:
         """Tokens of a pose or of the file at a path, or a list of them.
 
-        Poses may hold any layout the skeleton is found in.
-
-        Raises:
-          ValueError: a pose without the points, or without one frame that shows both shoulders; a
-            file that `read` cannot read.
+        Poses may hold any layout the skeleton is found in. ValueError for a pose without the
+        points, or without a frame that shows both shoulders.
         """
         self.require_poses()
         several = [poses] if isinstance(poses, Pose | str | Path) else list(poses)
@@ -354,7 +348,6 @@ class PoseTokenizer:
         return sum(math.log2(size) for size in self.task.codebook_sizes) / self.task.frames_per_step
 
     def check_tokens(self, item: Tokens) -> None:
-        """Raises ValueError for tokens that this model cannot have made."""
         check_tokens(item, self.task)
 
     def _compute(

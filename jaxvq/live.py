@@ -60,12 +60,8 @@ class LiveEncoder:
         return self._block - 1 + self._ahead
 
     def push(self, pose: Pose) -> np.ndarray:
-        """Adds frames; returns the tokens int32 (steps, s, q) that are now certain, often none.
-
-        Raises:
-          ValueError: a pose without the model's points, of another frame rate than the model's, or
-            with points far outside of the picture; its frames are left out. Or after `finish`.
-        """
+        """Adds frames; returns the tokens int32 (steps, s, q) that are now certain, often none. A
+        pose that raises ValueError is left out."""
         if self._ended:
             raise ValueError("this recording was finished: make another LiveEncoder")
         fps = self._tokenizer.model.fps
@@ -79,10 +75,7 @@ class LiveEncoder:
 
     def finish(self) -> np.ndarray:
         """The tokens int32 (steps, s, q) of the frames that are left. Nothing can follow.
-
-        Raises:
-          ValueError: no frame showed both shoulders.
-        """
+        ValueError if no frame showed both shoulders."""
         self._ended = True
         if self._waiting:
             preprocess.find_placement(self._waiting[-1])  # says what is wrong
@@ -172,11 +165,7 @@ class LiveDecoder:
     def push(self, indices: np.ndarray) -> Pose:
         """Adds tokens int (steps, s, q); returns the frames that are now certain, often none, on
         the canvas of `decode`. Where nothing has to follow (`latency` 0), the last step of a
-        recording that ends in the middle of it gives all of its frames, too.
-
-        Raises:
-          ValueError: tokens that the model cannot have made, or after `finish`.
-        """
+        recording that ends in the middle of it gives all of its frames, too."""
         if self._ended:
             raise ValueError("this recording was finished: make another LiveDecoder")
         indices = np.asarray(indices, np.int32)

@@ -46,9 +46,6 @@ def point_error(predicted: jax.Array, target: jax.Array, kind: str = "l2") -> ja
 
     kind: "l2", the square; on standardised data, 1 is about what predicting the mean pose costs.
       "l1", the size. "smooth_l1", half the square below 1, and the size less a half above.
-
-    Raises:
-      ValueError: another kind.
     """
     difference = predicted.astype(jnp.float32) - target.astype(jnp.float32)
     if kind == "l2":

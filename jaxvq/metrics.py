@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxvq.losses import masked_sum
+
 
 def distances(predicted, target, std, space_dims: int | None = None) -> jax.Array:
     """Distance of each predicted point from its target.
@@ -41,16 +43,16 @@ def mpjpe(distance, visible, parts: dict) -> dict:
     hands = [points for name, points in parts.items() if name.endswith("_hand")]
     if hands:
         groups["hands"] = np.concatenate(hands)
-    sums = {"all": sum_count(distance, visible)}
+    sums = {"all": masked_sum(distance, visible)}
     for name, points in groups.items():
         points = np.asarray(points)
-        sums[name] = sum_count(distance[..., points], visible[..., points])
+        sums[name] = masked_sum(distance[..., points], visible[..., points])
     return sums
 
 
 def pck(distance, visible, threshold: float = 0.05):
     """Correct keypoints as (sum, count): the visible points within `threshold` shoulder widths."""
-    return sum_count((jnp.asarray(distance) <= threshold).astype(jnp.float32), visible)
+    return masked_sum(jnp.asarray(distance) <= threshold, visible)
 
 
 def motion_error(predicted, target, visible, counted, std, order: int):
@@ -71,13 +73,7 @@ def motion_error(predicted, target, visible, counted, std, order: int):
         apart = apart[:, 1:] - apart[:, :-1]
         visible = visible[:, 1:] & visible[:, :-1]
     distance = jnp.sqrt(jnp.square(apart).sum(-1))
-    return sum_count(distance, visible & counted[:, order:, None])
-
-
-def sum_count(values, visible):
-    """(sum, number) of the visible values, float32 scalars."""
-    visible = jnp.asarray(visible)
-    return jnp.where(visible, values, 0).sum(dtype=jnp.float32), visible.sum(dtype=jnp.float32)
+    return masked_sum(distance, visible & counted[:, order:, None])
 
 
 def mean(pair) -> float:

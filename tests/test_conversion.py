@@ -30,9 +30,7 @@ def builds(monkeypatch):
     """The corpora that were built, in order."""
     found, inner = [], building.run
     monkeypatch.setattr(
-        building,
-        "run",
-        lambda plan, *rest: found.append(plan.folder.parents[1].name) or inner(plan, *rest),
+        building, "run", lambda builder, *rest: found.append(builder.name) or inner(builder, *rest)
     )
     return found
 

@@ -7,6 +7,16 @@ from jaxvq.tokens import entropy
 from jaxvq.tokens.entropy.coder import TOTAL
 
 
+def encode(symbols, tables):
+    coder = entropy.Encoder()
+    entropy.put(coder, symbols, tables)
+    return coder.finish()
+
+
+def decode(data, length, tables, known=None):
+    return entropy.get(entropy.Decoder(data), length, tables, known)
+
+
 def walks(seed, clips, steps, columns, size, missing=0.0):
     """Clips of symbols that mostly stay or move by one."""
     rng = np.random.default_rng(seed)
@@ -27,8 +37,8 @@ def test_exact_and_as_long_as_the_tables_say(columns, size, missing):
     sequences = walks(1, 12, 60, columns, size, missing)
     tables = entropy.fit_tables(sequences, (size,) * columns)
     for symbols in (*sequences[:3], *walks(2, 3, 200, columns, size, missing)):
-        data = entropy.encode(symbols, tables)
-        decoded = entropy.decode(data, len(symbols), tables, known=symbols >= 0)
+        data = encode(symbols, tables)
+        decoded = decode(data, len(symbols), tables, known=symbols >= 0)
         np.testing.assert_array_equal(decoded, symbols)
         bits = entropy.cost(symbols, tables)
         assert 8 * len(data) <= bits * 1.001 + 10
@@ -47,8 +57,8 @@ def test_any_symbols_come_back(seed):
     tables = entropy.fit_tables([draw(n) for n in (30, 0, 1, 5)], sizes)
     for steps in (0, 1, 2, 77):
         symbols = draw(steps)
-        data = entropy.encode(symbols, tables)
-        decoded = entropy.decode(data, steps, tables, known=symbols >= 0)
+        data = encode(symbols, tables)
+        decoded = decode(data, steps, tables, known=symbols >= 0)
         np.testing.assert_array_equal(decoded, symbols)
 
 
@@ -74,10 +84,10 @@ def test_a_repeated_symbol_of_many_is_cheap():
 def test_constant_symbols_need_no_bytes():
     symbols = np.full((400, 3), 2)
     tables = entropy.fit_tables([symbols] * 5, (4, 5, 6))
-    assert len(entropy.encode(symbols, tables)) <= 2
+    assert len(encode(symbols, tables)) <= 2
     assert entropy.cost(symbols, tables) / 400 < 0.05
     alone = entropy.fit_tables([np.zeros((50, 2), int)], (1, 1))
-    assert entropy.encode(np.zeros((1000, 2), int), alone) == b""
+    assert encode(np.zeros((1000, 2), int), alone) == b""
 
 
 def test_bytes_of_a_small_example():
@@ -96,9 +106,9 @@ def test_bytes_of_a_small_example():
     # 4 zeros at 1 bit, 4 others at 2; 3 of .75 and 1 of .25 after them, 4 of .5.
     bits = 4 + 8 + 3 * np.log2(4 / 3) + 2 + 4
     np.testing.assert_allclose(entropy.cost(symbols, tables), bits)
-    data = entropy.encode(symbols, tables)
+    data = encode(symbols, tables)
     assert data.hex() == "45a0e0"
-    np.testing.assert_array_equal(entropy.decode(data, 8, tables), symbols)
+    np.testing.assert_array_equal(decode(data, 8, tables), symbols)
 
 
 def test_carries_run_through_the_bytes():
@@ -108,8 +118,8 @@ def test_carries_run_through_the_bytes():
     tables = entropy.Tables((3,), (False,), (column,))
     for pattern in ([2, 2, 2, 0], [2, 1, 1, 2], [1, 2, 0, 2], [2]):
         symbols = np.resize(pattern, (500, 1))
-        data = entropy.encode(symbols, tables)
-        np.testing.assert_array_equal(entropy.decode(data, 500, tables), symbols)
+        data = encode(symbols, tables)
+        np.testing.assert_array_equal(decode(data, 500, tables), symbols)
 
 
 def test_tables_survive_arrays():
@@ -119,7 +129,7 @@ def test_tables_survive_arrays():
     copy = entropy.Tables.from_arrays(arrays)
     assert all((column.frequencies.sum(1) == TOTAL).all() for column in copy.columns)
     for symbols in sequences:
-        assert entropy.encode(symbols, copy) == entropy.encode(symbols, tables)
+        assert encode(symbols, copy) == encode(symbols, tables)
     assert arrays.keys() == copy.to_arrays().keys()
 
 
@@ -137,10 +147,10 @@ def test_several_symbols_in_one_coder():
 def test_altered_bytes_decode_to_something_of_the_right_shape():
     symbols = walks(8, 6, 50, 3, 7)
     tables = entropy.fit_tables(symbols, (7,) * 3)
-    data = bytearray(entropy.encode(symbols[0], tables))
+    data = bytearray(encode(symbols[0], tables))
     data[3] ^= 255
     for broken in (bytes(data), bytes(data[:4]), b"\xff" * 99):
-        decoded = entropy.decode(broken, 50, tables)
+        decoded = decode(broken, 50, tables)
         assert decoded.shape == (50, 3) and 0 <= decoded.min() <= decoded.max() < 7
 
 
@@ -148,16 +158,16 @@ def test_refusals():
     symbols = np.zeros((3, 2), int)
     with pytest.raises(ValueError, match="no sequences"):
         entropy.fit_tables([], (2, 2))
-    with pytest.raises(ValueError, match=r"expected \(steps, 3\)"):
+    with pytest.raises(ValueError, match=r"are for \(steps, 3\)"):
         entropy.fit_tables([symbols], (2, 2, 2))
-    with pytest.raises(ValueError, match="outside of its alphabet"):
+    with pytest.raises(ValueError, match="in column . is outside of 0.."):
         entropy.fit_tables([symbols + 2], (2, 2))
     with pytest.raises(ValueError, match="must be 1 to 32768"):
         entropy.fit_tables([symbols], (2, 0))
     tables = entropy.fit_tables([symbols], (2, 2))
     with pytest.raises(ValueError, match="symbol 5 in column 0 is outside of 0..1"):
-        entropy.encode(symbols + 5, tables)
+        encode(symbols + 5, tables)
     with pytest.raises(ValueError, match="these tables are for"):
-        entropy.encode(np.zeros((3, 1), int), tables)
+        encode(np.zeros((3, 1), int), tables)
     with pytest.raises(ValueError, match="known has shape"):
-        entropy.decode(b"", 3, tables, known=np.ones((2, 2), bool))
+        decode(b"", 3, tables, known=np.ones((2, 2), bool))

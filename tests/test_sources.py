@@ -10,9 +10,9 @@ from conftest import real_samples, tiny_config
 
 from jaxvq import checkpoint, inference
 from jaxvq.pose.reader import Pose, read_pose
-from jaxvq.pose.skeleton import Component, Skeleton, find_points
+from jaxvq.pose.skeleton import Component, Skeleton
 from jaxvq.pose.skeletons import COCO_WHOLEBODY_133, SKELETONS
-from jaxvq.pose.spellings import common_name
+from jaxvq.pose.spellings import common_name, find_points
 from jaxvq.pose.statistics import Statistics
 from tests.signformer_corpus import write_how2sign
 from tools import codes_to_poses, poses_to_codes, reconstruct_poses

@@ -10,7 +10,6 @@ stays bounded, and the order is always the same.
 
 import contextlib
 import dataclasses
-import functools
 import importlib
 import json
 import shutil
@@ -43,7 +42,9 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
     """A TFDS builder of clips. A corpus adds its configs and three methods.
 
     Only building needs `options`. listed: a builder with the same options, whose findings in the
-    input are reused. single_frames: the frames of a record are unrelated to each other.
+    input are reused. single_frames: the frames of a record are unrelated to each other. float32:
+    numbers are stored exactly. unused: options that would only change the name of the dataset.
+    no_fps: why clips cannot be resampled, if so.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -51,6 +52,9 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
     skeleton: Skeleton
     homepage: str
     single_frames = False
+    float32 = False
+    unused = ("augmented", "splits_dir")
+    no_fps = ""
 
     def __init_subclass__(cls, **kwargs):
         if "name" not in cls.__dict__:  # TFDS expects a package to name it
@@ -60,9 +64,13 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
     def __init__(
         self, *, options: Options | None = None, listed: "CorpusBuilder | None" = None, **kwargs
     ):
-        self.options = options
+        self.options, self._arguments = options, kwargs
         self._found = {} if listed is None else listed._found
         super().__init__(file_format="array_record", **kwargs)
+
+    def again(self) -> "CorpusBuilder":
+        """The same builder, for a folder that has changed since this one was made."""
+        return type(self)(options=self.options, listed=self, **self._arguments)
 
     @classmethod
     def make_config(cls, fps: float | None, skeleton: str | None = None) -> ClipConfig:
@@ -70,6 +78,8 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
         default = cls.find_config(skeleton)
         if fps is None:
             return default
+        if cls.no_fps:
+            raise ValueError(f"--fps {fps:g}: {cls.no_fps}")
         if not 0 < fps < float("inf"):
             raise ValueError(f"--fps {fps:g}: frames per second must be positive")
         description = f"All clips resampled to {fps:g} frames per second."
@@ -101,15 +111,7 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
 
     def list_inputs(self) -> Iterable:
         """The files that a build depends on, with key, path and member; by default the clips."""
-        self.refuse_options("augmented", "splits_dir")
         return self.clips
-
-    def refuse_options(self, *names: str) -> None:
-        """ValueError if an option is given that would only change the name of the dataset."""
-        for name in names:
-            value = getattr(self.options, name)
-            if value:
-                raise ValueError(f"--{name} {value}: {self.name} has no use for it")
 
     def assign_splits(self, keys: Iterable[str]) -> dict[str, list[str]]:
         """Split -> keys in the order of the records; by default by --split_file or md5."""
@@ -122,11 +124,16 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
         """
         raise NotImplementedError
 
+    def more_features(self) -> dict:
+        """What records hold besides `schema.features`."""
+        return {}
+
     def _info(self) -> tfds.core.DatasetInfo:
-        exact = self.options is not None and self.options.exact
+        exact = self.float32 or (self.options is not None and self.options.exact)
         # Half precision is a millimetre at the height of a head, and motion capture is finer.
         whole = exact or self.skeleton.is_motion
         features = schema.features(self.skeleton, np.float32 if whole else np.float16)
+        features = tfds.features.FeaturesDict({**features, **self.more_features()})
         return self.dataset_info_from_configs(features=features, homepage=self.homepage)
 
     def dataset_info_from_configs(self, *, features, **kwargs) -> tfds.core.DatasetInfo:
@@ -147,15 +154,23 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
     def _log_download_done(self) -> None:
         """Silent: the program reports what was built."""
 
+    @property
+    def recipe(self) -> dict:
+        """make_recipe(), called once per build: of its start, for the next build to compare."""
+        return self.find("recipe", self.make_recipe)
+
     def make_recipe(self) -> dict:
         """`recipes.make_recipe` of the present input, listed once per build."""
+        for name in self.unused:
+            if value := getattr(self.options, name):
+                raise ValueError(f"--{name} {value}: {self.name} has no use for it")
         inputs = self.find("inputs", lambda: list(self.list_inputs()))
         return recipes.make_recipe(inputs, self.options)
 
     def _download_and_prepare(self, dl_manager, download_config) -> None:
         if self.options is None:
             raise ValueError(f"{self.name}: give the builder `options` that name the input")
-        recipe = self.find("recipe", self.make_recipe)
+        recipe = self.recipe
         clips = {clip.key: clip for clip in self.clips}
         assigned = {
             split: [clips[key] for key in keys] for split, keys in self.assign_splits(clips).items()
@@ -181,7 +196,6 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
         data = layout.FIXED_POINT if self.options.compact else dtype
         fps = self.builder_config.fps or 0.0
         layout.write(folder, layout.Layout(data, fps, self.single_frames))
-        # The recipe of the start lets the next build notice later changes.
         counters = build.counters() | {"recipe": recipe, "input_changed": self._changed(recipe)}
         (folder / "counters.json").write_text(json.dumps(counters))
         infos = [
@@ -248,67 +262,54 @@ def build(
     another dataset is in the way.
     """
     if not remote.is_remote(data_dir):
-        plan = make_plan(corpus, Path(data_dir), options, fps, skeleton)
-        return plan.folder, run(plan, overwrite, skipped_list)
+        builder = make_builder(corpus, data_dir, options, fps, skeleton)
+        return Path(builder.data_path), run(builder, overwrite, skipped_list)
     with tempfile.TemporaryDirectory(prefix="jaxvq_build_") as staging:
-        plan = make_plan(corpus, Path(staging), options, fps, skeleton)
-        url = f"{str(data_dir).rstrip('/')}/{plan.folder.relative_to(staging).as_posix()}"
+        builder = make_builder(corpus, staging, options, fps, skeleton)
+        folder = Path(builder.data_path)
+        url = f"{str(data_dir).rstrip('/')}/{folder.relative_to(staging).as_posix()}"
         filesystem, root = remote.open_filesystem(url)
         if filesystem.exists(f"{root}/{remote.LAST}") and not overwrite:
             # `run` compares its recipe.
-            remote.download(url, plan.folder, ["counters.json"])
+            remote.download(url, folder, ["counters.json"])
         skipped_list = skipped_list or Path(f"{corpus}_skipped.jsonl").absolute()
-        built = run(plan, overwrite, skipped_list)
+        built = run(builder, overwrite, skipped_list)
         if built:
-            remote.upload(plan.folder, url)
+            remote.upload(folder, url)
     return url, built
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """A build to run: recipe, see `recipes.make_recipe`; folder, of the dataset.
-
-    make_builder: returns a builder that reuses the list of the input.
-    """
-
-    recipe: dict
-    folder: Path
-    make_builder: Callable[[], CorpusBuilder]
-
-
-def make_plan(
+def make_builder(
     corpus: str,
-    data_dir: Path,
+    data_dir: str | Path,
     options: Options,
     fps: float | None = None,
     skeleton: str | None = None,
-) -> Plan:
-    """Plans a build: lists the input, and writes nothing."""
+) -> CorpusBuilder:
+    """The builder of a dataset. It has listed the input, and written nothing."""
     builder_class = find_builder(corpus)
     config = builder_class.make_config(fps, skeleton)
     name = recipes.full_name(config.name, options)
     if name != config.name:  # TFDS compares configs of the same name by identity
         config = dataclasses.replace(config, name=name)
-    arguments = {"options": options, "data_dir": str(data_dir), "config": config}
-    first = builder_class(**arguments)
-    recipe = first.find("recipe", first.make_recipe)
-    make_builder = functools.partial(builder_class, listed=first, **arguments)
-    return Plan(recipe, Path(first.data_path), make_builder)
+    builder = builder_class(options=options, data_dir=str(data_dir), config=config)
+    _ = builder.recipe
+    return builder
 
 
-def run(plan: Plan, overwrite: bool = False, skipped_list: Path | None = None) -> bool:
-    """Builds a plan, unless the dataset exists; returns whether it was built. See `build`."""
-    folder = plan.folder
+def run(builder: CorpusBuilder, overwrite: bool = False, skipped_list: Path | None = None) -> bool:
+    """Builds a dataset, unless it exists; returns whether it was built. See `build`."""
+    folder = Path(builder.data_path)
     folder.parent.mkdir(parents=True, exist_ok=True)
     skipped_list = skipped_list or folder.parent / "skipped.jsonl"
     with atomic.locked(folder.parent, "build"):
         _clean(folder)
         if folder.exists() and not overwrite:
-            _check_same(folder, plan.recipe)
+            _check_same(folder, builder.recipe)
             return False
         with _replacing(folder), _listing_skipped(skipped_list):
             downloads = folder.parent / "incomplete.downloads"  # TFDS always makes this folder
-            plan.make_builder().download_and_prepare(download_dir=downloads)
+            builder.again().download_and_prepare(download_dir=downloads)
     return True
 
 

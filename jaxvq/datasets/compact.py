@@ -14,12 +14,10 @@ class Fixed(tfds.features.Tensor):
     """A float32 tensor (t, …), of which only t is unknown, stored by `fixed_point.pack`."""
 
     def encode_example(self, example_data) -> bytes:
-        """The packed clip. TFDS checks dtype and shape first."""
         super().encode_example(example_data)
         return fixed_point.pack(np.asarray(example_data))
 
     def decode_example_np(self, example_data) -> np.ndarray:
-        """The tensor, within half a step."""
         packed = np.frombuffer(example_data, np.uint8)
         data = fixed_point.unpack(packed, int(np.prod(self.shape[1:])))
         return fixed_point.to_float32(data).reshape(-1, *self.shape[1:])
@@ -29,12 +27,10 @@ class Bits(tfds.features.Tensor):
     """A bool tensor (t, …), of which only t is unknown, stored by `fixed_point.pack_mask`."""
 
     def encode_example(self, example_data) -> bytes:
-        """The bits. TFDS checks dtype and shape first."""
         super().encode_example(example_data)
         return fixed_point.pack_mask(np.asarray(example_data))
 
     def decode_example_np(self, example_data) -> np.ndarray:
-        """The tensor."""
         mask = fixed_point.unpack_mask(np.frombuffer(example_data, np.uint8))
         return mask.reshape(-1, *self.shape[1:])
 

@@ -3,7 +3,6 @@
 import functools
 import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from jaxvq.datasets import building
 from jaxvq.datasets.recipes import Options
@@ -22,13 +21,12 @@ def read(corpus: str, source: str, tokenizer, stats: str | None) -> tuple[int, I
     wanted = tokenizer.model.skeleton
     names = {name for name, one in SKELETONS.items() if one.names == wanted.names}
     configs = [config.name for config in building.find_builder(corpus).BUILDER_CONFIGS]
-    plan = building.make_plan(
+    builder = building.make_builder(
         corpus,
-        Path(tempfile.gettempdir()) / "jaxvq-never-written",
+        f"{tempfile.gettempdir()}/jaxvq-never-written",
         Options(input=source, stats=stats),
         skeleton=next((name for name in configs if name in names), None),
     )
-    builder = plan.make_builder()
     if builder.skeleton != wanted:
         raise ValueError(
             f"{source}, read as {corpus}, has {builder.skeleton.num_points} points per frame, the "

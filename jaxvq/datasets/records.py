@@ -38,11 +38,8 @@ class RecordSource:
         self._ends = list(itertools.accumulate(shards.values()))
         self._lock, self._opened = threading.Lock(), {}
 
-    def __getstate__(self) -> tuple:
-        return self.shards, self.skeleton, self.stored
-
-    def __setstate__(self, state: tuple) -> None:
-        self.__init__(*state)
+    def __reduce__(self) -> tuple:
+        return RecordSource, (self.shards, self.skeleton, self.stored)
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0

@@ -29,15 +29,12 @@ class SentenceBuilder(building.CorpusBuilder, skip_registration=True):
     """
 
     corpus: Corpus
+    unused = ("stats", "splits_dir")
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        features = schema.features(self.skeleton)
-        texts = {name: tfds.features.Text() for name in ("text", "signer", "name")}
-        features = tfds.features.FeaturesDict({**features, **texts})
-        return self.dataset_info_from_configs(features=features, homepage=self.homepage)
+    def more_features(self) -> dict:
+        return {name: tfds.features.Text() for name in ("text", "signer", "name")}
 
     def list_clips(self) -> list[SentenceClip]:
-        """The sentences of all splits."""
         listed = sentence_corpora.list_corpus(
             self.corpus, self.options.input, self.options.augmented
         )
@@ -49,27 +46,19 @@ class SentenceBuilder(building.CorpusBuilder, skip_registration=True):
 
     def list_inputs(self) -> list[PoseFile]:
         """The tables, and all files of the sentences."""
-        self.refuse_options("stats", "splits_dir")
-        folder = self.corpus.folder
-        paths = {str(sentence_corpora.find_table(self.options.input, folder, "annotations.csv"))}
-        if self.options.augmented:
-            table = sentence_corpora.find_table(
-                self.options.augmented, folder, self.corpus.augmented
-            )
-            paths.add(str(table))
-        for clip in self.clips:
-            paths.update(clip.sentence.files)
-        root = self.options.input
+        root, folder = self.options.input, self.corpus.folder
+        tables = [sentence_corpora.find_table(root, folder, "annotations.csv")]
+        if more := self.options.augmented:
+            tables.append(sentence_corpora.find_table(more, folder, self.corpus.augmented))
+        paths = {*map(str, tables), *(path for clip in self.clips for path in clip.sentence.files)}
         return [PoseFile(os.path.relpath(path, root), path) for path in paths]
 
     def assign_splits(self, keys) -> dict[str, list[str]]:
-        """The splits of the table or of --split_file."""
         if self.options.split_file:
             return splits.assign_splits(keys, self.options.split_file)
         return splits.by_first_folder(keys)
 
     def make_reader(self, clips: list[SentenceClip]) -> Callable[[SentenceClip], dict]:
-        """Reads, normalises and resamples one sentence."""
         return SentenceReader(
             self.corpus.scale, self.options.hand_threshold, self.builder_config.fps
         )

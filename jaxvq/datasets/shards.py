@@ -42,7 +42,8 @@ GIVE_UP_AFTER = 1000  # bad clips above the limit: then it must be the wrong inp
 
 @dataclass(frozen=True)
 class Encoded:
-    """A clip as a record, or the reason to skip it."""
+    """A clip as a record, or the reason to skip it. hands: the share of frames in which a hand is
+    seen, a mean over the hands; 0 without hands."""
 
     key: str
     record: bytes = b""
@@ -79,19 +80,15 @@ class Encoder:
         example |= {"data": example["data"].astype(self.features["data"].np_dtype)}
         serializer = example_serializer.ExampleSerializer(self.features.get_serialized_info())
         record = serializer.serialize_example(self.features.encode_example(example))
+        seen = [~example["mask"][:, hand].all(axis=1) for hand in self.hands]
         return Encoded(
             clip.key,
             record,
             length=len(example["data"]),
             fps=float(example["fps"]),
-            hands=_hands_seen(example["mask"], self.hands),
+            hands=float(np.mean(seen)) if seen else 0.0,
             moments=gathered,
         )
-
-
-def _hands_seen(mask: np.ndarray, hands: tuple[np.ndarray, ...]) -> float:
-    """The share of frames in which a hand is seen, a mean over the hands; 0 without hands."""
-    return float(np.mean([~mask[:, hand].all(axis=1) for hand in hands])) if hands else 0.0
 
 
 @dataclass(frozen=True)
@@ -190,12 +187,10 @@ class Progress:
 
     @property
     def done(self) -> int:
-        """Number of clips read."""
         return self._counts[0]
 
     @property
     def skipped(self) -> int:
-        """Number of clips that cannot be used."""
         return self._counts[1]
 
 

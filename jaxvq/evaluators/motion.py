@@ -22,16 +22,8 @@ CLIPS_AT_ONCE = 256  # computed together; bounds the memory
 
 
 def evaluate(tokenizer: PoseTokenizer, clips: Iterable[Pose]) -> dict[str, float]:
-    """Metrics of a model over standardised clips of motion, means over all frames (and joints):
-
-    motion/mpjpe_mm              distance of a joint, the roots laid upon each other in each frame
-    motion/pa_mpjpe_mm           the same after the best move, turn and scaling of each frame
-    motion/world_mpjpe_mm        distance of a joint in the world
-    motion/root_error_mm         distance of the root in the world
-    motion/acceleration_error_mm distance of the joints' accelerations in the world, mm per frame²
-    motion/foot_skating          share of the frames in which a foot slides on the ground
-    motion/foot_skating_original the same of the recording
-    """
+    """Metrics of a model over standardised clips of motion, means over all frames (and joints);
+    `page.meaning` says what each is."""
     sums: dict[str, np.ndarray] = {}
     remaining = iter(clips)
     while several := list(itertools.islice(remaining, CLIPS_AT_ONCE)):

@@ -155,7 +155,6 @@ def write_page(
 
 
 def _table(title: str, rows: list[tuple[str, str, float]], folded: bool) -> str:
-    """Rows of a name, what it means, and a number."""
     lines = "\n".join(
         f"<tr><td>{html.escape(name)}</td><td>{html.escape(words)}</td>"
         f"<td>{'–' if np.isnan(value) else format(value, '.4g')}</td></tr>"

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxvq import metrics
+from jaxvq import losses, metrics
 from jaxvq.inference import PoseTokenizer
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import Skeleton
@@ -35,25 +35,9 @@ class Evaluation(NamedTuple):
 def evaluate(tokenizer: PoseTokenizer, clips: Iterator[Pose]) -> Evaluation:
     """Metrics of a model over standardised clips, each used exactly once.
 
-    Returns an Evaluation with the values:
-      mpjpe/all, mpjpe/body, mpjpe/face, mpjpe/hands   mean Euclidean distance, shoulder widths
-      mpjpe_mean_pose/…                  the same for the mean pose in every frame
-      mpjpe_layers/1, …                  with the first residual quantizers only
-      pck/0.02, pck/0.05, pck/0.1        share of points within so many shoulder widths
-      velocity_error                     distance of frame-to-frame differences, per frame
-      acceleration_error                 distance of differences of these, per frame²
-      mse, mae, rmse                     of coordinates, in shoulder widths (squared)
-      mse_standardized                   of all numbers, in standard deviations squared
-      confidence_error                   mean absolute error of coded confidences
-      code_utilization, perplexity       percent of codes used; exp(entropy); means over codebooks
-      code_utilization/1, …              of each codebook; also perplexity/1, …
-      quantization_error                 mean square remainder of a latent's features, in the space
-                                         of the code vectors; of residual quantizers, after the last
-      quantization_error/1/before, …     before and after (…/after) each quantizer
-      bits_per_frame, bits_per_second    nominal rate, and at the frame rates of the clips
-      entropy_per_frame                  order-0 entropy of these tokens, bits
-      compression                        bits of the poses as float32 over bits of the tokens
-      clips, frames
+    `page.meaning` says what each of the values is. Means of codebooks are over all of them; those
+    of a single one end with its number, such as perplexity/1. Of residual quantizers,
+    quantization_error is that after the last, and mpjpe_layers/1, … are of the first ones only.
     """
     step = make_step(tokenizer)
     sums, count, frames, seconds = None, 0, 0, 0.0
@@ -135,7 +119,7 @@ def make_step(tokenizer: PoseTokenizer) -> Callable:
             "mpjpe_mean_pose": metrics.mpjpe(from_mean, visible, skeleton.parts),
             "points": (jnp.where(visible, distance, 0).sum((0, 1)), visible.sum((0, 1))),
             "layers": [
-                metrics.sum_count(metrics.distances(partial, target, std, dims), visible)
+                losses.masked_sum(metrics.distances(partial, target, std, dims), visible)
                 for partial in _decode_layers(task, variables, indices, batch)
             ],
             "code_counts": metrics.code_counts(indices, steps, task.codebook_sizes),
@@ -156,10 +140,10 @@ def distortion(predicted, target, visible, kept, std, skeleton: Skeleton) -> dic
     shown = visible & kept[..., None]
     apart = predicted - target
     scaled, every = apart * std[None, None], jnp.broadcast_to(shown[..., None], apart.shape)
-    sums = {"mse_standardized": metrics.sum_count(jnp.square(apart), every)}
+    sums = {"mse_standardized": losses.masked_sum(jnp.square(apart), every)}
     dims = skeleton.space_dims
     if dims < skeleton.num_dims:
-        sums["confidence_error"] = metrics.sum_count(jnp.abs(scaled[..., dims]), shown)
+        sums["confidence_error"] = losses.masked_sum(jnp.abs(scaled[..., dims]), shown)
     predicted, target, std = predicted[..., :dims], target[..., :dims], std[:, :dims]
     scaled, every = scaled[..., :dims], every[..., :dims]
     distance = metrics.distances(predicted, target, std)
@@ -168,8 +152,8 @@ def distortion(predicted, target, visible, kept, std, skeleton: Skeleton) -> dic
         "pck": [metrics.pck(distance, shown, limit) for limit in PCK_THRESHOLDS],
         "velocity_error": metrics.motion_error(predicted, target, visible, kept, std, 1),
         "acceleration_error": metrics.motion_error(predicted, target, visible, kept, std, 2),
-        "mse": metrics.sum_count(jnp.square(scaled), every),
-        "mae": metrics.sum_count(jnp.abs(scaled), every),
+        "mse": losses.masked_sum(jnp.square(scaled), every),
+        "mae": losses.masked_sum(jnp.abs(scaled), every),
     }
 
 

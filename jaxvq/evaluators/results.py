@@ -19,9 +19,6 @@ def write(
     Writes metrics.json, evaluation_results.json (also the error of each point and the use of each
     code) and evaluation_report.md into `output`. draw: so many clips also become videos and
     pictures, and index.html plays them.
-
-    Raises:
-      ValueError: no such split, or one without clips.
     """
     source = dataset.source(split)
     if not len(source):
@@ -80,7 +77,6 @@ def _draw(tokenizer, evaluation, records: list[dict], output: Path, split: str) 
 
 
 def _details(tokenizer, evaluation) -> dict:
-    """What the pictures show, as numbers."""
     names = [" ".join(name) for name in tokenizer.model.skeleton.names]
     errors = [None if error != error else error for error in evaluation.point_errors.tolist()]
     return {

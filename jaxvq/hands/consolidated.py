@@ -36,10 +36,8 @@ def consolidate(
     """Copies the frames of the splits out of the data sets; returns split -> number of frames.
 
     Numbers are copied bit for bit (float64 becomes float32). metadata: also writes
-    {split}_metadata.json, a list of {dataset_name, original_idx, consolidated_idx}.
-
-    Raises:
-      ValueError: a data set is missing or has no usable hands, or a frame is missing or has NaN.
+    {split}_metadata.json, a list of {dataset_name, original_idx, consolidated_idx}. ValueError for
+    a frame that is missing or has NaN.
     """
     drawn = {split: splits.load(splits_dir, split) for split in SPLITS}
     sources = {

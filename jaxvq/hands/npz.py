@@ -86,11 +86,8 @@ def _member(path: Path, archive, info, raw) -> Member:
 
 
 def hand_members(path: str | Path) -> dict[str, Member]:
-    """The arrays of a file of hands; `image_ids` only if there is one per frame.
-
-    Raises:
-      ValueError: a hand is missing or not (n, 45) numbers, or the hands differ in length.
-    """
+    """The arrays of a file of hands; `image_ids` only if there is one per frame. ValueError unless
+    both hands are (n, 45) numbers."""
     found = members(path)
     for name in (LEFT, RIGHT):
         if name not in found:

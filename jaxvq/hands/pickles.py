@@ -29,11 +29,8 @@ class _EmptyArray:
 
 
 def load_arrays(path: str | Path) -> dict:
-    """The dict in a pickle or a PyTorch zip file. Tensors become numpy arrays.
-
-    Raises:
-      ValueError: the file is damaged or another, or asks for more than arrays.
-    """
+    """The dict in a pickle or a PyTorch zip file. Tensors become numpy arrays. ValueError for a
+    file that asks for more than arrays."""
     path = Path(path)
     if zipfile.is_zipfile(path):
         content = load_torch_zip(path, _NUMPY_GLOBALS | TORCH_GLOBALS, set_state=_set_state)
@@ -50,11 +47,8 @@ def load_arrays(path: str | Path) -> dict:
 
 
 def load_texts(source: bytes | BinaryIO, count: int) -> list[str]:
-    """The `count` texts or numbers of a pickled array of objects, as text; "" for None.
-
-    Raises:
-      ValueError: the pickle is damaged, has another number of values, or asks for more than these.
-    """
+    """The `count` texts or numbers of a pickled array of objects, as text; "" for None. ValueError
+    for a pickle that asks for more than these."""
     # numpy.str_ takes 15 instructions, and str two.
     most = MAX_INSTRUCTIONS + 15 * count
     values = load_pickle(source, _TEXT_GLOBALS, set_state=_set_state, most_instructions=most)
@@ -90,7 +84,6 @@ def _bytes(data) -> bytes | bytearray:
 
 
 def _from_buffer(data, dtype, shape, order) -> np.ndarray:
-    """An array, as numpy pickles it since protocol 5."""
     array = np.frombuffer(_bytes(data), expect(dtype, np.dtype))
     return array.reshape(expect(shape, tuple), order="F" if order == "F" else "C")
 

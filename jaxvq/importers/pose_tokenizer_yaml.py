@@ -121,11 +121,7 @@ def get_config(path: str) -> ConfigDict:
 
 
 def read(path: str, config: ConfigDict) -> ConfigDict:
-    """`config` with the values of a YAML file. Logs which keys have no effect, and why.
-
-    Raises:
-      ValueError: the file is not plain YAML, or it has an unknown key or a value of a wrong type.
-    """
+    """`config` with the values of a YAML file. Logs which keys have no effect, and why."""
     fields = flatten_dict(config.to_dict(), sep=".")
     own, theirs = {}, {}
     for key, value in _load(path).items():
@@ -307,7 +303,6 @@ def _number(text: str, whole: bool = False) -> int | float:
 
 
 def _item(item):
-    """A number, a text, or a tuple of these."""
     if isinstance(item, list):
         return tuple(map(_item, item))
     try:

@@ -71,8 +71,7 @@ def load_pickle(
       most_bytes: limit of one value, and of all values together that `take_bytes` did not replace.
       most_instructions: limit of instructions, each of which may create an object.
 
-    Raises:
-      ValueError: the pickle is damaged, or asks for something that is not allowed (Refused).
+    ValueError for a damaged pickle, Refused for one that asks for what is not allowed.
     """
     file = io.BytesIO(source) if isinstance(source, bytes | bytearray | memoryview) else source
     bounded = _Bounded(file, most_bytes)

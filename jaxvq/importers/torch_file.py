@@ -150,10 +150,8 @@ TORCH_GLOBALS: Allowed = {
 def load_torch_zip(path, allowed: Allowed = TORCH_GLOBALS, *, set_state=None) -> Any:
     """The content of a file of torch.save. Tensors become Tensor, which read their numbers later.
 
-    `set_state` is that of load_pickle, for objects other than tensors.
-
-    Raises:
-      ValueError: the file is damaged or of another format, or asks for something not in `allowed`.
+    `set_state` is that of load_pickle, for objects other than tensors. ValueError for a file that
+    asks for something not in `allowed`.
     """
     with open(path, "rb") as file:
         try:

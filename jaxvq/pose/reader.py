@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxvq.pose.skeleton import CONFIDENCE, Component, Skeleton, find_points
+from jaxvq.pose.skeleton import Component, Skeleton
+from jaxvq.pose.spellings import CONFIDENCE, find_points
 
 # OpenPose writes confidences slightly above 1, and interpolated clips have some slightly below 0.
 # Other values are no confidences.

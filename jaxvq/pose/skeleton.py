@@ -5,15 +5,14 @@ Holistic ("POSE_LANDMARKS" / "LEFT_SHOULDER"), OpenPose ("pose_keypoints_2d" / "
 COCO-WholeBody with AlphaPose ("BODY", "BODY_133" / "left_shoulder").
 """
 
+import itertools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-
-from jaxvq.pose.spellings import common_name
 
 PARTS = {
     "POSE_LANDMARKS": "body", "FACE_LANDMARKS": "face",
@@ -21,12 +20,6 @@ PARTS = {
     "pose_keypoints_2d": "body", "face_keypoints_2d": "face",
     "hand_left_keypoints_2d": "left_hand", "hand_right_keypoints_2d": "right_hand",
     "BODY": "body", "FACE": "face", "LEFT_HAND": "left_hand", "RIGHT_HAND": "right_hand",
-    "BODY_133": "body", "FACE_133": "face", "LEFT_HAND_133": "left_hand",
-    "RIGHT_HAND_133": "right_hand",
-    "BODY_136": "body", "FACE_136": "face", "LEFT_HAND_136": "left_hand",
-    "RIGHT_HAND_136": "right_hand",
-    "BODY_135": "body", "FACE_135": "face", "LEFT_HAND_135": "left_hand",
-    "RIGHT_HAND_135": "right_hand",
 }  # fmt: skip
 PART_NAMES = ("body", "face", "left_hand", "right_hand", "path")  # path: see pose/motion.py
 
@@ -66,8 +59,8 @@ class Component:
 
     @property
     def body_part(self) -> str:
-        """`part`, or else what PARTS says of the name; "" if neither is there."""
-        return self.part or PARTS.get(self.name, "")
+        """`part`, or else what PARTS says of the name, also of BODY_133 and such; "" for others."""
+        return self.part or PARTS.get(re.sub("_13[356]$", "", self.name), "")
 
 
 @dataclass(frozen=True)
@@ -109,21 +102,24 @@ class Skeleton:
         return Skeleton(tuple(components))
 
     @cached_property
+    def _placed(self) -> list[tuple[Component, int]]:
+        """The components, each with the index of its first point."""
+        starts = itertools.accumulate((len(c.points) for c in self.components), initial=0)
+        return list(zip(self.components, starts, strict=False))
+
+    @cached_property
     def offsets(self) -> dict[str, int]:
         """Component name -> index of its first point."""
         offsets: dict[str, int] = {}
-        offset = 0
-        for component in self.components:
-            offsets.setdefault(component.name, offset)
-            offset += len(component.points)
+        for component, start in self._placed:
+            offsets.setdefault(component.name, start)
         return offsets
 
     @cached_property
     def indices(self) -> dict[tuple[str, str], int]:
         """(component name, point name) -> index of the point; of two equal names the first wins."""
-        names = ((c.name, point) for c in self.components for point in c.points)
         indices: dict[tuple[str, str], int] = {}
-        for index, name in enumerate(names):
+        for index, name in enumerate(self.names):
             indices.setdefault(name, index)
         return indices
 
@@ -132,18 +128,14 @@ class Skeleton:
         if (component, point) in self.indices:
             return self.indices[component, point]
         if component not in self.offsets:
-            raise ValueError(f"no component {component!r}; there are: {_listed(self.offsets)}")
+            raise ValueError(f"no component {component!r}; there are: {listed(self.offsets)}")
         points = (name for owner, name in self.indices if owner == component)
-        raise ValueError(f"no point {point!r} in {component}; there are: {_listed(points)}")
+        raise ValueError(f"no point {point!r} in {component}; there are: {listed(points)}")
 
     @cached_property
     def limbs(self) -> tuple[tuple[int, int], ...]:
         """Pairs of point indices of all components."""
-        limbs, offset = [], 0
-        for component in self.components:
-            limbs += [(offset + a, offset + b) for a, b in component.limbs]
-            offset += len(component.points)
-        return tuple(limbs)
+        return tuple((start + a, start + b) for c, start in self._placed for a, b in c.limbs)
 
     @cached_property
     def colors(self) -> np.ndarray:
@@ -158,12 +150,10 @@ class Skeleton:
     def parts(self) -> dict[str, np.ndarray]:
         """Those of body, face, left_hand, right_hand that exist -> indices of their points."""
         parts: dict[str, np.ndarray] = {}
-        offset = 0
-        for component in self.components:
-            indices = np.arange(offset, offset + len(component.points))
+        for component, start in self._placed:
             if component.body_part:
+                indices = np.arange(start, start + len(component.points))
                 parts.setdefault(component.body_part, indices)
-            offset += len(component.points)
         return parts
 
     @property
@@ -190,35 +180,32 @@ class Skeleton:
     @cached_property
     def shoulders(self) -> tuple[int, int]:
         """Indices of the right and the left shoulder; ValueError without them."""
-        right, left = (self._joint("body", f"{side}_shoulder") for side in ("right", "left"))
+        right, left = (self.joint(f"{side}_shoulder") for side in ("right", "left"))
         if right is None or left is None:
-            raise ValueError(f"no shoulders among the points of {_listed(self.offsets)}")
+            raise ValueError(f"no shoulders among the points of {listed(self.offsets)}")
         return right, left
 
     @cached_property
     def has_shoulders(self) -> bool:
         """Whether poses can be normalised by the shoulders."""
-        return None not in (self._joint("body", f"{side}_shoulder") for side in ("left", "right"))
+        return None not in (self.joint(f"{side}_shoulder") for side in ("left", "right"))
 
     @cached_property
     def wrist_pairs(self) -> tuple[tuple[int, int, np.ndarray], ...]:
         """(hand's wrist, body's wrist, hand's indices), left and right, where both exist."""
         pairs = []
         for hand in ("left_hand", "right_hand"):
-            at_hand = self._joint(hand, "wrist")
-            at_body = self._joint("body", hand.replace("hand", "wrist"))
+            at_hand = self.joint("wrist", hand)
+            at_body = self.joint(hand.replace("hand", "wrist"))
             if at_hand is not None and at_body is not None:
                 pairs.append((at_hand, at_body, self.parts[hand]))
         return tuple(pairs)
 
-    def joint(self, name: str) -> int | None:
-        """Index of a joint of the body, one of JOINTS; None where the skeleton has none."""
-        return self._joint("body", name)
-
-    def _joint(self, part: str, joint: str) -> int | None:
+    def joint(self, name: str, part: str = "body") -> int | None:
+        """Index of a joint of a part, one of JOINTS; None where the skeleton has none."""
         for component in self.components:
             said = dict(component.joints)
-            for point in (said[joint],) if joint in said else JOINTS[joint]:
+            for point in (said[name],) if name in said else JOINTS[name]:
                 if component.body_part == part and point in component.points:
                     return self.indices[component.name, point]
         return None
@@ -323,42 +310,9 @@ def _first_repeated(names: list[str]) -> str:
     return next(name for name in names if names.count(name) > 1)
 
 
-def _listed(names: Iterable[str], limit: int = 8) -> str:
+def listed(names: Iterable[str], limit: int = 8) -> str:
     names = list(names)
     return ", ".join(names[:limit]) + (f", … ({len(names)})" if len(names) > limit else "")
-
-
-CONFIDENCE = -1  # a column of `find_points` that is no coordinate
-
-
-@lru_cache(maxsize=64)
-def find_points(source: Skeleton, target: Skeleton) -> tuple[np.ndarray, np.ndarray, tuple]:
-    """Where the points of `target` are in `source`, by name.
-
-    Returns int (v,), index in the source (0 if absent); bool (v,), whether it is there; and for
-    each coordinate of the target the column of the source (None if absent, CONFIDENCE for a C
-    that is not among them).
-    Raises ValueError if no component is there, or if one is but has none of the points.
-    """
-    known = {common_name(*name): index for name, index in reversed(source.indices.items())}
-    known |= source.indices
-    components = {component for component, _ in known}
-    shared = [c for c in target.components if common_name(c.name, "")[0] in components]
-    if not shared:
-        raise ValueError(
-            f"no {', '.join(c.name for c in target.components)}; "
-            f"there are: {_listed(source.offsets)}"
-        )
-    for component in shared:
-        names = [common_name(component.name, point) for point in component.points]
-        if not any(name in known for name in names):
-            raise ValueError(f"{component.name} has none of {_listed(component.points)}")
-    points = [known.get(name, known.get(common_name(*name))) for name in target.names]
-    letters, wanted = source.coordinates, target.coordinates
-    otherwise = {"C": CONFIDENCE}
-    columns = tuple(letters.index(d) if d in letters else otherwise.get(d) for d in wanted)
-    found = np.array([point is not None for point in points])
-    return np.array([point or 0 for point in points]), found, columns
 
 
 def path_limbs(paths: Iterable[Iterable[int]], names: tuple[str, ...]) -> tuple:

@@ -20,17 +20,6 @@ import numpy as np
 
 from jaxvq.quantizers.base import Quantized
 
-# Bits -> levels of about 2**bits codes. 9 and 11 are not in the paper.
-LEVELS: dict[int, tuple[int, ...]] = {
-    8: (8, 6, 5),
-    9: (4, 5, 5, 5),
-    10: (8, 5, 5, 5),
-    11: (4, 4, 5, 5, 5),
-    12: (7, 5, 5, 5, 5),
-    14: (8, 8, 8, 6, 5),
-    16: (8, 8, 8, 5, 5, 5),
-}
-
 DEAD_ZONE = 0.6  # below this size a feature becomes 0, with the bound "dead_zone"
 _WIDENING = 1e-3  # of the interval, relative to its width
 _MAX_LEVEL = 999  # of the bound "tanh": above it, the widening would reach the next integer
@@ -38,12 +27,8 @@ _MAX_CLIPPED = 99_999  # of the others, which have no widening: float32 tells so
 
 
 def codebook_size(levels: tuple[int, ...], kind: str = "tanh") -> int:
-    """The size of the codebook: the product of the levels.
-
-    Raises:
-      ValueError: no levels, a level outside 2..999 (with the bound "tanh"; see `bound`), or more
-        codes than int32 can index.
-    """
+    """The size of the codebook: the product of the levels. ValueError for no levels, a level
+    outside of 2..999 (with the bound "tanh"; see `bound`), and more codes than int32 can index."""
     if not levels or not all(isinstance(n, (int, np.integer)) for n in levels):
         raise ValueError(f"FSQ levels must be whole numbers, at least one: {levels!r}")
     most = _MAX_LEVEL if kind == "tanh" else _MAX_CLIPPED

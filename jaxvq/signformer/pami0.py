@@ -243,7 +243,6 @@ def _sample(item) -> Sample:
 
 
 def _load_from_bytes(content) -> Storage:
-    """The storage that torch.storage._load_from_bytes would return."""
     return load_legacy_storage(expect(content, _BytesInFile).read)
 
 

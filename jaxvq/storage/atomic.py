@@ -90,13 +90,11 @@ def require_space(folder: str | Path, size: int) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Writes a text file in UTF-8."""
     with writing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: str | Path, value: Any, indent: int | None = 2) -> None:
-    """Writes a JSON file."""
     write_text(path, json.dumps(value, indent=indent) + "\n")
 
 

@@ -56,7 +56,6 @@ def list_files(url: str) -> dict[str, str]:
 
 
 def read_bytes(url: str) -> bytes:
-    """The content of a file. OSError if it cannot be read."""
     filesystem, path = open_filesystem(url)
     return filesystem.cat_file(path)
 
@@ -71,7 +70,6 @@ def download(url: str, folder: Path, names: list[str]) -> None:
 
 
 def _with_progress(names: list[str]) -> Iterator[tuple[str, object]]:
-    """Yields (name, fsspec callback), with progress bars after two seconds."""
     from fsspec.callbacks import TqdmCallback
     from tqdm import tqdm
 

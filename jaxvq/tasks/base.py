@@ -5,6 +5,7 @@ Every task is a `Task`: enough to train and validate it. A `TokenTask` makes tok
 Programs that need more than a Task ask `token_task` or `pose_task`, which refuse in one line.
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -14,6 +15,7 @@ from ml_collections import ConfigDict
 
 from jaxvq import losses
 from jaxvq.batch import Batch
+from jaxvq.quantizers.base import Quantized, Quantizer
 
 NO_LINEAR_CODE = (
     "only codes of a linear code (model.transform) have cheaper ones beside them, and this model "
@@ -136,22 +138,63 @@ class LinearTask(PoseTask, Protocol):
 
     def unrounded(self, params: Any, state: State, batch: Batch) -> jax.Array:
         """All digits of tokens before rounding, float32 (b, t', n), in the order of `levels`.
-
-        Raises:
-          ValueError: codes whose digits are no steps of a linear code.
-        """
+        ValueError for codes whose digits are no steps of a linear code."""
 
     def digit_errors(self, params: Any) -> np.ndarray:
         """float (n,): what a square step of each digit adds to the square error of a step of
         frames, weighted as in the loss; inf for digits that are exact. Raises as `unrounded`."""
 
 
-def token_task(task: Task, name: str) -> TokenTask:
-    """The task, where it makes tokens. name: config.task, for the message.
+class Quantizing:
+    """The part of a TokenTask of one stream that depends on its quantizer alone.
 
-    Raises:
-      ValueError: it makes none.
+    `_encode(params, batch)` gives its latents (b, t', n), and `_decode(params, vectors, batch)`
+    what code vectors stand for.
     """
+
+    stream_parts: tuple[tuple[str, ...], ...] = ((),)
+    quantizer: Quantizer
+    _encode: Callable[..., jax.Array]
+    _decode: Callable[..., jax.Array]
+
+    @property
+    def refines(self) -> bool:
+        return self.quantizer.refines
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        return self.quantizer.codebook_sizes
+
+    @property
+    def levels(self) -> tuple[tuple[int, ...], ...]:
+        return self.quantizer.levels
+
+    @property
+    def token_shape(self) -> tuple[int, int]:
+        return 1, len(self.codebook_sizes)
+
+    def encode(self, params: Any, state: State, batch: Batch) -> jax.Array:
+        return self._quantize(params, state, batch).indices[:, :, None]
+
+    def decode(self, params: Any, state: State, indices: jax.Array, batch: Batch) -> jax.Array:
+        return self._decode(params, self.code_vectors(state, indices), batch)
+
+    def reconstruct(self, params: Any, state: State, batch: Batch) -> jax.Array:
+        return self._decode(params, self._quantize(params, state, batch).vectors, batch)
+
+    def code_vectors(self, state: State, indices: jax.Array) -> jax.Array:
+        return self.quantizer.lookup(state, indices[:, :, 0])
+
+    def quantization_errors(self, params: Any, state: State, batch: Batch) -> jax.Array:
+        return self._quantize(params, state, batch).errors
+
+    def _quantize(self, params: Any, state: State, batch: Batch) -> Quantized:
+        return self.quantizer.quantize(state, self._encode(params, batch))
+
+
+def token_task(task: Task, name: str) -> TokenTask:
+    """The task, where it makes tokens. name: config.task, for the message. ValueError if it makes
+    none."""
     if not isinstance(task, TokenTask):
         raise ValueError(
             f"a model of task {name} makes no tokens; jaxvq {task.measured_with} works with it"

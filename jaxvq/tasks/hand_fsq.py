@@ -9,8 +9,8 @@ from jaxvq.hands.losses import FrameTask, HandSpace, frames, joints
 from jaxvq.hands.skeleton import check_hands
 from jaxvq.models.hand_prior import HandAutoencoder
 from jaxvq.quantizers import make_quantizer
-from jaxvq.quantizers.fsq import Fsq
-from jaxvq.tasks.base import dtype_of, weighted_loss
+from jaxvq.quantizers.base import Quantizer
+from jaxvq.tasks.base import Quantizing, dtype_of, weighted_loss
 
 
 def make(config, skeleton, statistics) -> "HandFSQTask":
@@ -30,30 +30,16 @@ def make(config, skeleton, statistics) -> "HandFSQTask":
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class HandFSQTask(FrameTask):
+class HandFSQTask(FrameTask, Quantizing):
     """A TokenTask (see tasks/base.py) with one step of tokens for each frame."""
 
     model: HandAutoencoder
-    quantizer: Fsq
+    quantizer: Quantizer
     space: HandSpace
     term_weights: dict[str, float]
     mirror: bool
 
-    stream_parts = ((),)
-    refines = False
     context = 0
-
-    @property
-    def codebook_sizes(self) -> tuple[int, ...]:
-        return self.quantizer.codebook_sizes
-
-    @property
-    def levels(self) -> tuple[tuple[int, ...], ...]:
-        return self.quantizer.levels
-
-    @property
-    def token_shape(self) -> tuple[int, int]:
-        return 1, len(self.codebook_sizes)
 
     def init(self, rng, batch):
         x = frames(batch.pose[:1, :1])
@@ -67,11 +53,9 @@ class HandFSQTask(FrameTask):
             keys = {"dropout": dropout_key}
             if self.mirror:
                 pose = self.space.mirror(pose, jax.random.bernoulli(flip_key, shape=used.shape))
-        latents = self._apply(params, frames(pose), train, method="encode", rngs=keys)
+        latents = self._encode(params, batch._replace(pose=pose), train, keys)
         quantized = self.quantizer.quantize(state, latents)
-        predicted = joints(
-            self._apply(params, quantized.vectors, train, method="decode", rngs=keys)
-        )
+        predicted = self._decode(params, quantized.vectors, batch, train, keys)
         errors, angles = self.space.errors(predicted, pose)
         weights = dict.fromkeys(errors, used)
         loss, sums = weighted_loss(errors, weights, self.term_weights, axis_name, totals)
@@ -80,27 +64,10 @@ class HandFSQTask(FrameTask):
         sums["code_counts"] = metrics.code_counts(indices, used, self.codebook_sizes)
         return loss, ({}, sums)
 
-    def encode(self, params, state, batch):
-        return self._quantize(params, state, batch).indices[:, :, None]
+    def _encode(self, params, batch, train=False, rngs=None):
+        inputs = frames(batch.pose), train
+        return self.model.apply({"params": params}, *inputs, rngs=rngs, method="encode")
 
-    def decode(self, params, state, indices, batch=None):
-        vectors = self.quantizer.lookup(state, indices[:, :, 0])
-        return joints(self._apply(params, vectors, method="decode"))
-
-    def reconstruct(self, params, state, batch):
-        vectors = self._quantize(params, state, batch).vectors
-        return joints(self._apply(params, vectors, method="decode"))
-
-    def code_vectors(self, state, indices):
-        return self.quantizer.lookup(state, indices[:, :, 0])
-
-    def quantization_errors(self, params, state, batch):
-        return self._quantize(params, state, batch).errors
-
-    def _quantize(self, params, state, batch):
-        return self.quantizer.quantize(
-            state, self._apply(params, frames(batch.pose), method="encode")
-        )
-
-    def _apply(self, params, x, train=False, *, method, rngs=None) -> jax.Array:
-        return self.model.apply({"params": params}, x, train, method=method, rngs=rngs)
+    def _decode(self, params, vectors, batch, train=False, rngs=None):
+        inputs = vectors, train
+        return joints(self.model.apply({"params": params}, *inputs, rngs=rngs, method="decode"))

@@ -18,18 +18,14 @@ from jaxvq.models.stgcn import PoseStgcn
 from jaxvq.pose.statistics import Statistics
 from jaxvq.quantizers import make_quantizer
 from jaxvq.quantizers.base import Quantizer, draw_active
-from jaxvq.tasks.base import NO_LINEAR_CODE, dtype_of, weighted_loss
+from jaxvq.tasks.base import NO_LINEAR_CODE, Quantizing, dtype_of, weighted_loss
 
 TERMS = ("reconstruction", "quantization", "velocity", "acceleration", "bone", "perceptual")
 LOSSES = ("l1", "l2", "smooth_l1", "distance")
 
 
 def make(config, skeleton, statistics) -> "TokenizerTask":
-    """The task that a config describes, for poses of this skeleton and these statistics.
-
-    Raises:
-      ValueError: a config value that is not among the choices.
-    """
+    """The task that a config describes, for poses of this skeleton and these statistics."""
     quantizer = make_quantizer(config.quantizer)
     model = PoseStgcn(
         num_points=skeleton.num_points,
@@ -44,11 +40,7 @@ def make(config, skeleton, statistics) -> "TokenizerTask":
 
 
 def task_fields(config, skeleton, statistics, model, quantizer) -> dict:
-    """The fields of a TokenizerTask that a config describes.
-
-    Raises:
-      ValueError: an unknown loss.type, or a window of no whole steps.
-    """
+    """The fields of a TokenizerTask that a config describes."""
     if config.loss.type not in LOSSES:
         known = ", ".join(LOSSES)
         raise ValueError(f"loss.type {config.loss.type!r} is not known; choices: {known}")
@@ -75,7 +67,7 @@ def task_fields(config, skeleton, statistics, model, quantizer) -> dict:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class TokenizerTask:
+class TokenizerTask(Quantizing):
     """A PoseTask (see tasks/base.py) of one stream.
 
     Fields:
@@ -102,7 +94,6 @@ class TokenizerTask:
     commitment: float
 
     measured_with = "evaluate"
-    stream_parts = ((),)
 
     @property
     def frames_per_step(self) -> int:
@@ -116,29 +107,13 @@ class TokenizerTask:
     def encoder_context(self) -> int:
         return self.model.encoder_context
 
-    @property
-    def refines(self) -> bool:
-        return self.quantizer.refines
-
-    @property
-    def codebook_sizes(self) -> tuple[int, ...]:
-        return self.quantizer.codebook_sizes
-
-    @property
-    def levels(self) -> tuple[tuple[int, ...], ...]:
-        return self.quantizer.levels
-
-    @property
-    def token_shape(self) -> tuple[int, int]:
-        return 1, len(self.codebook_sizes)
-
     def absent(self, indices: np.ndarray) -> np.ndarray:
         """bool (t' · frames_per_step, v): no point; only the linear code of the transformer has a
         code for that."""
         return np.zeros((len(indices) * self.frames_per_step, len(self.point_weights)), bool)
 
     def init(self, rng, batch):
-        first = (array[:1, :2] for array in self._inputs(batch))  # enough to initialise, and quick
+        first = (array[:1, :2] for array in batch[:4])  # enough to initialise, and quick
         params = jax.jit(self.model.init)(rng, *first)["params"]
         return params, self.quantizer.init(jax.random.fold_in(rng, 1))
 
@@ -165,7 +140,7 @@ class TokenizerTask:
         scale = self.statistics.scale
         distance = metrics.distances(predicted, target, scale, self.space_dims)
         valid = self._valid_steps(batch)
-        sums["mpjpe"] = metrics.sum_count(distance, visible)
+        sums["mpjpe"] = losses.masked_sum(distance, visible)
         sums["code_counts"] = metrics.code_counts(
             quantized.indices[:, :, None], valid, self.codebook_sizes
         )
@@ -184,27 +159,11 @@ class TokenizerTask:
         weights = self.weights(batch)
         return {name: jnp.sum(weights[name], dtype=jnp.float32) for name in self.term_weights}
 
-    def encode(self, params, state, batch):
-        return self.quantizer.quantize(state, self._encode(params, batch)).indices[:, :, None]
-
-    def decode(self, params, state, indices, batch):
-        return self._decode(params, self.quantizer.lookup(state, indices[:, :, 0]), batch)
-
-    def code_vectors(self, state, indices):
-        return self.quantizer.lookup(state, indices[:, :, 0])
-
-    def reconstruct(self, params, state, batch):
-        quantized = self.quantizer.quantize(state, self._encode(params, batch))
-        return self._decode(params, quantized.vectors, batch)
-
     def unrounded(self, params, state, batch):
         raise ValueError(NO_LINEAR_CODE)
 
     def digit_errors(self, params):
         raise ValueError(NO_LINEAR_CODE)
-
-    def quantization_errors(self, params, state, batch):
-        return self.quantizer.quantize(state, self._encode(params, batch)).errors
 
     def errors(self, params, predicted, latents, quantized, batch) -> dict:
         """Term -> its error wherever there is one, in the shapes of `weights`.
@@ -251,15 +210,12 @@ class TokenizerTask:
         return functools.partial(losses.point_error, kind=self.loss_type)
 
     def _encode(self, params, batch, train=False, rngs=None):
-        inputs = (*self._inputs(batch), train)
+        inputs = (*batch[:4], train)  # pose, visible, segment, position
         return self.model.apply({"params": params}, *inputs, rngs=rngs, method="encode")
 
     def _decode(self, params, vectors, batch, train=False, rngs=None):
         inputs = (vectors, batch.segment, batch.position, train)
         return self.model.apply({"params": params}, *inputs, rngs=rngs, method="decode")
-
-    def _inputs(self, batch):
-        return batch.pose, batch.visible, batch.segment, batch.position
 
     def _bone_lengths(self, pose):
         """(b, t, n) in shoulder widths."""

@@ -78,11 +78,7 @@ class Group:
 
 
 def make_groups(parts: str, skeleton: Skeleton, statistics: Statistics) -> tuple[Group, ...]:
-    """The groups that `config.model.parts` names.
-
-    Raises:
-      ValueError: a part that the skeleton lacks, one named twice, or points in none of them.
-    """
+    """The groups that `config.model.parts` names; ValueError unless each point is in one."""
     choices = f"choose from {', '.join(skeleton.parts)}, hands (both, one network); join with +"
     groups, used = [], []
     for name in parts.split():
@@ -213,7 +209,7 @@ class Streams:
 
     @property
     def stream_parts(self) -> tuple[tuple[str, ...], ...]:
-        return tuple(member.parts for group in self.groups for member in group.members)
+        return tuple(member.parts for _, _, member in self._members())
 
     def init(self, rng, batch):
         """(params, state), dicts with an entry for each group."""
@@ -266,26 +262,29 @@ class Streams:
         return jax.tree.map(lambda *parts: sum(parts), *totals)
 
     def encode(self, params, state, batch):
-        return self._per_stream("encode", params, state, batch, axis=2)
+        return self._per_stream("encode", params, state, batch)
 
     def unrounded(self, params, state, batch):
-        return self._per_stream("unrounded", params, state, batch, axis=2)
+        return self._per_stream("unrounded", params, state, batch)
 
     def digit_errors(self, params):
         errors = [(group, task.digit_errors(params[group.name])) for group, task in self._pairs()]
         return np.concatenate([one for group, one in errors for _ in group.members])
 
     def quantization_errors(self, params, state, batch):
-        return self._per_stream("quantization_errors", params, state, batch, axis=2)
+        return self._per_stream("quantization_errors", params, state, batch)
 
-    def _per_stream(self, method: str, params, state, batch, axis: int):
-        """What a method gives for each stream, from rows to places along `axis`."""
-        streams = []
+    def _per_stream(self, method: str, params, state, batch):
+        """What a method gives for each stream, from rows to places along axis 2."""
+        results = self._per_group(method, params, state, batch)
+        return jnp.concatenate(
+            [part for group, found in results for part in jnp.split(found, len(group.members))], 2
+        )
+
+    def _per_group(self, method: str, params, state, batch):
         for group, task in self._pairs():
             call, name = getattr(task, method), group.name
-            result = call(params[name], state.get(name, {}), group.select(batch))
-            streams += jnp.split(result, len(group.members))
-        return jnp.concatenate(streams, axis)
+            yield group, call(params[name], state.get(name, {}), group.select(batch))
 
     def decode(self, params, state, indices, batch):
         poses, first = [], 0
@@ -299,12 +298,8 @@ class Streams:
         return self._in_order(poses)
 
     def reconstruct(self, params, state, batch):
-        poses = []
-        for group, task in self._pairs():
-            name = group.name
-            pose = task.reconstruct(params[name], state.get(name, {}), group.select(batch))
-            poses += group.split_members(pose)
-        return self._in_order(poses)
+        results = self._per_group("reconstruct", params, state, batch)
+        return self._in_order([one for group, pose in results for one in group.split_members(pose)])
 
     def absent(self, indices: np.ndarray) -> np.ndarray:
         """bool (t' · frames_per_step, v): points of hands, or of the face, that tokens (t', s, q)
@@ -315,28 +310,26 @@ class Streams:
         """
         frames = len(indices) * self.frames_per_step
         absent = np.zeros((frames, sum(map(len, self._points()))), bool)
-        for stream, (task, member) in enumerate(self._members()):
+        for stream, (_, task, member) in enumerate(self._members()):
             if not {"body", "path"} & set(member.parts):
                 absent[:, member.points] = task.absent(indices[:, stream : stream + 1])
         return absent
 
     def code_vectors(self, state, indices):
-        streams = [
-            task.code_vectors(state.get(name, {}), indices[:, :, i : i + 1])
-            for i, (name, task) in enumerate(
-                (group.name, task) for group, task in self._pairs() for _ in group.members
-            )
+        found = [
+            task.code_vectors(state.get(group.name, {}), indices[:, :, i : i + 1])
+            for i, (group, task, _) in enumerate(self._members())
         ]
-        return jnp.concatenate(streams, -1)
+        return jnp.concatenate(found, -1)
 
     def _in_order(self, poses):
         return jnp.concatenate(poses, 2)[:, :, np.argsort(np.concatenate(self._points()))]
 
     def _points(self) -> list[np.ndarray]:
-        return [member.points for group in self.groups for member in group.members]
+        return [member.points for _, _, member in self._members()]
 
     def _members(self):
-        return [(task, member) for group, task in self._pairs() for member in group.members]
+        return [(group, task, member) for group, task in self._pairs() for member in group.members]
 
     def _pairs(self):
         return zip(self.groups, self.tasks, strict=True)

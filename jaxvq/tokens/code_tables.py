@@ -53,36 +53,23 @@ class CodeTables:
         """(s, q)."""
         return self.streams, len(self.digits) // self.streams
 
-    def encode(self, indices: np.ndarray) -> bytes:
-        """The bytes of indices int (t', s, q).
-
-        Raises:
-          ValueError: another shape, or a code that the model has not.
-        """
-        coder = entropy.Encoder()
-        self.put(coder, indices)
-        return coder.finish()
-
-    def decode(self, data: bytes, steps: int) -> np.ndarray:
-        """Indices int32 (steps, s, q)."""
-        return self.get(entropy.Decoder(data), steps)
-
     def put(self, coder: entropy.Encoder, indices: np.ndarray) -> None:
-        """As `encode`, into a coder that may hold other clips before or after."""
+        """Appends indices int (t', s, q). ValueError for another shape, or a code that the model
+        has not."""
         resting, symbols = self._prepare(indices)
         entropy.put(coder, resting, self.flags)
         entropy.put(coder, symbols, self.symbols)
 
     def get(self, coder: entropy.Decoder, steps: int) -> np.ndarray:
-        """As `decode`, out of a coder that may hold other clips before or after."""
+        """The next indices, int32 (steps, s, q)."""
         resting = entropy.get(coder, steps, self.flags)
-        known = self._per_digit(resting == 0)
+        known = np.repeat(resting == 0, digits_per_stream(self.digits, self.streams), axis=1)
         symbols = entropy.get(coder, steps, self.symbols, known)
         digits = np.where(known, symbols, self.rest)
         return join_digits(digits, self.digits).reshape(steps, *self.token_shape)
 
     def check(self, indices: np.ndarray) -> None:
-        """The errors of `encode`, and nothing else."""
+        """The errors of `put`, and nothing else."""
         self._prepare(indices)
 
     def cost(self, indices: np.ndarray) -> float:
@@ -97,16 +84,8 @@ class CodeTables:
                 f"{', '.join(map(str, self.token_shape))})"
             )
         digits = split_digits(indices.reshape(len(indices), len(self.digits)), self.digits)
-        return rest_flags(digits, self.rest, self.digits, self.streams), self.moving(digits)
-
-    def moving(self, digits: np.ndarray) -> np.ndarray:
-        """Digits int (t', n) with -1 for those of streams that rest."""
-        resting = rest_flags(digits, self.rest, self.digits, self.streams)
-        return np.where(self._per_digit(resting == 0), digits, -1)
-
-    def _per_digit(self, flags: np.ndarray) -> np.ndarray:
-        """(t', s) -> (t', n)."""
-        return np.repeat(flags, digits_per_stream(self.digits, self.streams), axis=1)
+        where = self.rest, self.digits, self.streams
+        return rest_flags(digits, *where), moving(digits, *where)
 
     # ------------------------------------------------------------------------------- on disk
 
@@ -137,11 +116,7 @@ class CodeTables:
 def fit_code_tables(
     sequences: Sequence[np.ndarray], task: TokenTask, fingerprint: str
 ) -> CodeTables:
-    """Tables for the tokens of a task, fitted on indices int (t', s, q) of clips.
-
-    Raises:
-      ValueError: a task without codes, no clips, or codes that are not the task's.
-    """
+    """Tables for the tokens of a task, fitted on indices int (t', s, q) of clips."""
     if not task.codebook_sizes:
         raise ValueError("this model has no codes, so there is nothing to fit tables for")
     digits, (streams, _) = task.levels, task.token_shape
@@ -153,10 +128,6 @@ def fit_code_tables(
     parts = np.split(every, np.cumsum(counts)[:-1], axis=1)
     rest = np.concatenate([_most_common(part) for part in parts]).astype(np.int32)
     flags = [rest_flags(x, rest, digits, streams) for x in rows]
-    moving = [
-        np.where(np.repeat(flag == 0, counts, axis=1), x, -1)
-        for flag, x in zip(flags, rows, strict=True)
-    ]
     sizes = [size for book in digits for size in book]
     return CodeTables(
         fingerprint=fingerprint,
@@ -165,7 +136,7 @@ def fit_code_tables(
         frames_per_step=task.frames_per_step,
         rest=rest,
         flags=entropy.fit_tables(flags, (2,) * streams),
-        symbols=entropy.fit_tables(moving, sizes),
+        symbols=entropy.fit_tables([moving(x, rest, digits, streams) for x in rows], sizes),
     )
 
 
@@ -181,6 +152,13 @@ def rest_flags(digits: np.ndarray, rest: np.ndarray, books: Books, streams: int)
     return np.stack([part.all(1) for part in parts], 1).astype(np.int32)
 
 
+def moving(digits: np.ndarray, rest: np.ndarray, books: Books, streams: int) -> np.ndarray:
+    """Digits int (t', n) with -1 for those of streams that rest."""
+    resting = rest_flags(digits, rest, books, streams)
+    counts = digits_per_stream(books, streams)
+    return np.where(np.repeat(resting == 0, counts, axis=1), digits, -1)
+
+
 def digits_per_stream(books: Books, streams: int) -> list[int]:
     """How many digits each stream has: books (s·q) of alphabets."""
     each = len(books) // streams
@@ -192,11 +170,8 @@ def digits_per_stream(books: Books, streams: int) -> list[int]:
 
 def split_digits(indices: np.ndarray, books: Books) -> np.ndarray:
     """The digits int32 (t', n) of indices (t', q), the first of each codebook varying fastest, as
-    in quantizers/fsq.py. books: alphabets of the digits of each codebook.
-
-    Raises:
-      ValueError: an index that the codebook has not.
-    """
+    in quantizers/fsq.py. books: alphabets of the digits of each codebook. ValueError for an index
+    that the codebook has not."""
     columns = []
     for i, book in enumerate(books):
         rest, size = np.asarray(indices[:, i], np.int64), int(np.prod(book))
@@ -248,17 +223,13 @@ def path_for(model: checkpoint.Model) -> Path:
 
 
 def save(path: Path, tables: CodeTables) -> None:
-    """Writes tables to a file (npz, no pickle)."""
     with atomic.writing(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, allow_pickle=False, **tables.to_arrays())
 
 
 def load(model: checkpoint.Model) -> CodeTables:
-    """The tables that belong to a model.
-
-    Raises:
-      ValueError: there are none, they are damaged, or of another checkpoint; names the command.
-    """
+    """The tables that belong to a model. ValueError, which names the command, if there are none or
+    they are of another checkpoint."""
     path = path_for(model)
     newest = checkpoint.find_checkpoint(path.parent) == Path(model.path).resolve()
     which = path.parent if newest else model.path

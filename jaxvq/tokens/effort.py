@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxvq.models.linear_code import BITS_PER_SQUARE
-from jaxvq.tokens.code_tables import CodeTables, digits_per_stream, join_digits, rest_flags
+from jaxvq.tokens.code_tables import CodeTables, digits_per_stream, join_digits, moving, rest_flags
 from jaxvq.tokens.entropy import tables as contexts
 from jaxvq.tokens.entropy.coder import TOTAL
 
@@ -81,9 +81,9 @@ class _Search:
         lengths = [len(clip) for clip in digits]
         self._ends = np.cumsum(lengths)[:-1]
         self._resting = np.concatenate(digits)
-        moving = [tables.moving(clip) for clip in digits]
+        about = tables.rest, tables.digits, tables.streams
         none = np.full((1, len(worth)), -1, np.int32)
-        self._symbols = np.concatenate([*moving, none])
+        self._symbols = np.concatenate([*(moving(clip, *about) for clip in digits), none])
         self._wanted = np.concatenate([*wanted, none])
         step = np.concatenate([np.arange(length) for length in lengths])
         last, row = len(step), np.arange(len(step))

@@ -70,12 +70,8 @@ class Writer:
         return self
 
     def write(self, name: str, tokens: Tokens) -> None:
-        """Appends a clip. Clips that are named after their places, "0", "1" …, need no names.
-
-        Raises:
-          ValueError: tokens that are not the model's, or not as many as their length asks for, or a
-            name that is no UTF-8; the clip is left out, and the file is as it was.
-        """
+        """Appends a clip. Clips that are named after their places, "0", "1" …, need no names. A
+        clip that raises ValueError is left out, and the file is as it was."""
         steps = -(-tokens.length // self._tables.frames_per_step)
         if len(tokens.indices) != steps:
             raise ValueError(f"{name}: {len(tokens.indices)} steps of tokens, expected {steps}")
@@ -208,11 +204,8 @@ def first_model(path: str | Path) -> str:
 
 
 def check(path: str | Path, tables: CodeTables) -> int:
-    """The number of clips of a file that is whole and was written by these tables.
-
-    Raises:
-      ValueError: no token file, a newer version, another model's, cut off or altered.
-    """
+    """The number of clips of a file that is whole and was written by these tables. ValueError for
+    all others."""
     path = Path(path)
     size = path.stat().st_size
     with path.open("rb") as file:

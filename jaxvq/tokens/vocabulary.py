@@ -72,10 +72,7 @@ class Vocabulary:
 
     def indices(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """int32 (t', s, q) of the codes among ids, in whatever order the codebooks take turns.
-
-        Raises:
-          ValueError: an id that is none, or codebooks with unequal numbers of codes.
-        """
+        ValueError for codebooks with unequal numbers of codes."""
         given = np.asarray(ids, np.int64).reshape(-1)
         if len(given) and not 0 <= given.min() <= given.max() < len(self):
             odd = given[(given < 0) | (given >= len(self))][0]

@@ -15,7 +15,8 @@ from jaxvq.inference import PoseTokenizer
 from jaxvq.pose import files, preprocess
 from jaxvq.pose.reader import Pose, read_pose
 from jaxvq.pose.resample import resample
-from jaxvq.pose.skeleton import HOLISTIC_178, Skeleton, find_points
+from jaxvq.pose.skeleton import HOLISTIC_178, Skeleton
+from jaxvq.pose.spellings import find_points
 from jaxvq.windows import missing_rows
 
 from .measures import Measure

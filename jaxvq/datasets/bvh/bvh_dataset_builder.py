@@ -5,8 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import tensorflow_datasets as tfds
-
 from jaxvq.datasets import building, schema
 from jaxvq.datasets.schema import SkippedClip
 from jaxvq.pose import bvh, files, motion, preprocess
@@ -19,10 +17,9 @@ LOOKED_AT = 32  # files that tell which rig and frame time the corpus has
 class Builder(building.CorpusBuilder):
     """Joints of the rig that most files share, in metres, and the velocity of their root."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}
     BUILDER_CONFIGS = [building.ClipConfig(name="joints", description="All joints of the rig.")]
     homepage = "https://research.cs.wisc.edu/graphics/Courses/cs-838-1999/Jeff/BVH.html"
+    unused = ("augmented", "splits_dir", "stats")
 
     @property
     def skeleton(self) -> Skeleton:
@@ -32,13 +29,9 @@ class Builder(building.CorpusBuilder):
         return motion.with_path(self.find("rig", lambda: look(self.clips))[0])
 
     def list_clips(self) -> list[files.PoseFile]:
-        """All `.bvh` files of the input."""
         return files.list_poses(self.options.input, suffixes=(".bvh",))
 
     def make_reader(self, clips: list[files.PoseFile]) -> Callable[[files.PoseFile], dict]:
-        """Reads, normalises and resamples one clip."""
-        if self.options.stats:
-            raise ValueError(f"--stats: {self.name} holds no standardised clips")
         _, fps = self.find("rig", lambda: look(self.clips))
         return ClipReader(self.skeleton, fps, self.builder_config.fps)
 

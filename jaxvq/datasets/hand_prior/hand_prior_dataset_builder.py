@@ -36,13 +36,9 @@ class Builder(building.CorpusBuilder):
     skeleton = HAND_ROTATIONS
     homepage = "https://smpl-x.is.tue.mpg.de"
     single_frames = True
-
-    @classmethod
-    def make_config(cls, fps: float | None, skeleton: str | None = None) -> building.ClipConfig:
-        """The only config: frames have no frame rate."""
-        if fps is not None:
-            raise ValueError(f"--fps {fps:g}: hand_prior has single frames, not clips")
-        return super().make_config(None, skeleton)
+    float32 = True
+    unused = ("stats", "augmented")
+    no_fps = "hand_prior has single frames, not clips"
 
     def list_clips(self) -> list[Block]:
         """The blocks of all splits, by data set, frames in the order in which they were drawn."""
@@ -56,8 +52,6 @@ class Builder(building.CorpusBuilder):
         return blocks
 
     def list_inputs(self) -> Iterator[PoseFile]:
-        """The files of the splits, and the data sets that they name."""
-        self.refuse_options("stats", "augmented")
         names = sorted({name for samples in self._samples.values() for name in samples})
         for path in (
             *(self._splits_dir / f"{split}_samples.json" for split in SPLITS),
@@ -86,15 +80,9 @@ class Builder(building.CorpusBuilder):
                 npz.check_rows(hands[npz.LEFT], drawn[split, name])
         return BlockReader(self.options.input, drawn)
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        features = tfds.features.FeaturesDict(
-            {
-                **schema.features(self.skeleton, np.float32),
-                "dataset_name": tfds.features.Text(),
-                "frame_idx": tfds.features.Tensor(shape=(None,), dtype=np.int64, encoding="bytes"),
-            }
-        )
-        return self.dataset_info_from_configs(features=features, homepage=self.homepage)
+    def more_features(self) -> dict:
+        numbers = tfds.features.Tensor(shape=(None,), dtype=np.int64, encoding="bytes")
+        return {"dataset_name": tfds.features.Text(), "frame_idx": numbers}
 
     @property
     def _splits_dir(self) -> Path:

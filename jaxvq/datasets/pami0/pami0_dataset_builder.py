@@ -43,24 +43,15 @@ class Builder(building.CorpusBuilder):
     ]
     skeleton = FEATURE_POINTS
     homepage = "https://github.com/EtaEnding/Signformer"
+    float32 = True
+    unused = ("stats", "augmented", "split_file", "splits_dir")
+    no_fps = ".pami0 files do not say their frame rate"
 
-    @classmethod
-    def make_config(cls, fps: float | None, skeleton: str | None = None) -> building.ClipConfig:
-        """The only config: features cannot be resampled."""
-        if fps is not None:
-            raise ValueError(f"--fps {fps:g}: .pami0 files do not say their frame rate")
-        return super().make_config(None, skeleton)
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        texts = {name: tfds.features.Text() for name in pami0.TEXTS}
-        features = {**schema.features(self.skeleton, np.float32), **texts}
-        return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(features), homepage=self.homepage
-        )
+    def more_features(self) -> dict:
+        return {name: tfds.features.Text() for name in pami0.TEXTS}
 
     def list_inputs(self) -> list[PoseFile]:
         """The files and parts of all splits. ValueError if there are none."""
-        self.refuse_options("stats", "augmented", "split_file", "splits_dir")
         files = [path for split in schema.SPLITS for path in self._find(split)]
         if not files:
             raise ValueError(
@@ -96,11 +87,9 @@ class Builder(building.CorpusBuilder):
         return clips
 
     def assign_splits(self, keys) -> dict[str, list[str]]:
-        """The splits of the files."""
         return splits.by_first_folder(keys)
 
     def make_reader(self, clips: list[SampleClip]) -> Callable[[SampleClip], dict]:
-        """Turns features into points."""
         return read_clip
 
 

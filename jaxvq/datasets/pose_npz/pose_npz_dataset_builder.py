@@ -36,6 +36,7 @@ class Builder(building.CorpusBuilder):
         ),
     ]
     homepage = "https://github.com/jin-s13/COCO-WholeBody"
+    unused = ("augmented", "splits_dir", "stats")
 
     @classmethod
     def find_config(cls, skeleton: str | None) -> building.ClipConfig:
@@ -57,7 +58,6 @@ class Builder(building.CorpusBuilder):
         return self.find("skeleton", lambda: choose_skeleton(wanted, look(self.clips)))
 
     def list_clips(self) -> list[files.PoseFile]:
-        """All `.npz` files of the input."""
         return files.list_poses(self.options.input, suffixes=(".npz",))
 
     def assign_splits(self, keys: Iterable[str]) -> dict[str, list[str]]:
@@ -76,9 +76,6 @@ class Builder(building.CorpusBuilder):
         return {split: [k for k in keys if folders[k] == split] for split in splits.SPLITS}
 
     def make_reader(self, clips: list[files.PoseFile]) -> Callable[[files.PoseFile], dict]:
-        """Reads, normalises and resamples one clip."""
-        if self.options.stats:
-            raise ValueError(f"--stats: {self.name} holds no standardised clips")
         return ClipReader(self.skeleton, self.builder_config.fps)
 
 

@@ -27,7 +27,6 @@ class Builder(building.CorpusBuilder):
         return [clip for clip in clips if clip.key.lower().endswith(".pose")] or clips
 
     def make_reader(self, clips: list[files.PoseFile]) -> Callable[[files.PoseFile], dict]:
-        """Reads, normalises and resamples one clip."""
         statistics = find_statistics(clips, self.options.input, self.options.stats)
         return ClipReader(statistics, self.builder_config.fps)
 

@@ -42,29 +42,23 @@ class Builder(building.CorpusBuilder):
 
     BUILDER_CONFIGS = [building.ClipConfig(name="tokens", description="Tokens of one model.")]
     homepage = "https://arxiv.org/abs/2309.15505"
+    float32 = True
+    unused = ("stats", "augmented", "splits_dir", "split_file", "compact")
+    no_fps = "tokens are made at the frame rate of their model"
 
     def __init__(self, *, options=None, **kwargs):
         # All clips are encoded together, which takes one process.
         options = options and dataclasses.replace(options, workers=1)
         super().__init__(options=options, **kwargs)
 
-    @classmethod
-    def make_config(cls, fps: float | None, skeleton: str | None = None) -> building.ClipConfig:
-        """The only config: clips have the frame rate of the model."""
-        if fps is not None:
-            raise ValueError(f"--fps {fps:g}: tokens are made at the frame rate of their model")
-        return super().make_config(None, skeleton)
-
     @property
     def rows(self) -> token_rows.Rows:
-        """What a row of the dataset means."""
         if self.options is None:
             return token_rows.read(Path(self.data_path))
         return self.find("rows", self._describe)
 
     @property
     def skeleton(self) -> Skeleton:
-        """The numbers of a row as points."""
         return self.rows.skeleton
 
     def list_clips(self) -> list[Clip]:
@@ -87,8 +81,6 @@ class Builder(building.CorpusBuilder):
         return found
 
     def list_inputs(self) -> Iterator[PoseFile]:
-        """The side files of the other dataset, and the labels."""
-        self.refuse_options("stats", "augmented", "splits_dir", "split_file", "compact")
         for name in INPUTS:
             path = self._dataset.path / name
             if path.exists():
@@ -107,13 +99,11 @@ class Builder(building.CorpusBuilder):
         }
 
     def assign_splits(self, keys: Iterable[str]) -> dict[str, list[str]]:
-        """The splits of the other dataset."""
         split_of = {clip.key: clip.split for clip in self.clips}
         order = sorted(keys, key=lambda key: hashlib.md5(key.encode()).digest())
         return {split: [k for k in order if split_of[k] == split] for split in schema.SPLITS}
 
     def make_reader(self, clips: list[Clip]) -> Callable[[Clip], dict]:
-        """Encodes all clips."""
         dataset, tokenizer = self._dataset, self._tokenizer
 
         def poses():
@@ -124,19 +114,14 @@ class Builder(building.CorpusBuilder):
 
         return Reader(dict(tokenizer.encode_stream(poses())), self.rows, self._labels)
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        features = tfds.features.FeaturesDict(
-            {
-                **schema.features(self.skeleton, np.float32),
-                "codes": tfds.features.Tensor(
-                    shape=(None, len(self.rows.levels)), dtype=np.int32, encoding="bytes"
-                ),
-                "label": tfds.features.Text(),
-                "length": tfds.features.Scalar(dtype=np.int64),
-                "tokenizer": tfds.features.Text(),
-            }
-        )
-        return self.dataset_info_from_configs(features=features, homepage=self.homepage)
+    def more_features(self) -> dict:
+        shape = (None, len(self.rows.levels))
+        return {
+            "codes": tfds.features.Tensor(shape=shape, dtype=np.int32, encoding="bytes"),
+            "label": tfds.features.Text(),
+            "length": tfds.features.Scalar(dtype=np.int64),
+            "tokenizer": tfds.features.Text(),
+        }
 
     def _download_and_prepare(self, dl_manager, download_config) -> None:
         super()._download_and_prepare(dl_manager, download_config)

@@ -32,9 +32,6 @@ def fit_tables(sequences: Sequence[np.ndarray], sizes: Sequence[int]) -> Tables:
 
     sequences: int (t, n) each, column j in 0..sizes[j]-1 or -1 for missing. sizes: up to 2**15.
     No symbol becomes impossible, seen or not.
-
-    Raises:
-      ValueError: no sequences, other shapes, or a symbol outside of its column's alphabet.
     """
     sizes = tuple(int(size) for size in sizes)
     sequences = [np.asarray(sequence) for sequence in sequences]
@@ -63,10 +60,7 @@ def _check(sequences, sizes) -> None:
     if not all(1 <= size <= TOTAL // 2 for size in sizes):
         raise ValueError(f"alphabets of {sizes} symbols: must be 1 to {TOTAL // 2}")
     for sequence in sequences:
-        if sequence.ndim != 2 or sequence.shape[1] != len(sizes):
-            raise ValueError(f"symbols of shape {sequence.shape}: expected (steps, {len(sizes)})")
-        if len(sequence) and ((sequence < -1) | (sequence >= np.array(sizes))).any():
-            raise ValueError(f"a symbol is outside of its alphabet; alphabets have {sizes} symbols")
+        contexts.check(sequence, sizes)
 
 
 @dataclass(frozen=True)

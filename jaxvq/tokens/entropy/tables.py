@@ -134,33 +134,21 @@ def _join(parts: list[np.ndarray], dtype: type) -> np.ndarray:
 # --------------------------------------------------------------------------------- public functions
 
 
-def encode(symbols: np.ndarray, tables: Tables) -> bytes:
-    """The bytes of symbols int (t, n), column j in 0..sizes[j]-1; -1 (missing) is not coded."""
-    coder = Encoder()
-    put(coder, symbols, tables)
-    return coder.finish()
-
-
-def decode(data: bytes, length: int, tables: Tables, known: np.ndarray | None = None) -> np.ndarray:
-    """Symbols int32 (length, n). known: bool (length, n), False where the symbol is missing, and
-    comes back as -1; default: none is."""
-    return get(Decoder(data), length, tables, known)
-
-
 def cost(symbols: np.ndarray, tables: Tables) -> float:
-    """Bits of symbols int (t, n) by the tables: what `encode` needs but for less than a byte."""
+    """Bits of symbols int (t, n) by the tables: what `put` needs but for less than a byte."""
     _, frequencies = _intervals(symbols, tables)
     return float(-np.log2(frequencies / TOTAL).sum())
 
 
 def put(coder: Encoder, symbols: np.ndarray, tables: Tables) -> None:
-    """As `encode`, into a coder that may hold other symbols before or after."""
+    """Appends symbols int (t, n), column j in 0..sizes[j]-1; -1 (missing) is not coded."""
     starts, frequencies = _intervals(symbols, tables)
     coder.put(starts.tolist(), frequencies.tolist())
 
 
 def get(coder: Decoder, length: int, tables: Tables, known: np.ndarray | None = None) -> np.ndarray:
-    """As `decode`, out of a coder that may hold other symbols before or after."""
+    """The next symbols, int32 (length, n). known: bool (length, n), False where the symbol is
+    missing, and comes back as -1; default: none is."""
     n = len(tables.columns)
     # The symbols of the two rows before, those of the row at hand, and the activity.
     seen = [-1] * (3 * n) + [0]
@@ -261,7 +249,8 @@ def values(symbols: np.ndarray, active: np.ndarray, j: int, back: int, column: i
 
 def _intervals(symbols: np.ndarray, tables: Tables) -> tuple[np.ndarray, np.ndarray]:
     """Start and frequency of each coded symbol, in coding order."""
-    symbols = _check(symbols, tables)
+    symbols = np.asarray(symbols)
+    check(symbols, tables.sizes)
     inner, coded = split_columns(symbols, tables.split)
     surprises = [c.surprise for c in tables.columns]
     active = activity(inner, surprises) if tables.uses_activity else np.zeros_like(inner)
@@ -276,15 +265,14 @@ def _intervals(symbols: np.ndarray, tables: Tables) -> tuple[np.ndarray, np.ndar
     return starts[coded], frequencies[coded]
 
 
-def _check(symbols: np.ndarray, tables: Tables) -> np.ndarray:
-    symbols = np.asarray(symbols)
-    if symbols.ndim != 2 or symbols.shape[1] != len(tables.sizes):
+def check(symbols: np.ndarray, sizes: Sequence[int]) -> None:
+    """ValueError unless these are symbols (t, n) of alphabets of these sizes, or -1."""
+    if symbols.ndim != 2 or symbols.shape[1] != len(sizes):
         raise ValueError(
-            f"symbols of shape {symbols.shape}: these tables are for (steps, {len(tables.sizes)})"
+            f"symbols of shape {symbols.shape}: these tables are for (steps, {len(sizes)})"
         )
-    for j, size in enumerate(tables.sizes):
+    for j, size in enumerate(sizes):
         column = symbols[:, j]
         if len(column) and not -1 <= column.min() <= column.max() < size:
             odd = int(column.min() if column.min() < -1 else column.max())
             raise ValueError(f"symbol {odd} in column {j} is outside of 0..{size - 1}")
-    return symbols
