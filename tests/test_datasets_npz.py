@@ -54,7 +54,7 @@ def build(source, data_dir, **changes):
 
 def test_zip_and_dataset_hold_the_same(corpus, archive, tmp_path):
     dataset, stored = build(corpus, tmp_path)
-    names = npz.member_names(stored)
+    names = zip_dataset.member_names(stored)
     assert names["clip_1.pose"] == "clip_1.npz" and names["more/clip_2.pose"] == "clip_2.npz"
     assert (names["clip_0.pose"], names["more/clip_0.pose"]) == ("clip_0.npz", "more/clip_0.npz")
     members = {name: (data, mask) for name, data, mask in read_as_sign_vq(archive)}
@@ -74,9 +74,9 @@ def test_zip_and_dataset_hold_the_same(corpus, archive, tmp_path):
 def test_zip_is_an_input(corpus, archive, tmp_path):
     _, before = build(corpus, tmp_path / "a")
     _, after = build(archive, tmp_path / "b")
-    assert {npz.member_names(before)[key] for key in before} == set(after)
+    assert {zip_dataset.member_names(before)[key] for key in before} == set(after)
     for key, clip in before.items():
-        again = after[npz.member_names(before)[key]]
+        again = after[zip_dataset.member_names(before)[key]]
         np.testing.assert_array_equal(clip["mask"], again["mask"])
         np.testing.assert_allclose(
             again["data"].astype(float), clip["data"].astype(float), atol=4e-3

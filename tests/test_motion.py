@@ -368,10 +368,13 @@ def test_tools_read_and_write_bvh(run, walking, tmp_path, capsys):
 
 def test_an_evaluation_has_the_metrics_of_motion(run, folder, tmp_path):
     from jaxvq.evaluators import results
+    from tools.evaluation import pages
 
     tokenizer = inference.load(run)
     dataset = replace(input_pipeline.open_dataset(folder))
-    values = results.write(tokenizer, dataset, "train", tmp_path, draw=1)
+    evaluation = results.write(tokenizer, dataset, "train", tmp_path)
+    pages.write(tokenizer, evaluation, dataset.source("train"), tmp_path, "train", 1)
+    values = evaluation.values
     names = [name for name in values if name.startswith("motion/")]
     assert len(names) == 7 and all(page.meaning(name) for name in names)
     assert values["motion/pa_mpjpe_mm"] <= values["motion/mpjpe_mm"] < 100

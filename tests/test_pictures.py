@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxvq.evaluators import page, pictures, reconstruction
+from jaxvq.evaluators import page, reconstruction
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeletons import SKELETONS
 from jaxvq.pose.statistics import Statistics
 from jaxvq.tasks import streams
+from tools.evaluation import pictures
 
 SKELETON = SKELETONS["coco_wholebody_133"]
 RNG = np.random.default_rng(0)

@@ -12,6 +12,7 @@ from jaxvq.pose.preprocess import preprocess
 from jaxvq.pose.skeletons import LSFB_75, OPENPOSE_67
 from jaxvq.signformer import pami0
 from tests.signformer_corpus import JSON, write_how2sign, write_lsfb, write_table
+from tools.signformer import parts
 
 SIZES = {"train": 4, "val": 2, "test": 1}
 
@@ -146,10 +147,10 @@ def test_files_of_pytorch(shared, tmp_path):
 
 def write_samples(path, *samples):
     encoded = [
-        pami0.encode_sample(pami0.Sample(sign.astype(np.float32), "t", "", "", name), 1)
+        parts.encode_sample(pami0.Sample(sign.astype(np.float32), "t", "", "", name), 1)
         for name, sign in samples
     ]
-    pami0.write_part(path, encoded)
+    parts.write_part(path, encoded)
 
 
 def test_parts_of_pami0_and_odd_samples(tmp_path):

@@ -14,7 +14,8 @@ import pytest
 
 from jaxvq.importers.safe_pickle import Refused
 from jaxvq.signformer import pami0
-from jaxvq.signformer.pami0 import Sample, encode_sample, find_parts, read_samples, write_part
+from jaxvq.signformer.pami0 import Sample, find_parts, read_samples
+from tools.signformer.parts import encode_sample, write_part
 
 
 def sample(name="clip", frames=3, features=1024, seed=0, **changes) -> Sample:

@@ -63,8 +63,7 @@ def main(argv=None) -> int:
         if config == BASELINE:
             baseline_settings(flags)
 
-    from jaxvq.evaluators import pictures
-
+    from .evaluation import pictures
     from .probes import card, letters, report
 
     alphabets = sorted({alphabet for alphabet, _ in letters.read_labels(args.labels).values()})

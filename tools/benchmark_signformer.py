@@ -24,7 +24,7 @@ from jaxvq.datasets import sentence_corpora
 from jaxvq.pose import openpose
 from jaxvq.signformer import pami0
 
-from .signformer import export
+from .signformer import export, parts
 
 FRAMES = 160  # of a sentence, about the mean of How2Sign
 JSON = "rgb_front/features/openpose_output/json"
@@ -114,7 +114,7 @@ def measure_steps(root: Path, dataset: str, level: int) -> tuple[dict[str, float
         sign = export.lay_out(pose, corpus.parts, 1024)
         times.append(time.process_time())
         sample = pami0.Sample(sign, sentence.text, "", sentence.signer, sentence.name)
-        size += len(pami0.encode_sample(sample, level))
+        size += len(parts.encode_sample(sample, level))
         times.append(time.process_time())
         frames += len(sign)
         for step, took in zip(seconds, np.diff(times), strict=True):

@@ -55,13 +55,18 @@ def main(argv=None) -> int:
         command_line.compare(args.config, tokenizer.model)
     dataset = input_pipeline.open_for_model(tokenizer.model, args.data)
     output = Path(args.output)
-    draw = args.num_videos if args.visualize else 0
-    values = results.write(tokenizer, dataset, split, output, draw=draw)
+    evaluation = results.write(tokenizer, dataset, split, output)
+    if args.visualize:
+        from .evaluation import pages
+
+        with command.stage("drawing clips"):
+            source = dataset.source(split)
+            pages.write(tokenizer, evaluation, source, output, split, args.num_videos)
     if args.card:
         add_card(args.card, output, tokenizer.model)
-    for key, value in values.items():
+    for key, value in evaluation.values.items():
         print(f"{key:24} {value:.5g}")
-    print(f"results: {output / ('index.html' if draw else 'metrics.json')}")
+    print(f"results: {output / ('index.html' if args.visualize else 'metrics.json')}")
     return 0
 
 

@@ -41,12 +41,56 @@ def main(argv=None) -> int:
     clips = _read(args.codes, tokenizer) if args.codes else None
     output.mkdir(parents=True, exist_ok=True)
     count = None if clips is None else _write_table(output / "tokens.parquet", clips, words)
-    atomic.write_json(output / "tokenizer.json", words.to_hf())
+    atomic.write_json(output / "tokenizer.json", _tokenizer(vocabulary.SPECIAL, words))
     atomic.write_json(output / "tokenizer_config.json", _config(vocabulary.SPECIAL, words))
     atomic.write_json(output / "vocabulary.json", words.to_json())
     told = "" if count is None else f", {count} clips"
     print(f"{output}: {len(words)} ids{told}")
     return 0
+
+
+def _tokenizer(special, words) -> dict:
+    """tokenizer.json of the `tokenizers` library: words are names, between spaces; bos and eos
+    are added around them."""
+    names = words.names
+    added = [
+        {
+            "id": number,
+            "content": name,
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "special": True,
+        }
+        for number, name in enumerate(names[: words.offsets[0]])
+    ]
+    ends = special[1:3]  # bos and eos
+    begin, end = ({"SpecialToken": {"id": name, "type_id": 0}} for name in ends)
+    first, second = ({"Sequence": {"id": letter, "type_id": 0}} for letter in "AB")
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": added,
+        "normalizer": None,
+        "pre_tokenizer": {"type": "WhitespaceSplit"},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [begin, first, end],
+            "pair": [begin, first, end, begin, second, end],
+            "special_tokens": {
+                name: {"id": name, "ids": [i], "tokens": [name]} for i, name in enumerate(ends, 1)
+            },
+        },
+        "decoder": None,
+        # An unknown word is an error: its stand-in is no word either.
+        "model": {
+            "type": "WordLevel",
+            "vocab": {name: number for number, name in enumerate(names)},
+            "unk_token": "<unk>",
+        },
+    }
 
 
 def _config(special, words) -> dict:

@@ -136,8 +136,9 @@ def draw(args, probe) -> list[Path]:
     """Strips of some clips, spread over those that count."""
     import numpy as np
 
-    from jaxvq.evaluators import pictures
     from jaxvq.pose import preprocess
+
+    from .evaluation import pictures
 
     chosen = np.flatnonzero(probe.measured)
     count = min(args.num_pictures, len(chosen))

@@ -10,14 +10,22 @@ in X.zip.skipped.jsonl.
 """
 
 import argparse
+import collections
 import functools
+import io
+import json
 import os
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+import numpy as np
 
 from jaxvq import command
-from jaxvq.storage import reading
+from jaxvq.pose.skeleton import Skeleton
+from jaxvq.pose.statistics import Statistics, statistics_to_json
+from jaxvq.storage import atomic, reading
 
 
 def parse_arguments(argv=None) -> argparse.Namespace:
@@ -57,7 +65,7 @@ def main(argv=None) -> None:
 
 def _write(args, output: Path, data_dir: Path, skipped_list: Path) -> tuple[int, dict]:
     from jaxvq import input_pipeline
-    from jaxvq.datasets import building, npz
+    from jaxvq.datasets import building
     from jaxvq.pose.statistics import load_statistics
 
     options = building.Options(
@@ -69,9 +77,9 @@ def _write(args, output: Path, data_dir: Path, skipped_list: Path) -> tuple[int,
     if args.stats:
         statistics = load_statistics(args.stats, dataset.skeleton)
     sources = [dataset.source(split) for split in dataset.lengths]
-    names = npz.member_names(source[i]["id"] for source in sources for i in range(len(source)))
+    names = member_names(source[i]["id"] for source in sources for i in range(len(source)))
     members = ((names[key], content) for key, content in _encode(dataset, statistics, args.workers))
-    npz.write_zip(output, members, dataset.skeleton, statistics)
+    write_zip(output, members, dataset.skeleton, statistics)
     counters = reading.read_json(folder / "counters.json")
     if counters["skipped"]:
         os.replace(folder / "skipped.jsonl", skipped_list)
@@ -92,12 +100,51 @@ def _encode(dataset, statistics, num_workers: int) -> Iterator[tuple[str, bytes]
 
 
 def _encode_clip(sources: dict, statistics, place: tuple[str, int]) -> tuple[str, bytes]:
-    from jaxvq.datasets import npz
-
     split, index = place
     example = sources[split][index]
-    content = npz.encode_clip(example["data"], example["mask"], example["fps"], statistics)
+    content = encode_clip(example["data"], example["mask"], example["fps"], statistics)
     return example["id"], content
+
+
+def member_names(keys: Iterable[str]) -> dict[str, str]:
+    """Key -> `<stem>.npz`, or the whole path if several keys share a stem."""
+    keys = list(keys)
+    stems = collections.Counter(PurePosixPath(key).stem for key in keys)
+    names = {}
+    for key in keys:
+        path = PurePosixPath(key)
+        name = path.stem if stems[path.stem] == 1 else str(path.with_suffix(""))
+        names[key] = f"{name}.npz"
+    return names
+
+
+def encode_clip(data: np.ndarray, mask: np.ndarray, fps: float, statistics: Statistics) -> bytes:
+    """A member of the zip: data (t, v, c) before standardisation, mask bool (t, v)."""
+    content = io.BytesIO()
+    np.savez_compressed(
+        content,
+        data=statistics.standardize(data, mask).astype(np.float16),
+        mask=np.repeat(mask[..., None], data.shape[-1], axis=-1),
+        fps=np.float32(fps),
+    )
+    return content.getvalue()
+
+
+def write_zip(
+    path: str | Path,
+    members: Iterable[tuple[str, bytes]],
+    skeleton: Skeleton,
+    statistics: Statistics,
+) -> None:
+    """Writes (name, bytes) members and the statistics, as a whole file or none."""
+    comment = json.dumps(statistics_to_json(statistics, skeleton), separators=(",", ":")).encode()
+    with (
+        atomic.writing(path) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,  # npz are compressed
+    ):
+        for name, content in members:
+            archive.writestr(name, content)
+        archive.comment = comment
 
 
 if __name__ == "__main__":

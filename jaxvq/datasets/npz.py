@@ -2,53 +2,26 @@
 
 A member `<stem>.npz` has `data` float16 (t, v, c), standardised and 0 where missing, and `mask`
 bool of the same shape, True = missing (sign-language-processing/sign-vq, `ZipPoseDataset`, which
-loads every member of the zip). We add `fps` and, in the comment of the archive, the statistics that
-undo the standardisation.
+loads every member of the zip). jaxvq export zip adds `fps` and, in the comment of the archive, the
+statistics that undo the standardisation.
 """
 
-import collections
-import io
 import json
 import zipfile
-from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import Skeleton
-from jaxvq.pose.statistics import Statistics, statistics_from_json, statistics_to_json
-from jaxvq.storage import atomic, reading
+from jaxvq.pose.statistics import Statistics, statistics_from_json
+from jaxvq.storage import reading
 
 FOREIGN_FPS = 25.0  # sign-vq stores no frame rate, and decodes at this one
 
 
-def member_names(keys: Iterable[str]) -> dict[str, str]:
-    """Key -> `<stem>.npz`, or the whole path if several keys share a stem."""
-    keys = list(keys)
-    stems = collections.Counter(PurePosixPath(key).stem for key in keys)
-    names = {}
-    for key in keys:
-        path = PurePosixPath(key)
-        name = path.stem if stems[path.stem] == 1 else str(path.with_suffix(""))
-        names[key] = f"{name}.npz"
-    return names
-
-
-def encode_clip(data: np.ndarray, mask: np.ndarray, fps: float, statistics: Statistics) -> bytes:
-    """A member of the zip: data (t, v, c) before standardisation, mask bool (t, v)."""
-    content = io.BytesIO()
-    np.savez_compressed(
-        content,
-        data=statistics.standardize(data, mask).astype(np.float16),
-        mask=np.repeat(mask[..., None], data.shape[-1], axis=-1),
-        fps=np.float32(fps),
-    )
-    return content.getvalue()
-
-
 def decode_clip(content: bytes, name: str, skeleton: Skeleton, statistics: Statistics) -> Pose:
-    """The inverse of `encode_clip`, also for members that sign-vq wrote."""
+    """The clip in a member of a zip of jaxvq export zip, or of sign-vq."""
     try:
         arrays = reading.read_npz(content, name)
         data, mask = arrays["data"], arrays["mask"]
@@ -67,23 +40,6 @@ def decode_clip(content: bytes, name: str, skeleton: Skeleton, statistics: Stati
     data = statistics.unstandardize(data)
     data[mask] = 0
     return Pose(skeleton, data, (~mask).astype(np.float32), fps)
-
-
-def write_zip(
-    path: str | Path,
-    members: Iterable[tuple[str, bytes]],
-    skeleton: Skeleton,
-    statistics: Statistics,
-) -> None:
-    """Writes (name, bytes) members and the statistics, as a whole file or none."""
-    comment = json.dumps(statistics_to_json(statistics, skeleton), separators=(",", ":")).encode()
-    with (
-        atomic.writing(path) as temporary,
-        zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,  # npz are compressed
-    ):
-        for name, content in members:
-            archive.writestr(name, content)
-        archive.comment = comment
 
 
 def read_statistics(path: str | Path, skeleton: Skeleton) -> Statistics | None:

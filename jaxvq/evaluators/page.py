@@ -1,16 +1,7 @@
-"""The numbers of an evaluation as Markdown, and with its clips as one HTML page that needs no
-network."""
+"""What the numbers of an evaluation mean, and their report as Markdown."""
 
-import base64
-import html
 from collections.abc import Sequence
-from pathlib import Path
 
-import numpy as np
-
-from jaxvq.evaluators import pictures, player
-from jaxvq.evaluators.reconstruction import Evaluation
-from jaxvq.inference import PoseTokenizer
 from jaxvq.storage import atomic
 
 SHOULDERS = "shoulder widths"
@@ -102,65 +93,3 @@ def write_report(
         f"| {key} | {meaning(key, codebooks, unit)} | {v:.5g} |" for key, v in metrics.items()
     ]
     atomic.write_text(path, "\n".join(lines) + "\n")
-
-
-def write_page(
-    path,
-    *,
-    title: str,
-    shown: Sequence[player.Clip],
-    captions: Sequence[str],
-    tokenizer: PoseTokenizer,
-    evaluation: Evaluation,
-    charts: dict[Path, str],
-) -> None:
-    """Writes the page: clips that play, charts below them, and the numbers as folded tables.
-
-    charts: SVG files and their captions, embedded, so that the page can be sent as one file;
-    without any, the tables are open.
-    """
-    skeleton, sizes = tokenizer.model.skeleton, tokenizer.task.codebook_sizes
-    figures = "\n".join(
-        f'<figure><img alt="{html.escape(caption)}" src="data:image/svg+xml;base64,'
-        f'{base64.b64encode(chart.read_bytes()).decode()}">'
-        f'<figcaption class="quiet">{html.escape(caption)}</figcaption></figure>'
-        for chart, caption in charts.items()
-    )
-    order = np.argsort(-np.nan_to_num(evaluation.point_errors, nan=-1), kind="stable")
-    tables = [
-        _table(
-            "All metrics",
-            [
-                (key, meaning(key, evaluation.codebooks, skeleton.unit), v)
-                for key, v in evaluation.values.items()
-            ],
-            bool(charts),
-        ),
-        _table(
-            f"Points, mean distance in {skeleton.unit}",
-            [(*skeleton.names[i], evaluation.point_errors[i]) for i in order],
-            True,
-        ),
-    ]
-    if evaluation.code_counts.size:
-        rows = pictures.usage_rows(evaluation.code_counts, sizes, evaluation.codebooks)
-        words = [
-            (name, f"of {size} codes, percent in use", share)
-            for (name, share, _), size in zip(rows, sizes, strict=True)
-        ]
-        tables.append(_table("Codebooks", words, bool(charts)))
-    hint = "" if charts else "<p class=quiet>With matplotlib installed, this page has charts.</p>"
-    below = f"<h2>Errors and codes</h2>\n{hint}{figures}\n" + "\n".join(tables)
-    player.write(path, shown, tokenizer, title=title, captions=captions, below=below)
-
-
-def _table(title: str, rows: list[tuple[str, str, float]], folded: bool) -> str:
-    lines = "\n".join(
-        f"<tr><td>{html.escape(name)}</td><td>{html.escape(words)}</td>"
-        f"<td>{'–' if np.isnan(value) else format(value, '.4g')}</td></tr>"
-        for name, words, value in rows
-    )
-    return (
-        f"<details{'' if folded else ' open'}><summary>{html.escape(title)}</summary>"
-        f'<div class="scroll"><table>{lines}</table></div></details>'
-    )

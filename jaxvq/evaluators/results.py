@@ -1,4 +1,4 @@
-"""The files of an evaluation: metrics, a report, and pictures of clips on request."""
+"""The files of an evaluation: metrics and a report."""
 
 from pathlib import Path
 
@@ -6,20 +6,16 @@ from tqdm import tqdm
 
 from jaxvq import command
 from jaxvq.datasets.built import Dataset
-from jaxvq.evaluators import motion, page, pictures, player, reconstruction, video
+from jaxvq.evaluators import motion, page, reconstruction
 from jaxvq.inference import PoseTokenizer
 from jaxvq.storage import atomic
 
 
 def write(
-    tokenizer: PoseTokenizer, dataset: Dataset, split: str, output: Path, *, draw: int = 0
-) -> dict[str, float]:
-    """Measures a model on a split and returns the metrics (name → value).
-
-    Writes metrics.json, evaluation_results.json (also the error of each point and the use of each
-    code) and evaluation_report.md into `output`. draw: so many clips also become videos and
-    pictures, and index.html plays them.
-    """
+    tokenizer: PoseTokenizer, dataset: Dataset, split: str, output: Path
+) -> reconstruction.Evaluation:
+    """Measures a model on a split. Writes metrics.json, evaluation_results.json (also the error of
+    each point and the use of each code) and evaluation_report.md into `output`."""
     source = dataset.source(split)
     if not len(source):
         raise ValueError(f"the split {split} of {dataset.path} holds no clips")
@@ -48,32 +44,7 @@ def write(
         codebooks=evaluation.codebooks,
         unit=tokenizer.model.skeleton.unit,
     )
-    if draw:
-        records = [source[i] for i in range(min(draw, len(source)))]
-        with command.stage(f"drawing {len(records)} clips"):
-            _draw(tokenizer, evaluation, records, output, split)
-    return evaluation.values
-
-
-def _draw(tokenizer, evaluation, records: list[dict], output: Path, split: str) -> None:
-    """Videos and pictures of clips, charts of the whole split, and the page that shows them."""
-    model = tokenizer.model
-    shown = list(player.clips(tokenizer, [(r["id"], tokenizer.from_record(r)) for r in records]))
-    video.write_videos(shown, output / "videos", split)
-    for i, clip in enumerate(shown):
-        pictures.write_strip(output / f"sequence_{split}_{i}.png", clip.original, clip.decoded)
-    sizes = tokenizer.task.codebook_sizes
-    charts = pictures.write_charts(output, evaluation, model.statistics, model.skeleton, sizes)
-    measured = f"{split} split, {evaluation.values['clips']} clips"
-    page.write_page(
-        output / "index.html",
-        title=f"{measured}, step {model.step}",
-        shown=shown,
-        captions=[f"{split} split, {clip.name}: {player.caption(clip)}" for clip in shown],
-        tokenizer=tokenizer,
-        evaluation=evaluation,
-        charts={path: f"{caption} {measured.capitalize()}." for path, caption in charts.items()},
-    )
+    return evaluation
 
 
 def _details(tokenizer, evaluation) -> dict:

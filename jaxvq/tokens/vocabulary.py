@@ -111,49 +111,6 @@ class Vocabulary:
             "size": len(self),
         }
 
-    def to_hf(self) -> dict:
-        """tokenizer.json of the `tokenizers` library: words are names, between spaces; bos and eos
-        are added around them."""
-        names = self.names
-        special = [
-            {
-                "id": number,
-                "content": name,
-                "single_word": False,
-                "lstrip": False,
-                "rstrip": False,
-                "normalized": False,
-                "special": True,
-            }
-            for number, name in enumerate(names[: self._first])
-        ]
-        begin, end = ({"SpecialToken": {"id": SPECIAL[i], "type_id": 0}} for i in (BOS, EOS))
-        first, second = ({"Sequence": {"id": letter, "type_id": 0}} for letter in "AB")
-        return {
-            "version": "1.0",
-            "truncation": None,
-            "padding": None,
-            "added_tokens": special,
-            "normalizer": None,
-            "pre_tokenizer": {"type": "WhitespaceSplit"},
-            "post_processor": {
-                "type": "TemplateProcessing",
-                "single": [begin, first, end],
-                "pair": [begin, first, end, begin, second, end],
-                "special_tokens": {
-                    SPECIAL[i]: {"id": SPECIAL[i], "ids": [i], "tokens": [SPECIAL[i]]}
-                    for i in (BOS, EOS)
-                },
-            },
-            "decoder": None,
-            # An unknown word is an error: its stand-in is no word either.
-            "model": {
-                "type": "WordLevel",
-                "vocab": {name: number for number, name in enumerate(names)},
-                "unk_token": "<unk>",
-            },
-        }
-
     @property
     def _first(self) -> int:
         """The id of the first code."""

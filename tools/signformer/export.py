@@ -23,6 +23,8 @@ from jaxvq.datasets.workers import map_ordered
 from jaxvq.pose.reader import Pose
 from jaxvq.signformer import pami0
 
+from . import parts
+
 # Signformer's training leaves out longer samples, unless max_sent_length is raised.
 MAX_SENT_LENGTH = 400
 
@@ -76,7 +78,7 @@ class Encoder:
                 signer=sentence.signer,
                 name=sentence.name,
             )
-            member = pami0.encode_sample(sample, self.level)
+            member = parts.encode_sample(sample, self.level)
         except SkippedClip as error:
             return Encoded(sentence.name, reason=error.reason, message=str(error))
         except Exception as error:  # one odd file must not end an export of hours: it is listed
@@ -163,7 +165,7 @@ def export_split(
         path = Path(f"{base}.part{len(report.parts)}")
         before = report.written
         samples = itertools.islice(itertools.chain([first], encoded), chunk_size or None)
-        size = pami0.write_part(path, _note_written(samples, report))
+        size = parts.write_part(path, _note_written(samples, report))
         report.parts.append(path)
         yield Part(
             number=len(report.parts) - 1,

@@ -215,10 +215,11 @@ def markup(place: Place, cases: int, rng) -> Iterator[Case]:
     from types import SimpleNamespace
 
     from jaxvq import inference, input_pipeline
-    from jaxvq.evaluators import page, player, reconstruction
+    from jaxvq.evaluators import player, reconstruction
     from jaxvq.pose.skeleton import HOLISTIC_178
     from jaxvq.pose.statistics import Statistics
 
+    from ..evaluation.pages import write_page
     from ..publishing import page as dataset_page
 
     shape = (HOLISTIC_178.num_points, HOLISTIC_178.num_dims)
@@ -228,7 +229,7 @@ def markup(place: Place, cases: int, rng) -> Iterator[Case]:
     path, data = place.scratch / "page.html", input_pipeline.open_dataset(place.data_dir)
 
     def evaluation(name):
-        page.write_page(
+        write_page(
             path, title=name, shown=clips(name), captions=[name], tokenizer=tokenizer, charts={},
             evaluation=reconstruction.Evaluation({name: 1.0}, points, np.zeros((1, 1)), (name,)),
         )  # fmt: skip

@@ -211,8 +211,7 @@ def full_disk(most: int) -> Iterator[None]:
 def writers(place: Place) -> dict[str, Callable[[Path], None]]:
     """Everything that writes one file."""
     from jaxvq import checkpoint, inference
-    from jaxvq.datasets import npz as clips
-    from jaxvq.evaluators import page, pictures, player
+    from jaxvq.evaluators import page, player
     from jaxvq.hands import npz as hands
     from jaxvq.pose import draw, writer
     from jaxvq.pose.reader import read_pose
@@ -221,6 +220,10 @@ def writers(place: Place) -> dict[str, Callable[[Path], None]]:
     from jaxvq.storage import atomic
     from jaxvq.tokens import code_tables, csv_file, token_file
 
+    from .. import zip_dataset
+    from ..evaluation import pictures
+    from ..signformer import parts
+
     tokenizer = inference.load(place.run)
     model = tokenizer.model
     pose = read_pose(sorted(place.corpus.rglob("*.pose"))[0])
@@ -228,7 +231,7 @@ def writers(place: Place) -> dict[str, Callable[[Path], None]]:
     tokens = tokenizer.encode(pose)
     frames = draw.draw_frames(clip.replace(data=clip.data[:3], confidence=clip.confidence[:3]), 64)
     mask = np.zeros(clip.mask.shape, bool)
-    member = clips.encode_clip(clip.data, mask, 25.0, model.statistics)
+    member = zip_dataset.encode_clip(clip.data, mask, 25.0, model.statistics)
     sample = pami0.Sample(np.ones((30, 64), np.float32), "text", "", "signer", "name")
 
     def token_writer(open_file):
@@ -245,14 +248,14 @@ def writers(place: Place) -> dict[str, Callable[[Path], None]]:
         "statistics": lambda path: save_statistics(path, model.skeleton, model.statistics),
         "gif": lambda path: draw.write_gif(path, frames, 25),
         "png": lambda path: draw.write_png(path, frames[0]),
-        "zip of npz": lambda path: clips.write_zip(
+        "zip of npz": lambda path: zip_dataset.write_zip(
             path, [("a.npz", member), ("b.npz", member)], model.skeleton, model.statistics
         ),
         "jvq": token_writer(lambda path: token_file.Writer(path, tokenizer.code_tables)),
         "csv": token_writer(lambda path: csv_file.writing(path, tokenizer.task, "0" * 64)),
         "code tables": lambda path: code_tables.save(path, tokenizer.code_tables),
         "hands": lambda path: hands.write_npz(path, {"lhand_pose": np.ones((200, 45))}),
-        "pami0": lambda path: pami0.write_part(path, [pami0.encode_sample(sample, 0)] * 3),
+        "pami0": lambda path: parts.write_part(path, [parts.encode_sample(sample, 0)] * 3),
         "page": lambda path: player.write(
             path, [player.Clip("x", clip, clip, tokens)], tokenizer, title="x"
         ),
