@@ -144,8 +144,6 @@ class Checkpointer:
 
         ValueError lists the parameters that differ, with both shapes.
         """
-        from jaxvq.training import parallel
-
         target = {"opt_state": state.opt_state}
         if state.ema_params:
             target["params"] = state.params
@@ -156,7 +154,7 @@ class Checkpointer:
         meta = load_meta(directory)
         model = saved.restore(directory / "model", model_target, meta.get("checksum"))
         train = saved.restore(directory / "train", target, meta.get("train_checksum"))
-        return parallel.TrainState(
+        return state.replace(
             step=np.int32(step),
             params=train.get("params", model["params"]),
             state=model["state"],

@@ -46,7 +46,7 @@ def parser(doc: str) -> argparse.ArgumentParser:
 def add_model(parser: argparse.ArgumentParser, *, of_codes: bool = False) -> None:
     """--model of programs that take a pretrained one unless told otherwise.
 
-    of_codes: None means the pretrained one that wrote the codes (tokens/writers.py).
+    of_codes: None means the pretrained one that wrote the codes (token_file.pretrained_model).
     """
     default = None if of_codes else pretrained.DEFAULT
     which = "the pretrained one that wrote the codes" if of_codes else default

@@ -31,7 +31,7 @@ from jaxvq.datasets import fixed_point
 from jaxvq.pose import preprocess
 from jaxvq.pose.bvh import read_bvh, write_bvh
 from jaxvq.pose.reader import Pose, read_pose
-from jaxvq.pose.resample import resample
+from jaxvq.pose.resample import resample, resample_like
 from jaxvq.pose.writer import pose_for_canvas, write_pose
 from jaxvq.storage import manifests
 from jaxvq.tasks import make_task
@@ -164,7 +164,7 @@ class PoseTokenizer:
         missing hand is put onto the wrist that was seen.
         """
         self.require_poses()
-        several, results = _listed(poses), []
+        several, results = [poses] if isinstance(poses, Pose) else list(poses), []
         clips, placements = [], []
         for pose in several:
             clip, placement = self.standardize(pose)
@@ -179,7 +179,7 @@ class PoseTokenizer:
             whole = self.unstandardize(data, clip.fps)
             if indices is not None:
                 whole = self.without_absent(whole, indices)
-            normalised = _at_rate_of(pose, whole)
+            normalised = resample_like(whole, pose)
             if only_masked:
                 normalised = self._keep_seen(normalised, pose)
             result = preprocess.restore(normalised, place).replace(canvas=pose.canvas)
@@ -287,18 +287,18 @@ class PoseTokenizer:
 
     def _indices(self, clips: Iterable[Pose], effort: int) -> Iterator[np.ndarray]:
         if not effort:
-            yield from self._compute(clips, self._encode, self.task.frames_per_step)
+            yield from self._compute(clips, "encode", self.task.frames_per_step)
             return
         if not isinstance(self.task, LinearTask):
             raise ValueError(NO_LINEAR_CODE)
         errors, tables = self.task.digit_errors(self.model.params), self.code_tables
-        digits = self._compute(clips, self._unrounded, self.task.frames_per_step)
+        digits = self._compute(clips, "unrounded", self.task.frames_per_step)
         while together := list(itertools.islice(digits, CLIPS_TOGETHER)):
             yield from find_codes(together, errors, tables, effort)
 
     def reconstruct_clips(self, clips: Iterable[Pose]) -> list[np.ndarray]:
         """Standardised poses float32 (t, v, c) after the forward pass."""
-        return list(self._compute(clips, self._reconstruct, 1))
+        return list(self._compute(clips, "reconstruct", 1))
 
     def decode_tokens(self, tokens: Iterable[Tokens]) -> Iterator[np.ndarray]:
         """Standardised poses float32 (t, v, c) of each clip's tokens; they may be a generator."""
@@ -318,7 +318,7 @@ class PoseTokenizer:
             for row, window in enumerate(windows.rows):
                 part = held[window.clip][window.start // down : -(-window.end // down)]
                 indices[row, : len(part)] = part
-            return self._decode(*self.variables, indices, windows.batch)
+            return self.decode_batch(indices, windows.batch)
 
         for number, data in enumerate(put_together(blanks(), self.windows, decode, 1)):
             del held[number]
@@ -351,10 +351,10 @@ class PoseTokenizer:
         check_tokens(item, self.task)
 
     def _compute(
-        self, clips: Iterable[Pose], function: Callable[..., jax.Array], frames_per_step: int
+        self, clips: Iterable[Pose], method: str, frames_per_step: int
     ) -> Iterator[np.ndarray]:
         def compute(windows: Windows) -> jax.Array:
-            return function(*self.variables, windows.batch)
+            return self._compiled[method](*self.variables, windows.batch)
 
         return put_together(clips, self.windows, compute, frames_per_step)
 
@@ -365,42 +365,18 @@ class PoseTokenizer:
 
     def encode_batch(self, batch: Batch) -> jax.Array:
         """Tokens int32 (b, t', s, q) of one batch as `windows` makes them."""
-        return self._encode(*self.variables, batch)
+        return self._compiled["encode"](*self.variables, batch)
 
     def decode_batch(self, indices: np.ndarray, batch: Batch) -> jax.Array:
         """Standardised poses float32 (b, t, v, c) of tokens (b, t', s, q); segment and position of
         the batch are used."""
-        return self._decode(*self.variables, indices, batch)
+        return self._compiled["decode"](*self.variables, indices, batch)
 
     @cached_property
-    def _encode(self) -> Callable[..., jax.Array]:
-        return jax.jit(self.task.encode)
-
-    @cached_property
-    def _unrounded(self) -> Callable[..., jax.Array]:
-        return jax.jit(self.task.unrounded)  # type: ignore[attr-defined]
-
-    @cached_property
-    def _decode(self) -> Callable[..., jax.Array]:
-        return jax.jit(self.task.decode)
-
-    @cached_property
-    def _reconstruct(self) -> Callable[..., jax.Array]:
-        return jax.jit(self.task.reconstruct)
-
-
-def _listed(poses: Pose | Sequence[Pose]) -> list[Pose]:
-    return [poses] if isinstance(poses, Pose) else list(poses)
-
-
-def _at_rate_of(pose: Pose, other: Pose) -> Pose:
-    """The other pose at this one's frame rate, with as many frames."""
-    if other.fps == pose.fps:
-        return other
-    other = resample(other, pose.fps)
-    # Two roundings of the length may make it a frame shorter or longer.
-    frames = np.minimum(np.arange(len(pose.data)), len(other.data) - 1)
-    return other.replace(data=other.data[frames], confidence=other.confidence[frames])
+    def _compiled(self) -> dict[str, Callable[..., jax.Array]]:
+        """Methods of the task, which are compiled when they are first called."""
+        names = ("encode", "decode", "reconstruct", "unrounded")
+        return {n: jax.jit(getattr(self.task, n)) for n in names if hasattr(self.task, n)}
 
 
 def _copy_seen(original: Pose, filled: Pose) -> Pose:

@@ -39,13 +39,72 @@ class ClipDataset(Dataset):
         _, plan = _plan(self, "train", seq_len, 0, align)
         return plan.frames / seq_len * (1 + sum(weight for _, weight in self.mixed))
 
-    def train_batches(self, **options) -> Iterator[Batch]:
-        """`train_batches` of this dataset."""
-        return train_batches(self, **options)
+    def train_batches(
+        self,
+        *,
+        split: str = "train",
+        batch_size: int,
+        seq_len: int,
+        seed: int,
+        num_steps: int,
+        start_step: int = 0,
+        host_index: int = 0,
+        host_count: int = 1,
+        num_workers: int = 0,
+        align: int = 1,
+    ) -> Iterator[Batch]:
+        """Packed batches for steps start_step … num_steps - 1, with the rows of this host.
 
-    def eval_batches(self, split: str, **options) -> Iterator[Batch]:
-        """`eval_batches` of this dataset."""
-        return eval_batches(self, split, **options)
+        batch_size is global; a host gets batch_size / host_count rows. Clips longer than seq_len
+        give a crop of that length, another one in each epoch. In their row, clips start at
+        multiples of `align`, with padding (segment 0) in between. Row r of step n depends on
+        (seed, n, r) only. Raises ValueError for an empty or unknown split.
+        """
+        rows = host_rows(batch_size, host_count, host_index)
+        if seq_len < 1 or seq_len % align:
+            raise ValueError(f"seq_len={seq_len}: expected a multiple of {align}")
+        parts = []
+        for number, (part, weight) in enumerate(((self, 1.0), *self.mixed)):
+            # Another seed, so that two equal datasets have different orders.
+            clips, plan = _plan(part, split, seq_len, seed + 1_000_003 * number, align)
+            parts.append((part.source(split), clips, plan, weight))
+        sources, clips, plans, weights = zip(*parts, strict=True)
+        plan = MixedPlan(plans, weights, seed)
+        if not plan.counts.all():
+            raise ValueError(
+                f"data.mixture: weights {weights[1:]} differ too much: one is under 1/1000"
+            )
+        make = _TrainBatch(
+            sources, clips, plan, self.statistics, batch_size, rows, self.skip_damaged
+        )
+        return _run(make, start_step, num_steps, num_workers)
+
+    def eval_batches(
+        self,
+        split: str,
+        *,
+        batch_size: int,
+        seq_len: int,
+        host_index: int = 0,
+        host_count: int = 1,
+        num_workers: int = 0,
+    ) -> Iterator[Batch]:
+        """Every frame of a split once, in the order of the records, with one window per row.
+
+        Clips longer than seq_len give several consecutive windows. The last batch is filled up with
+        empty rows (segment 0). Batches have `clip` and `start`.
+        """
+        rows = host_rows(batch_size, host_count, host_index)
+        if seq_len < 1:
+            raise ValueError(f"seq_len={seq_len}: expected 1 or more")
+        lengths = self.split_lengths(split).astype(np.int64)
+        windows = -(-lengths // seq_len)
+        clips = np.repeat(np.arange(len(lengths)), windows)
+        first = np.repeat(np.cumsum(windows) - windows, windows)
+        starts = (np.arange(len(clips)) - first) * seq_len
+        source, skip = self.source(split), self.skip_damaged
+        make = _EvalBatch(source, self.statistics, clips, starts, seq_len, batch_size, rows, skip)
+        return _run(make, 0, -(-len(clips) // batch_size), num_workers)
 
 
 def open_dataset(data_dir: str | Path) -> ClipDataset | HandDataset:
@@ -116,47 +175,6 @@ def with_absolute_paths(config):
     return config
 
 
-def train_batches(
-    dataset: Dataset,
-    *,
-    split: str = "train",
-    batch_size: int,
-    seq_len: int,
-    seed: int,
-    num_steps: int,
-    start_step: int = 0,
-    host_index: int = 0,
-    host_count: int = 1,
-    num_workers: int = 0,
-    align: int = 1,
-) -> Iterator[Batch]:
-    """Packed batches for steps start_step … num_steps - 1, with the rows of this host.
-
-    batch_size is global; a host gets batch_size / host_count rows. Clips longer than seq_len give a
-    crop of that length, another one in each epoch. In their row, clips start at multiples of
-    `align`, with padding (segment 0) in between. Row r of step n depends on (seed, n, r) only.
-    Raises ValueError for an empty or unknown split.
-    """
-    rows = host_rows(batch_size, host_count, host_index)
-    if seq_len < 1 or seq_len % align:
-        raise ValueError(f"seq_len={seq_len}: expected a multiple of {align}")
-    parts = []
-    for number, (part, weight) in enumerate(((dataset, 1.0), *dataset.mixed)):
-        # Another seed, so that two equal datasets have different orders.
-        clips, plan = _plan(part, split, seq_len, seed + 1_000_003 * number, align)
-        parts.append((part.source(split), clips, plan, weight))
-    sources, clips, plans, weights = zip(*parts, strict=True)
-    plan = MixedPlan(plans, weights, seed)
-    if not plan.counts.all():
-        raise ValueError(
-            f"data.mixture: weights {weights[1:]} differ too much: one is under 1/1000"
-        )
-    make = _TrainBatch(
-        sources, clips, plan, dataset.statistics, batch_size, rows, dataset.skip_damaged
-    )
-    return _run(make, start_step, num_steps, num_workers)
-
-
 def _plan(
     dataset: Dataset, split: str, seq_len: int, seed: int, align: int
 ) -> tuple[np.ndarray, PackingPlan]:
@@ -170,34 +188,6 @@ def _plan(
             hint = f"none of its {len(lengths)} clips passes {dataset.filter}"
         raise ValueError(f"{dataset.path}: no clips in {split}; {hint}")
     return clips, plan
-
-
-def eval_batches(
-    dataset: Dataset,
-    split: str,
-    *,
-    batch_size: int,
-    seq_len: int,
-    host_index: int = 0,
-    host_count: int = 1,
-    num_workers: int = 0,
-) -> Iterator[Batch]:
-    """Every frame of a split exactly once, in the order of the records, with one window per row.
-
-    Clips longer than seq_len give several consecutive windows. The last batch is filled up with
-    empty rows (segment 0). Batches have `clip` and `start`.
-    """
-    rows = host_rows(batch_size, host_count, host_index)
-    if seq_len < 1:
-        raise ValueError(f"seq_len={seq_len}: expected 1 or more")
-    lengths = dataset.split_lengths(split).astype(np.int64)
-    windows = -(-lengths // seq_len)
-    clips = np.repeat(np.arange(len(lengths)), windows)
-    first = np.repeat(np.cumsum(windows) - windows, windows)
-    starts = (np.arange(len(clips)) - first) * seq_len
-    source, skip = dataset.source(split), dataset.skip_damaged
-    make = _EvalBatch(source, dataset.statistics, clips, starts, seq_len, batch_size, rows, skip)
-    return _run(make, 0, -(-len(clips) // batch_size), num_workers)
 
 
 def _run(make, start: int, stop: int, num_workers: int) -> Iterator[Batch]:

@@ -30,7 +30,7 @@ def dataset(tmp_path_factory) -> input_pipeline.Dataset:
 
 def train(dataset, steps, **changes) -> list[dict]:
     arguments = {"batch_size": 4, "seq_len": SEQ_LEN, "seed": 3, "num_steps": steps} | changes
-    return list(input_pipeline.train_batches(dataset, **arguments))
+    return list(dataset.train_batches(**arguments))
 
 
 def assert_same(one: list, other: list) -> None:
@@ -132,7 +132,7 @@ from jaxvq import input_pipeline
 if __name__ == "__main__":
     dataset = input_pipeline.open_dataset(sys.argv[1])
     options = dict(batch_size=4, seq_len=16, seed=3, num_steps=10**6, num_workers=2)
-    batches = input_pipeline.train_batches(dataset, **options)
+    batches = dataset.train_batches(**options)
     print(next(batches).pose.shape, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -172,7 +172,7 @@ def test_rows_longer_than_the_whole_split(dataset):
 @pytest.mark.parametrize("hosts", [1, 2])
 def test_evaluation_reads_each_frame_once(dataset, hosts):
     parts = [
-        list(input_pipeline.eval_batches(dataset, "train", batch_size=4, seq_len=SEQ_LEN,
+        list(dataset.eval_batches("train", batch_size=4, seq_len=SEQ_LEN,
                                          host_index=i, host_count=hosts))
         for i in range(hosts)
     ]  # fmt: skip

@@ -277,9 +277,7 @@ def test_other_skeletons_by_name(built, tmp_path):
 
 def test_packed_clips_start_where_tokens_do(built):
     dataset = input_pipeline.open_dataset(built[0])
-    batches = input_pipeline.train_batches(
-        dataset, batch_size=4, seq_len=32, seed=0, num_steps=12, align=8
-    )
+    batches = dataset.train_batches(batch_size=4, seq_len=32, seed=0, num_steps=12, align=8)
     frames = 0
     for batch in batches:
         segment, position = batch.segment, batch.position
@@ -293,11 +291,7 @@ def test_packed_clips_start_where_tokens_do(built):
     # All but the padding at the end of clips is full.
     assert frames > 0.8 * 12 * 4 * 32
     with pytest.raises(ValueError, match="seq_len=12: expected a multiple of 8"):
-        next(
-            input_pipeline.train_batches(
-                dataset, batch_size=4, seq_len=12, seed=0, num_steps=1, align=8
-            )
-        )
+        next(dataset.train_batches(batch_size=4, seq_len=12, seed=0, num_steps=1, align=8))
 
 
 def test_all_commands_serve_this_model_and_skeleton(run, tmp_path):

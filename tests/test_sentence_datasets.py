@@ -82,9 +82,7 @@ def test_the_input_pipeline_reads_them(corpus, request):
     _, folder = request.getfixturevalue(corpus)
     dataset = input_pipeline.open_dataset(folder)
     assert len(dataset.lengths["train"]) == 4 and len(dataset.lengths["validation"]) == 2
-    batch = next(
-        iter(input_pipeline.train_batches(dataset, batch_size=2, seq_len=32, seed=0, num_steps=1))
-    )
+    batch = next(iter(dataset.train_batches(batch_size=2, seq_len=32, seed=0, num_steps=1)))
     v, c = dataset.skeleton.num_points, dataset.skeleton.num_dims
     assert batch.pose.shape == (2, 32, v, c) and np.isfinite(batch.pose).all()
     assert batch.visible.any() and not batch.pose[~batch.visible].any()

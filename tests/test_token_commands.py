@@ -77,7 +77,7 @@ def test_codes_as_text_and_as_an_argument(run_dir, tokenizer, tmp_path):
     [
         ("file,fps,length\na,25,1\n", "lacks the columns codes"),
         ("file,fps,length,codes\na,25,2,1 x\n", r":2: codes must be integers"),
-        ("file,fps,length,codes\na,25,3,1 2\n", r":2: 2 steps of codes for 3 frames"),
+        ("file,fps,length,codes\na,25,3,1 2\n", r":2: 2 steps of tokens cannot be 3 frames"),
         ("file,fps,length,codes\na,0,2,1 2\n", r":2: fps 0 and length 2 must be above 0"),
         ("file,fps,length,codes\n../../a,25,2,1 2\n", "leads out of --output"),
         ("file,fps,length,codes\n", "holds no clips"),

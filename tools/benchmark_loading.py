@@ -209,11 +209,8 @@ def grain_rate(source, num_workers: int, repeats: int) -> float:
 
 def packed_rate(dataset, num_workers: int, repeats: int) -> float:
     """Frames per second of packed, standardised training batches, after a start."""
-    from jaxvq import input_pipeline
-
     steps, start_up = 8, 2 * max(num_workers, 2)
-    batches = input_pipeline.train_batches(
-        dataset,
+    batches = dataset.train_batches(
         batch_size=ROWS,
         seq_len=SEQ_LEN,
         seed=0,

@@ -39,10 +39,10 @@ def main(argv=None) -> int:
     paths = _paths([(line.name, line.where) for line in lines], output)
 
     from jaxvq import inference
-    from jaxvq.tokens import code_tables, csv_file, token_file, writers
+    from jaxvq.tokens import code_tables, csv_file, token_file
 
     with command.stage("loading the model"):
-        tokenizer = inference.load(args.model or writers.pretrained_model(args.codes))
+        tokenizer = inference.load(args.model or token_file.pretrained_model(args.codes))
     tokenizer.require_poses()
     if compact:
         tables = tokenizer.code_tables

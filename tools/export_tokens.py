@@ -32,10 +32,10 @@ def main(argv=None) -> int:
     from jaxvq import inference
     from jaxvq.storage import atomic
     from jaxvq.tasks.base import token_task
-    from jaxvq.tokens import vocabulary, writers
+    from jaxvq.tokens import token_file, vocabulary
 
     with command.stage("loading the model"):
-        tokenizer = inference.load(args.model or writers.pretrained_model(args.codes or ""))
+        tokenizer = inference.load(args.model or token_file.pretrained_model(args.codes or ""))
     token_task(tokenizer.task, tokenizer.model.config.task)
     words = vocabulary.make(tokenizer.task)
     clips = _read(args.codes, tokenizer) if args.codes else None

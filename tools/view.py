@@ -38,9 +38,9 @@ def main(argv=None) -> int:
 
     from jaxvq import inference
     from jaxvq.evaluators import player
-    from jaxvq.tokens import writers
+    from jaxvq.tokens import token_file
 
-    model = source if is_run else args.model or writers.pretrained_model(source)
+    model = source if is_run else args.model or token_file.pretrained_model(source)
     with command.stage("loading the model"):
         tokenizer = inference.load(model)
     tokenizer.require_poses()

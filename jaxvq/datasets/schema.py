@@ -1,7 +1,9 @@
 """The form of a clip in the shards, for all corpora."""
 
+import contextlib
 import re
 import struct
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +35,15 @@ class SkippedClip(ValueError):
     def __init__(self, reason: str, message: str):
         super().__init__(message)
         self.reason = reason
+
+
+@contextlib.contextmanager
+def skipping(reason: str, key: str = "") -> Iterator[None]:
+    """Turns a ValueError into a SkippedClip, whose message begins with `key`."""
+    try:
+        yield
+    except ValueError as error:
+        raise SkippedClip(reason, f"{key}: {error}" if key else str(error)) from error
 
 
 def features(skeleton: Skeleton, dtype=np.float16) -> "tfds.features.FeaturesDict":

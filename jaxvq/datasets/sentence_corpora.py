@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxvq.datasets.schema import SkippedClip
+from jaxvq.datasets.schema import SkippedClip, skipping
 from jaxvq.pose import landmarks, openpose
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import Skeleton
@@ -78,10 +78,8 @@ class LsfbSentence:
 
         hand_threshold has no effect, because LSFB has no confidences.
         """
-        try:
+        with skipping("bad row", self.name):
             start, end = landmarks.frame_of(self.start), landmarks.frame_of(self.end)
-        except ValueError as error:
-            raise SkippedClip("bad row", f"{self.name}: {error}") from error
         try:
             segment = landmarks.read_segment(self.folder, self.video, start, end)
         except FileNotFoundError as error:

@@ -9,7 +9,6 @@ import tensorflow_datasets as tfds
 
 from jaxvq.datasets import building, schema, sentence_corpora, splits
 from jaxvq.datasets.sentence_corpora import Corpus, Sentence
-from jaxvq.datasets.shards import SkippedClip
 from jaxvq.pose import preprocess
 from jaxvq.pose.files import PoseFile
 
@@ -77,9 +76,7 @@ class SentenceReader:
         sentence = clip.sentence
         pose, _ = sentence.read(self.hand_threshold)
         pose = pose.replace(data=pose.data * np.array(self.scale, np.float32))
-        try:
+        with schema.skipping("no shoulders", clip.key):
             pose, _ = preprocess.preprocess(pose, pose.skeleton)
-        except ValueError as error:
-            raise SkippedClip("no shoulders", f"{clip.key}: {error}") from error
         texts = {"text": sentence.text, "signer": sentence.signer, "name": sentence.name}
         return schema.example(pose, clip.key, self.fps) | texts

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from jaxvq.storage import atomic
+from jaxvq.tasks.pose_tokenizer import TERMS
 
 SHOULDERS = "shoulder widths"
-LOSS_TERM = "a term of the loss, before its weight"
 MEANING = {
     "loss": "the sum of terms that training lowers; comparable within one config only",
     "quantization_error": "mean square of what quantization leaves of a latent's feature",
@@ -34,12 +34,7 @@ MEANING = {
     "motion/foot_skating_original": "the same of the recordings",
     "clips": "clips measured",
     "frames": "frames of these",
-    "reconstruction": LOSS_TERM,
-    "quantization": LOSS_TERM,
-    "velocity": LOSS_TERM,
-    "acceleration": LOSS_TERM,
-    "bone": LOSS_TERM,
-    "perceptual": LOSS_TERM,
+    **dict.fromkeys(TERMS, "a term of the loss, before its weight"),
 }
 
 

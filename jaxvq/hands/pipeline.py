@@ -47,7 +47,7 @@ class HandDataset(Dataset):
         num_workers: int = 0,
         align: int = 1,
     ) -> Iterator[Batch]:
-        """input_pipeline.train_batches with one frame per row, and every frame once per epoch.
+        """ClipDataset.train_batches with one frame per row, and every frame once per epoch.
 
         num_workers has no effect: threads gather the batches ahead.
         """
@@ -75,7 +75,7 @@ class HandDataset(Dataset):
         host_count: int = 1,
         num_workers: int = 0,
     ) -> Iterator[Batch]:
-        """input_pipeline.eval_batches; clip and start are the block and the place of a frame."""
+        """ClipDataset.eval_batches; clip and start are the block and the place of a frame."""
         _check_single(seq_len, 1)
         mine = loading.host_rows(batch_size, host_count, host_index)
         rows = self.rows(split)

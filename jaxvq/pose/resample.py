@@ -31,3 +31,13 @@ def resample(pose: Pose, fps: float) -> Pose:
         return np.where(both.reshape(both.shape + (1,) * (values.ndim - 2)), mixed, values[nearest])
 
     return pose.replace(data=blend(pose.data), confidence=blend(pose.confidence), fps=float(fps))
+
+
+def resample_like(pose: Pose, other: Pose) -> Pose:
+    """The pose at the frame rate of another one, with as many frames."""
+    if pose.fps == other.fps:
+        return pose
+    pose = resample(pose, other.fps)
+    # Two roundings of the length may make it a frame shorter or longer.
+    frames = np.minimum(np.arange(len(other.data)), len(pose.data) - 1)
+    return pose.replace(data=pose.data[frames], confidence=pose.confidence[frames])

@@ -139,10 +139,9 @@ class Fsq:
         ends = np.cumsum([len(levels) for levels in self.levels])[:-1]
         for part, levels in zip(jnp.split(latents, ends, axis=-1), self.levels, strict=True):
             vector, index = quantize(part, levels, self.bound)
-            half_width = _per_level(levels, part.ndim) // 2
-            bounded = jax.lax.stop_gradient(bound(part, levels, self.bound) / half_width)
-            left = (bounded, bounded - jax.lax.stop_gradient(vector))
-            errors.append(jnp.stack([jnp.square(x).mean(-1) for x in left], -1))
+            bounded = bound(part, levels, self.bound) / (_per_level(levels, part.ndim) // 2)
+            left = (jnp.square(x).mean(-1) for x in (bounded, bounded - vector))
+            errors.append(jax.lax.stop_gradient(jnp.stack([*left], -1)))
             vectors.append(vector)
             indices.append(index)
         return Quantized(

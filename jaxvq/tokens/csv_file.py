@@ -140,11 +140,6 @@ def to_tokens(line: Line, task: TokenTask, fingerprint: str) -> Tokens:
             f"{books}, as this model has"
         )
     length = steps * task.frames_per_step if line.length is None else line.length
-    if -(-length // task.frames_per_step) != steps:
-        raise ValueError(
-            f"{line.where}: {steps} steps of codes for {length} frames; this model "
-            f"has one step for {task.frames_per_step} frames"
-        )
     # s streams and q quantizers are read from the codes in the order they were written.
     indices = np.array(line.codes, np.int64).reshape(steps, *task.token_shape)
     tokens = Tokens(indices, line.fps, length)

@@ -126,13 +126,7 @@ class _Search:
                     self._move(j, rows)
 
     def _split(self, j: int, symbols: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Columns after the split of digit j, and which of their symbols are coded."""
-        if not self._tables.split[j]:
-            return [symbols], [symbols >= 0]
-        before = symbols[self._back[1]]
-        flagged = (symbols >= 0) & (before >= 0)
-        flag = np.where(flagged, symbols == before, -1)
-        return [flag, symbols], [flagged, (symbols >= 0) & (flag != 1)]
+        return contexts.split_column(symbols, symbols[self._back[1]], self._tables.split[j])
 
     def _move(self, j: int, rows: np.ndarray) -> None:
         """Tries for digit j of some rows what costs least where it is, and keeps what pays."""

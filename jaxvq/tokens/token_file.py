@@ -20,8 +20,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from jaxvq import pretrained
 from jaxvq.storage import atomic
-from jaxvq.tokens import entropy
+from jaxvq.tokens import csv_file, entropy
 from jaxvq.tokens.code_tables import CodeTables
 from jaxvq.tokens.tokens import Tokens, another_model
 
@@ -201,6 +202,16 @@ def first_model(path: str | Path) -> str:
     with Path(path).open("rb") as file:
         start = file.read(_HEADER.size)
     return _HEADER.unpack(start)[2].hex() if len(start) == _HEADER.size else ""
+
+
+def pretrained_model(path: str | Path) -> str:
+    """What to decode with where nobody names a model: the pretrained one that wrote the CSV or
+    `.jvq`, in its version; the default where the file says nothing of one."""
+    path, wrote = Path(path), ""
+    suffix = path.suffix.lower()
+    if path.is_file() and suffix in (".csv", SUFFIX):
+        wrote = csv_file.first_model(path) if suffix == ".csv" else first_model(path)
+    return pretrained.writer(wrote) or pretrained.DEFAULT
 
 
 def check(path: str | Path, tables: CodeTables) -> int:

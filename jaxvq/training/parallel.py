@@ -68,10 +68,7 @@ def make_train_step(
             batch = augment(jax.random.fold_in(rng, accumulate), batch)
 
         if accumulate == 1:
-            loss = functools.partial(
-                task.loss, state=state.state, batch=batch, rng=rng, train=True, axis_name=AXIS
-            )
-            (_, (observed, metrics)), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
+            grads, observed, metrics = _gradients(task, state, batch, rng)
         else:
             grads, observed, metrics = _accumulate(task, state, batch, rng, accumulate)
         grads = jax.lax.pmean(grads, AXIS)
@@ -87,18 +84,25 @@ def make_train_step(
         metrics = jax.lax.psum(metrics, AXIS) | update_metrics
         # Already the same on all devices.
         metrics["grad_norm"] = (optax.tree.norm(grads), jnp.ones(()))
-        return (
-            TrainState(
-                step=state.step + 1,
-                params=params,
-                state=task_state,
-                opt_state=opt_state,
-                ema_params=ema,
-            ),
-            metrics,
-        )
+        learnt = {"params": params, "state": task_state, "opt_state": opt_state, "ema_params": ema}
+        return state.replace(step=state.step + 1, **learnt), metrics
 
     return over_devices(step, donate=(0,))
+
+
+def _gradients(task, state: TrainState, batch, rng, totals=None):
+    """Gradients, observations and metrics of some rows; see Task.loss."""
+    loss = functools.partial(
+        task.loss,
+        state=state.state,
+        batch=batch,
+        rng=rng,
+        train=True,
+        axis_name=AXIS,
+        totals=totals,
+    )
+    (_, (observed, metrics)), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
+    return grads, observed, metrics
 
 
 def _accumulate(task, state: TrainState, batch, rng, parts: int):
@@ -111,16 +115,8 @@ def _accumulate(task, state: TrainState, batch, rng, parts: int):
     totals = jax.tree.map(lambda total: total / parts, totals)
 
     def part_gradients(part, number):
-        loss = functools.partial(
-            task.loss,
-            state=state.state,
-            batch=part,
-            rng=jax.random.fold_in(rng, number),
-            train=True,
-            axis_name=AXIS,
-            totals=totals,
-        )
-        (_, (observed, metrics)), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
+        key = jax.random.fold_in(rng, number)
+        grads, observed, metrics = _gradients(task, state, part, key, totals)
         return (grads, metrics), observed
 
     def add(sums, inputs):

@@ -67,11 +67,9 @@ class ClipReader:
 
     def __call__(self, clip: files.PoseFile) -> dict:
         """Raises SkippedClip: malformed, other joints, or another frame time."""
-        try:
+        with schema.skipping("malformed"):
             parsed = bvh.parse(clip.read(), clip.key)
             pose = bvh.to_pose(parsed)
-        except ValueError as error:
-            raise SkippedClip("malformed", str(error)) from error
         if difference := _other_joint(parsed, pose.skeleton, self.skeleton.recorded):
             raise SkippedClip("other joints", difference)
         if self.fps is None and pose.fps != self.corpus_fps:
@@ -80,10 +78,8 @@ class ClipReader:
                 f"{clip.key}:{parsed.frame_time_line}: {pose.fps:g} frames per second, most files "
                 f"have {self.corpus_fps:g}; --fps {self.corpus_fps:g} resamples all",
             )
-        try:
+        with schema.skipping("malformed", clip.key):
             pose, _ = preprocess.preprocess(pose, self.skeleton, self.fps or 0.0)
-        except ValueError as error:
-            raise SkippedClip("malformed", f"{clip.key}: {error}") from error
         return schema.example(pose, clip.key, self.fps)
 
 

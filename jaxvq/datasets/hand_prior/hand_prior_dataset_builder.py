@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from jaxvq.datasets import building, schema, splits
-from jaxvq.datasets.shards import SkippedClip
 from jaxvq.hands import SPLITS, npz
 from jaxvq.hands import splits as hand_splits
 from jaxvq.hands.skeleton import HAND_ROTATIONS
@@ -108,14 +107,11 @@ class BlockReader:
 
     def __call__(self, block: Block) -> dict:
         frames = self.drawn[block.split, block.dataset][block.start : block.stop]
-        try:
-            hands = [
-                hand[block.start : block.stop] for hand in self._read(block.split, block.dataset)
-            ]
+        with schema.skipping("unusable frames"):
+            drawn = self._read(block.split, block.dataset)
+            hands = [hand[block.start : block.stop] for hand in drawn]
             for hand in hands:
                 npz.check_finite(hand, frames, f"{self.directory}/{block.dataset}.npz")
-        except ValueError as error:
-            raise SkippedClip("unusable frames", str(error)) from error
         data = np.concatenate(hands, axis=1).reshape(len(frames), HAND_ROTATIONS.num_points, 3)
         return {
             "data": data,

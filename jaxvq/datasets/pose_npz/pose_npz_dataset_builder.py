@@ -11,7 +11,6 @@ import tensorflow_datasets as tfds
 
 from jaxvq.datasets import building, schema, splits
 from jaxvq.datasets.pose_npz.clips import choose_skeleton, load_sample, look
-from jaxvq.datasets.shards import SkippedClip
 from jaxvq.pose import files, preprocess, skeletons
 from jaxvq.pose.skeleton import Skeleton
 from jaxvq.pose.skeletons import SKELETONS
@@ -89,12 +88,8 @@ class ClipReader:
     def __call__(self, clip: files.PoseFile) -> dict:
         """Raises SkippedClip: malformed, other skeleton, or no shoulders."""
         reason = "no facing" if self.skeleton.is_motion else "no shoulders"
-        try:
+        with schema.skipping("malformed"):
             pose = load_sample(clip.read(), clip.key, self.skeleton.recorded)
-        except ValueError as error:
-            raise SkippedClip("malformed", str(error)) from error
-        try:
+        with schema.skipping(reason, clip.key):
             pose, _ = preprocess.preprocess(pose, self.skeleton, self.fps or 0.0)
-        except ValueError as error:
-            raise SkippedClip(reason, f"{clip.key}: {error}") from error
         return schema.example(pose, clip.key, self.fps)

@@ -69,16 +69,12 @@ class ClipReader:
 
     def __call__(self, clip: files.PoseFile) -> dict:
         """Raises SkippedClip: unreadable, malformed, other skeleton, or no shoulders."""
-        try:
+        with schema.skipping("unreadable"):
             content = clip.read()
-        except ValueError as error:
-            raise SkippedClip("unreadable", str(error)) from error
         if not clip.key.lower().endswith(".npz"):
             return schema.example(_from_pose(content, clip.key), clip.key, self.fps)
-        try:
+        with schema.skipping("malformed"):
             pose = npz.decode_clip(content, clip.key, HOLISTIC_178, self.statistics)
-        except ValueError as error:
-            raise SkippedClip("malformed", str(error)) from error
         return schema.example(pose, clip.key, self.fps)
 
 
@@ -91,7 +87,5 @@ def _from_pose(content: bytes, key: str) -> Pose:
         except ValueError:
             raise SkippedClip("malformed", str(error)) from error
         raise SkippedClip("other skeleton", str(error)) from error
-    try:
+    with schema.skipping("no shoulders", key):
         return preprocess.preprocess(pose)[0]
-    except ValueError as error:
-        raise SkippedClip("no shoulders", f"{key}: {error}") from error

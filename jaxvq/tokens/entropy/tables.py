@@ -192,22 +192,25 @@ def split_columns(symbols: np.ndarray, split: Sequence[bool]) -> tuple[np.ndarra
     """Symbols (t, n) with flags in front of split columns, and bool: which of these are coded."""
     symbols = np.asarray(symbols)
     before = shifted(symbols, 1)
-    columns, coded = [], []
+    nothing = np.zeros((len(symbols), 0), np.int32)
+    columns, coded = [nothing], [nothing.astype(bool)]
     for j, is_split in enumerate(split):
-        now, then = symbols[:, j], before[:, j]
-        known = now >= 0
-        if is_split:
-            flagged = known & (then >= 0)
-            flag = np.where(flagged, now == then, -1)
-            columns.append(flag)
-            coded.append(flagged)
-            known = known & (flag != 1)
-        columns.append(now)
-        coded.append(known)
-    shape = (len(symbols), len(columns))
-    if not columns:
-        return np.zeros(shape, np.int32), np.zeros(shape, bool)
-    return np.stack(columns, 1).astype(np.int32), np.stack(coded, 1)
+        parts, known = split_column(symbols[:, j], before[:, j], is_split)
+        columns.append(np.stack(parts, 1))
+        coded.append(np.stack(known, 1))
+    return np.concatenate(columns, 1).astype(np.int32), np.concatenate(coded, 1)
+
+
+def split_column(
+    symbols: np.ndarray, before: np.ndarray, is_split: bool
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """One column (t,) after the split, and which of its symbols are coded; before: a row earlier."""
+    known = symbols >= 0
+    if not is_split:
+        return [symbols], [known]
+    flagged = known & (before >= 0)
+    flag = np.where(flagged, symbols == before, -1)
+    return [flag, symbols], [flagged, known & (flag != 1)]
 
 
 def _spread(known: np.ndarray | None, split: Sequence[bool], length: int) -> list[list[bool]]:
