@@ -204,7 +204,7 @@ def split_columns(symbols: np.ndarray, split: Sequence[bool]) -> tuple[np.ndarra
 def split_column(
     symbols: np.ndarray, before: np.ndarray, is_split: bool
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """One column (t,) after the split, and which of its symbols are coded; before: a row earlier."""
+    """A column (t,) after the split, and which of its symbols are coded; before: a row earlier."""
     known = symbols >= 0
     if not is_split:
         return [symbols], [known]
