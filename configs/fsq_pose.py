@@ -4,12 +4,12 @@
     jaxvq train fsq_pose --data DATA --workdir RUN
 
 Variants, after a colon:
-  (none)      four streams (body, face, both hands with one network), each a linear code of patches
+  (none)      four streams (body, face, both hands with one network), each a linear code of steps
               of 16 frames, fitted to the data, and a transformer that learns what this cannot do.
-              Each patch has 160 bits (9.97 per frame). They go where they lower the error most;
+              Each step has 160 bits (9.97 per frame). They go where they lower the error most;
               hands count more than the face, and held shapes more than movement (docs/meaning.md).
   :small      the same for a laptop: 300 steps of 8 rows, a minute or two; what `make demo` runs.
-  :live       the same for a camera: patches of 4 frames, and no step looks ahead (jaxvq/live.py).
+  :live       the same for a camera: steps of 4 frames, and none looks ahead (jaxvq/live.py).
   :lm         for language models: eight codebooks a stream instead of four, and hands that come or
               go once a step at most. About 2,000 codes in all, where the default has 177,000.
   :frames     one codebook of 1000 codes for each frame, all points together.

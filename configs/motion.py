@@ -5,7 +5,7 @@
 
 Variants, after a colon:
   (none)          configs/fsq_pose.py with two streams, the body and its path: linear codes of
-                  patches of 16 frames, fitted to the data, and a transformer beside each. 13.5 bits
+                  steps of 16 frames, fitted to the data, and a transformer beside each. 13.5 bits
                   a frame.
   :t2m_gpt        T2M-GPT (Zhang et al. 2023, https://arxiv.org/abs/2301.06052): one codebook of
                   512 codes for 4 frames, 2.25 bits a frame.

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from jaxvq.importers.safe_pickle import Refused
+from jaxvq.importers.torch_file import LEGACY_MAGIC, LEGACY_PROTOCOL
 from jaxvq.signformer import pami0
 from jaxvq.signformer.pami0 import Sample, find_parts, read_samples
 from tools.signformer.parts import encode_sample, write_part
@@ -214,7 +215,7 @@ def test_a_hostile_pickle_runs_nothing(tmp_path, deep):
     target = tmp_path / "owned"
     content = [Hostile(os.system, (f"touch {target}",))]
     if deep:  # inside the bytes that torch.load would unpickle
-        numbers = (pami0.LEGACY_MAGIC, pami0.LEGACY_PROTOCOL)
+        numbers = (LEGACY_MAGIC, LEGACY_PROTOCOL)
         header = b"".join(pickle.dumps(value, 2) for value in (*numbers, content))
         load = (
             b"ctorch.storage\n_load_from_bytes\n" + pickle.BINBYTES + struct.pack("<I", len(header))
