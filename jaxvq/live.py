@@ -136,11 +136,7 @@ class LiveEncoder:
 class LiveDecoder:
     """Decodes a stream of tokens. The frames equal those of `decode` for all tokens at once.
 
-    Args:
-      tokenizer: as for LiveEncoder.
-      fps: frames per second of the poses; a model of one frame rate takes its own.
-    Raises:
-      ValueError: as LiveEncoder.
+    fps: frames per second of the poses; a model of one frame rate takes its own.
     """
 
     def __init__(self, tokenizer: PoseTokenizer, fps: float = 25.0) -> None:

@@ -70,15 +70,10 @@ def point_distance(predicted: jax.Array, target: jax.Array, scale) -> jax.Array:
 
 
 def differences(values: jax.Array, visible: jax.Array, segment: jax.Array):
-    """Frame-to-frame differences and where they exist.
+    """Frame-to-frame differences (b, t - 1, v, c) of values (b, t, v, c), and where they exist,
+    bool (b, t - 1, v): both frames are visible, bool (b, t, v), and of the same clip.
 
-    Args:
-      values: (b, t, v, c).
-      visible: bool (b, t, v).
-      segment: int (b, t), 0 where padding.
-
-    Returns:
-      (b, t - 1, v, c) differences and bool (b, t - 1, v): both frames seen and of the same clip.
+    segment: int (b, t), 0 where padding.
     """
     same_clip = (segment[:, 1:] == segment[:, :-1]) & (segment[:, 1:] > 0)
     return values[:, 1:] - values[:, :-1], visible[:, 1:] & visible[:, :-1] & same_clip[..., None]

@@ -13,15 +13,10 @@ from jaxvq.losses import masked_sum
 
 
 def distances(predicted, target, std, space_dims: int | None = None) -> jax.Array:
-    """Distance of each predicted point from its target.
+    """float32 (…, v): how far each predicted point is from its target, in shoulder widths.
 
-    Args:
-      predicted, target: (…, v, c), standardised.
-      std: (v, c) in shoulder widths, the scale of the statistics.
-      space_dims: number of spatial coordinates, see Skeleton.space_dims; default: all.
-
-    Returns:
-      float32 (…, v) in shoulder widths.
+    predicted, target: (…, v, c), standardised. std: (v, c), the scale of the statistics.
+    space_dims: number of spatial coordinates, see Skeleton.space_dims; default: all.
     """
     predicted, target, std = (x[..., :space_dims] for x in (predicted, target, std))
     difference = jnp.asarray(predicted, jnp.float32) - jnp.asarray(target, jnp.float32)
@@ -30,13 +25,10 @@ def distances(predicted, target, std, space_dims: int | None = None) -> jax.Arra
 
 
 def mpjpe(distance, visible, parts: dict) -> dict:
-    """Mean per-joint position error: part -> (sum, count), and "all" for every point.
+    """Mean per-joint position error: part -> (sum, count), with one part "hands" for both, and
+    "all" for every point.
 
-    Args:
-      distance: (…, v) from distances().
-      visible: bool (…, v).
-      parts: name -> indices of points, as Skeleton.parts. The result has one part "hands" for both
-        hands.
+    distance: (…, v) from distances(). visible: bool (…, v). parts: as Skeleton.parts.
     """
     distance, visible = jnp.asarray(distance), jnp.asarray(visible)
     groups = {name: points for name, points in parts.items() if not name.endswith("_hand")}
@@ -83,16 +75,8 @@ def mean(pair) -> float:
 
 
 def code_counts(indices, valid, sizes: tuple[int, ...]) -> jax.Array:
-    """How often each code was used in valid frames.
-
-    Args:
-      indices: int (b, t, s, q).
-      valid: bool (b, t).
-      sizes: number of codes of each of the s·q codebooks, stream by stream.
-
-    Returns:
-      int32 (s·q, max(sizes)); codes beyond a smaller codebook stay 0.
-    """
+    """int32 (s·q, max(sizes)): how often each code of indices int (b, t, s, q) was used in frames
+    that are valid, bool (b, t). sizes: of the s·q codebooks; codes beyond a smaller one stay 0."""
     indices, valid = jnp.asarray(indices), jnp.asarray(valid)
     books, codes = len(sizes), max(sizes)
     flat = indices.reshape(-1, books) + np.arange(books)[None] * codes
@@ -129,12 +113,9 @@ def entropy(counts) -> np.ndarray:
 def summarize(
     sums: dict, codebook_sizes: tuple[int, ...], term_weights: dict[str, float]
 ) -> dict[str, float]:
-    """The values of a task's metrics, which were summed over batches and devices.
-
-    Returns:
-      "loss", the weighted sum of the terms; the mean of each (sum, count) pair, with the terms; and
-      "code_utilization" in percent and "perplexity" instead of "code_counts".
-    """
+    """The values of a task's metrics, which were summed over batches and devices: "loss", the
+    weighted sum of the terms; the mean of each (sum, count) pair, with the terms; and instead of
+    "code_counts" "code_utilization" in percent and "perplexity"."""
     # A term without counts, such as the motion of single frames, adds nothing to the loss.
     counted = {name: weight for name, weight in term_weights.items() if sums[name][1]}
     values = {"loss": sum(weight * mean(sums[name]) for name, weight in counted.items())}

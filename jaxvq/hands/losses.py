@@ -36,12 +36,10 @@ class HandSpace:
         return jnp.where(flip[..., None, None], self.standardize(mirrored), pose)
 
     def errors(self, predicted, target) -> tuple[dict, jax.Array]:
-        """Errors of a reconstruction.
+        """Errors float32 (b, t) of a reconstruction, and the angle of each joint (b, t, 30).
 
-        Returns:
-          A dict of float32 (b, t): "mse", the mean square error of standardised numbers, and
-          "geodesic", the mean angle between rotations in radians.
-          The angle of each joint in radians, float32 (b, t, 30).
+        They are "mse", the mean square error of standardised numbers, and "geodesic", the mean
+        angle between rotations. Angles are in radians.
         """
         angles = rotations.joint_angles(self.angles(predicted), self.angles(target))
         mse = losses.point_error(predicted, target, "l2").mean(-1)

@@ -36,12 +36,8 @@ def patterns(frames: int, changes: int) -> np.ndarray:
 
 
 def digits(seen: jax.Array, frames: jax.Array, changes: int) -> jax.Array:
-    """The digits int32 (..., 2) of steps.
-
-    Args:
-      seen: bool (..., p), the frames in which the hand is there.
-      frames: bool (..., p), False for padding, which any pattern suits.
-    """
+    """The digits int32 (..., 2) of steps. seen: bool (..., p), the frames in which the hand is
+    there. frames: bool (..., p), False for padding, which any pattern suits."""
     size = seen.shape[-1]
     table = jnp.asarray(patterns(size, changes).reshape(-1, size).T, jnp.float32)
     lost = (seen & frames).astype(jnp.float32) @ (1 - table)

@@ -27,9 +27,7 @@ def prepare(config, dataset, levels=None) -> tuple[object, Batch]:
     A task's module may have `prepare(config, dataset, levels)`, which returns both, or None as the
     batch; every task else leaves the config as it is and needs shapes only.
 
-    Args:
-      config: ConfigDict. dataset: see input_pipeline.Dataset.
-      levels: `quantizer.levels` of the run that goes on, None at the start of one.
+    levels: `quantizer.levels` of the run that goes on, None at the start of one.
     """
     batch = None
     if hasattr(_module(config), "prepare"):

@@ -63,13 +63,9 @@ def allocate_levels(config, skeleton, statistics, batch: Batch) -> ConfigDict:
     the mean distance of the points of `batch` (linear_code.allocate). `model.part_weights` says
     what a distance counts, as in the loss, and `model.part_holds` how much more a shape counts
     that is held (linear_code.hold_weights). The digits of `model.presence_changes` take their bits
-    first.
+    first. ValueError for a part of the body that no frame shows.
 
-    Args:
-      batch: thousands of frames of training, as a task's `init` takes them.
-    Raises:
-      ValueError: too few or too many bits for `quantizer.num_quantizers` codebooks a stream, or a
-        part of the body that no frame shows.
+    batch: thousands of frames of training, as a task's `init` takes them.
     """
     bits, real = config.quantizer.get("bits_per_frame", 0.0), real_bits(config)
     if not bits:

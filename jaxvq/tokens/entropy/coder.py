@@ -1,10 +1,8 @@
 """A range coder on whole numbers (Martin 1979): the same bytes on every machine.
 
-Symbols have frequencies that sum to TOTAL. Of the packages, constriction 0.5 was tried: faster
-(3.8 million symbols a second), but its tables go through floating point, so that bytes would hang
-on how another machine rounds, and it writes words of 32 bits, which costs a short clip 2 to 4 bytes
-where this coder loses less than one: it writes the shortest number inside of the last interval, and
-zeros at the end of the data are left out.
+Symbols have frequencies that sum to TOTAL. The tables of packages such as constriction go through
+floating point, so that bytes would depend on how a machine rounds. At the end, this coder writes
+the shortest number inside of the last interval, without zeros: a short clip loses less than a byte.
 """
 
 from bisect import bisect_right
