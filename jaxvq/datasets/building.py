@@ -151,8 +151,7 @@ class CorpusBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
     def _log_download_bytes(self) -> None:
         """Silent: TFDS would announce a download."""
 
-    def _log_download_done(self) -> None:
-        """Silent: the program reports what was built."""
+    _log_download_done = _log_download_bytes
 
     @property
     def recipe(self) -> dict:

@@ -136,13 +136,12 @@ def write_run(
     run: Run,
     encode: Encoder,
     folder: str | Path,
-    options: str,
     shard_bytes: float,
     report: Callable[[Encoded], bool],
 ) -> Written:
     """Writes the clips of a run to run.path(folder, 0), and further parts above `shard_bytes`.
 
-    options: those of ArrayRecord. report: is called for each clip, and ends the run with False.
+    report: is called for each clip, and ends the run with False.
     """
     clips, lengths, sizes, moments = [], [], [], Accumulator()
     file = None
@@ -156,7 +155,7 @@ def write_run(
                     file = None
                 if file is None:
                     path = run.path(folder, len(lengths))
-                    file = array_record_module.ArrayRecordWriter(path, options)
+                    file = array_record_module.ArrayRecordWriter(path, WRITER_OPTIONS)
                     lengths.append(0)
                     sizes.append(0)
                 file.write(encoded.record)
@@ -206,10 +205,7 @@ class Build:
         self.progress = Progress(max_skipped * self.total + GIVE_UP_AFTER)
         # A process adds run, folder and report.
         self.write_run = functools.partial(
-            write_run,
-            encode=encode,
-            options=WRITER_OPTIONS,
-            shard_bytes=float("inf") if num_shards else SHARD_BYTES,
+            write_run, encode=encode, shard_bytes=float("inf") if num_shards else SHARD_BYTES
         )
         self.shard_lengths: dict[str, list[int]] = {split: [] for split in clips}
         self.num_bytes: dict[str, int] = dict.fromkeys(clips, 0)
