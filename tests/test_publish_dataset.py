@@ -79,7 +79,6 @@ def test_others_read_it_without_our_code(published_poses, data_dir):
 def build_others(root) -> list[str]:
     """Tiny instances of the corpora that are no `.pose` files, below root/data; their names."""
     import motion_files
-    import test_pose_npz
     from hands import synthetic_hands
     from signformer_corpus import write_how2sign, write_lsfb
     from test_sentence_datasets import write_samples
@@ -87,6 +86,7 @@ def build_others(root) -> list[str]:
     from jaxvq import pretrained
     from jaxvq.datasets import building
     from jaxvq.hands import npz
+    from tests import npz_clips
     from tools.hands import draws
 
     sizes = {"train": 2, "val": 1, "test": 1}
@@ -98,7 +98,7 @@ def build_others(root) -> list[str]:
     write_samples(root / "x.pami0.train.part0", ("one", np.ones((2, 1024))))
     inputs["pose_npz"] = root / "npz"
     inputs["pose_npz"].mkdir()
-    (root / "npz/a.npz").write_bytes(test_pose_npz.npz(poses=test_pose_npz.poses()))
+    (root / "npz/a.npz").write_bytes(npz_clips.npz(poses=npz_clips.poses()))
     inputs["bvh"] = root / "bvh"
     inputs["bvh"].mkdir()
     (root / "bvh/walk.bvh").write_text(motion_files.walk())
