@@ -283,7 +283,7 @@ def test_killed_and_started_again(corpus, built, tmp_path, earlier):
     assert not any("incomplete" in path.name for path in data_dir.rglob("*"))
 
 
-def wait_until(condition, seconds: float = 30) -> None:
+def wait_until(condition, seconds: float = 90) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "did not happen in time"
