@@ -163,6 +163,7 @@ class Checkpointer:
         )
 
     def wait(self) -> None:
+        """Blocks until everything is on disk."""
         self._manager.wait_until_finished()
 
     def close(self) -> None:
@@ -378,6 +379,7 @@ def _with_absolute_mixture(fields: dict) -> dict:
 
 
 def check_same_data(workdir, step: int, fingerprint: str) -> None:
+    """ValueError if a run started on another dataset."""
     before = load_meta(find_checkpoint(workdir, step))["data_fingerprint"]
     if before != fingerprint:
         raise ValueError(

@@ -38,6 +38,10 @@ def fill(
 
     streams: names of those that are drawn, such as "left_hand"; the others are kept. Default:
     all.
+
+    Raises:
+      ValueError: a gap without frames before and after it, more results than candidates, or a
+        stream that is none.
     """
     if not 1 <= num <= candidates:
         raise ValueError(f"{num} of {candidates} candidates: expected 1 or more of them")

@@ -149,6 +149,9 @@ class Prior:
 
         prefix: what all clips begin with, whole steps. fps: of the clips, where neither model nor
         prefix says it.
+
+        Raises:
+          ValueError: a label with an unknown word, no frames, or a prefix that is no shorter.
         """
         step = self.task.rows.frames_per_step
         if frames < 1:

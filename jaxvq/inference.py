@@ -348,6 +348,7 @@ class PoseTokenizer:
         return sum(math.log2(size) for size in self.task.codebook_sizes) / self.task.frames_per_step
 
     def check_tokens(self, item: Tokens) -> None:
+        """Raises ValueError for tokens that this model cannot have made."""
         check_tokens(item, self.task)
 
     def _compute(

@@ -136,7 +136,11 @@ class LiveEncoder:
 class LiveDecoder:
     """Decodes a stream of tokens. The frames equal those of `decode` for all tokens at once.
 
-    fps: frames per second of the poses; a model of one frame rate takes its own.
+    Args:
+      tokenizer: as for LiveEncoder.
+      fps: frames per second of the poses; a model of one frame rate takes its own.
+    Raises:
+      ValueError: as LiveEncoder.
     """
 
     def __init__(self, tokenizer: PoseTokenizer, fps: float = 25.0) -> None:
@@ -161,7 +165,11 @@ class LiveDecoder:
     def push(self, indices: np.ndarray) -> Pose:
         """Adds tokens int (steps, s, q); returns the frames that are now certain, often none, on
         the canvas of `decode`. Where nothing has to follow (`latency` 0), the last step of a
-        recording that ends in the middle of it gives all of its frames, too."""
+        recording that ends in the middle of it gives all of its frames, too.
+
+        Raises:
+          ValueError: tokens that the model cannot have made, or after `finish`.
+        """
         if self._ended:
             raise ValueError("this recording was finished: make another LiveDecoder")
         indices = np.asarray(indices, np.int32)

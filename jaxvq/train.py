@@ -33,7 +33,13 @@ log = logging.getLogger("jaxvq")
 def train(config, workdir) -> dict[str, float]:
     """Runs from the newest checkpoint in `workdir`, or from the start, to `config.total_steps`.
 
-    Returns the last validation metrics (name → value), {} when nothing was validated or left to do.
+    Args:
+      config: ConfigDict, see configs/.
+      workdir: folder for checkpoints and metrics.
+    Returns:
+      The last validation metrics (name → value), {} when nothing was validated or left to do.
+    Raises:
+      ValueError: one line about a config, dataset or checkpoint that does not fit.
     """
     with contextlib.ExitStack() as closing:
         return _train(config, Path(workdir), closing)

@@ -33,10 +33,12 @@ class Place:
         return f"{self.folder}/incomplete.{kind}_{self.split}_{self.number:05d}"
 
     def save(self, kind: str, content) -> None:
+        """Stores anything that pickles."""
         filesystem, path = remote.open_filesystem(self.path(kind))
         filesystem.pipe_file(path, pickle.dumps(content))
 
     def load(self, kind: str):
+        """Returns what `save` stored."""
         return pickle.loads(remote.read_bytes(self.path(kind)))
 
     def put_records(self, source: str, part: int) -> None:
@@ -58,6 +60,7 @@ class Place:
         filesystem.rm_file(path)
 
     def remove(self, kind: str) -> None:
+        """Removes a file, if it exists."""
         filesystem, path = remote.open_filesystem(self.path(kind))
         if filesystem.exists(path):
             filesystem.rm_file(path)

@@ -70,6 +70,7 @@ class PackingPlan:
 
     @functools.cached_property
     def frames(self) -> int:
+        """Frames on the line per epoch."""
         return int(self.room.sum())
 
     def row(self, index: int) -> list[tuple[int, int, int, int]]:

@@ -186,10 +186,12 @@ class Progress:
 
     @property
     def done(self) -> int:
+        """Number of clips read."""
         return self._counts[0]
 
     @property
     def skipped(self) -> int:
+        """Number of clips that cannot be used."""
         return self._counts[1]
 
 

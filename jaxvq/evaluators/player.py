@@ -81,6 +81,7 @@ def decoded_clip(tokenizer: PoseTokenizer, name: str, tokens: Tokens) -> Clip:
 
 
 def first_frames(pose: Pose) -> Pose:
+    """At most MAX_FRAMES of a pose."""
     return pose.replace(data=pose.data[:MAX_FRAMES], confidence=pose.confidence[:MAX_FRAMES])
 
 

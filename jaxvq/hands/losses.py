@@ -19,6 +19,7 @@ class HandSpace:
 
     @classmethod
     def make(cls, statistics) -> "HandSpace":
+        """The space of a dataset's statistics."""
         return cls(np.asarray(statistics.mean, np.float32), np.asarray(statistics.std, np.float32))
 
     def angles(self, pose) -> jax.Array:

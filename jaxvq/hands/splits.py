@@ -20,6 +20,7 @@ def load(directory: str | Path, split: str) -> Samples:
 
 
 def load_metadata(directory: str | Path) -> dict:
+    """The content of dataset_metadata.json."""
     return _read_json(Path(directory) / "dataset_metadata.json")
 
 

@@ -121,7 +121,11 @@ def get_config(path: str) -> ConfigDict:
 
 
 def read(path: str, config: ConfigDict) -> ConfigDict:
-    """`config` with the values of a YAML file. Logs which keys have no effect, and why."""
+    """`config` with the values of a YAML file. Logs which keys have no effect, and why.
+
+    Raises:
+      ValueError: the file is not plain YAML, or it has an unknown key or a value of a wrong type.
+    """
     fields = flatten_dict(config.to_dict(), sep=".")
     own, theirs = {}, {}
     for key, value in _load(path).items():

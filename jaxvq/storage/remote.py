@@ -56,6 +56,7 @@ def list_files(url: str) -> dict[str, str]:
 
 
 def read_bytes(url: str) -> bytes:
+    """The content of a file. OSError if it cannot be read."""
     filesystem, path = open_filesystem(url)
     return filesystem.cat_file(path)
 

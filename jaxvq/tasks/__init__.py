@@ -14,6 +14,9 @@ def make_task(config, skeleton, statistics) -> Task:
 
     The name is one of TASKS, or that of any module that can be imported and has
     `make(config, skeleton, statistics)`, such as mypackage.my_tokenizer.
+
+    Raises:
+      ValueError: no such task, or a field that it cannot use.
     """
     make = _module(config).make
     if config.model.get("parts", ""):

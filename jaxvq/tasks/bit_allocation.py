@@ -161,7 +161,11 @@ def hold(config, skeleton) -> float:
 
 def presence_digits(config, skeleton) -> tuple[int, ...]:
     """The levels that `model.presence_changes` puts in front of a stream's first codebook: two
-    digits for each hand that the skeleton has (models/presence.py)."""
+    digits for each hand that the skeleton has (models/presence.py).
+
+    Raises:
+      ValueError: model.presence_changes without model.transform, or below 0.
+    """
     changes = config.model.get("presence_changes", 0)
     if not changes:
         return ()

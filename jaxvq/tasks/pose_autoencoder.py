@@ -21,7 +21,11 @@ MODEL_FIELDS = (
 
 
 def make(config, skeleton, statistics) -> "AutoencoderTask":
-    """The task that a config describes, for poses of this skeleton and these statistics."""
+    """The task that a config describes, for poses of this skeleton and these statistics.
+
+    Raises:
+      ValueError: a config value that is not among the choices.
+    """
     if config.quantizer.type != "fsq":
         raise ValueError(f"quantizer.type {config.quantizer.type!r} is not known; choices: fsq")
     # A linear code's latents come in steps of 1, which only clipping leaves as they are.

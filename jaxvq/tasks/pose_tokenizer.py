@@ -25,7 +25,11 @@ LOSSES = ("l1", "l2", "smooth_l1", "distance")
 
 
 def make(config, skeleton, statistics) -> "TokenizerTask":
-    """The task that a config describes, for poses of this skeleton and these statistics."""
+    """The task that a config describes, for poses of this skeleton and these statistics.
+
+    Raises:
+      ValueError: a config value that is not among the choices.
+    """
     quantizer = make_quantizer(config.quantizer)
     model = PoseStgcn(
         num_points=skeleton.num_points,
@@ -40,7 +44,11 @@ def make(config, skeleton, statistics) -> "TokenizerTask":
 
 
 def task_fields(config, skeleton, statistics, model, quantizer) -> dict:
-    """The fields of a TokenizerTask that a config describes."""
+    """The fields of a TokenizerTask that a config describes.
+
+    Raises:
+      ValueError: an unknown loss.type, or a window of no whole steps.
+    """
     if config.loss.type not in LOSSES:
         known = ", ".join(LOSSES)
         raise ValueError(f"loss.type {config.loss.type!r} is not known; choices: {known}")

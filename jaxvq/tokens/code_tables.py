@@ -116,7 +116,11 @@ class CodeTables:
 def fit_code_tables(
     sequences: Sequence[np.ndarray], task: TokenTask, fingerprint: str
 ) -> CodeTables:
-    """Tables for the tokens of a task, fitted on indices int (t', s, q) of clips."""
+    """Tables for the tokens of a task, fitted on indices int (t', s, q) of clips.
+
+    Raises:
+      ValueError: a task without codes, no clips, or codes that are not the task's.
+    """
     if not task.codebook_sizes:
         raise ValueError("this model has no codes, so there is nothing to fit tables for")
     digits, (streams, _) = task.levels, task.token_shape
@@ -223,6 +227,7 @@ def path_for(model: checkpoint.Model) -> Path:
 
 
 def save(path: Path, tables: CodeTables) -> None:
+    """Writes tables to a file (npz, no pickle)."""
     with atomic.writing(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, allow_pickle=False, **tables.to_arrays())
 

@@ -68,7 +68,11 @@ def writing(path: str | Path, task: TokenTask, fingerprint: str) -> Iterator[Wri
 
 
 def read(path: str | Path) -> list[Line]:
-    """The clips of a CSV; names lose their ".pose"."""
+    """The clips of a CSV; names lose their ".pose".
+
+    Raises:
+      ValueError: a column is missing, a number is none, or there are no clips.
+    """
     csv.field_size_limit(2**31 - 1)  # an hour of signing is one field
     rows = csv.DictReader(read_text(path).splitlines())
     missing = set(NEEDED) - set(rows.fieldnames or ())

@@ -24,6 +24,9 @@ def parse(doc: str, argv=None) -> argparse.Namespace:
     and `checkpoint` the run or checkpoint to measure with `eval_only`.
 
     doc: what --help says first.
+
+    Raises:
+      ValueError: one line about a file, variant, field, flag or run that is not there.
     """
     parser = command.parser(doc)
     add = parser.add_argument
@@ -183,6 +186,9 @@ def read_config(source: str, changes: Sequence[str] = ()):
     """The locked config that `presets.load` finds, with changes such as --config.batch_size=8.
 
     Names that fields had before are read, with one warning.
+
+    Raises:
+      ValueError: one line about a name, file, variant, field or value that is not there.
     """
     from absl import flags
     from ml_collections import config_flags
@@ -213,7 +219,11 @@ def read_config(source: str, changes: Sequence[str] = ()):
 
 
 def compare(source: str, model) -> None:
-    """Warns where the config at `source` is not that of a checkpoint.Model, whose own counts."""
+    """Warns where the config at `source` is not that of a checkpoint.Model, whose own counts.
+
+    Raises:
+      ValueError: as `read_config`.
+    """
     theirs, ours = dict(presets.fields(read_config(source))), dict(presets.fields(model.config))
     # The levels and steps of a linear code come from the data, and so differ from any file.
     fitted = ("quantizer.levels", "quantizer.steps")

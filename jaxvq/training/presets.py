@@ -37,6 +37,9 @@ def load(source: str):
 
     FILE is Python with `get_config`, or YAML with the keys of the original Pose Tokenizer.
     configs/NAME.py means the config of that name where there is no such file.
+
+    Raises:
+      ValueError: one line about a name, file or variant that is not there.
     """
     path, colon, variant = source.partition(":")
     if not Path(path).is_file():

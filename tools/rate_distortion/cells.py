@@ -181,7 +181,7 @@ def _measure(tokenizers: list, clips: dict, scale, path: Path, effort: int) -> d
 
     Validation reconstructs whole clips. The values on test are those of jaxvq evaluate.
     """
-    from jaxvq.evaluators import reconstruction
+    from jaxvq.evaluators import motion, reconstruction
     from jaxvq.tokens import code_tables
 
     from . import coding, floor
@@ -193,6 +193,8 @@ def _measure(tokenizers: list, clips: dict, scale, path: Path, effort: int) -> d
     ]
     best = tokenizers[errors.index(min(errors))]
     values = reconstruction.evaluate(best, iter(test)).values
+    if best.model.skeleton.is_motion:
+        values |= motion.evaluate(best, iter(test))
     best.encode_clips(test)  # compiles
     started = time.monotonic()
     indices = best.encode_clips(test)

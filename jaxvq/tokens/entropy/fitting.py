@@ -32,6 +32,9 @@ def fit_tables(sequences: Sequence[np.ndarray], sizes: Sequence[int]) -> Tables:
 
     sequences: int (t, n) each, column j in 0..sizes[j]-1 or -1 for missing. sizes: up to 2**15.
     No symbol becomes impossible, seen or not.
+
+    Raises:
+      ValueError: no sequences, other shapes, or a symbol outside of its column's alphabet.
     """
     sizes = tuple(int(size) for size in sizes)
     sequences = [np.asarray(sequence) for sequence in sequences]
