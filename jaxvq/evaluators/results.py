@@ -14,11 +14,8 @@ from jaxvq.storage import atomic
 def write(
     tokenizer: PoseTokenizer, dataset: Dataset, split: str, output: Path
 ) -> reconstruction.Evaluation:
-    """Measures a model on a split and returns the metrics (name → value).
-
-    Writes metrics.json, evaluation_results.json (also the error of each point and the use of each
-    code) and evaluation_report.md into `output`. draw: so many clips also become videos and
-    pictures, and index.html plays them.
+    """Measures a model on a split. Writes metrics.json, evaluation_results.json (also the error of
+    each point and the use of each code) and evaluation_report.md into `output`.
 
     Raises:
       ValueError: no such split, or one without clips.
