@@ -68,7 +68,7 @@ def main(argv=None) -> int:
     if args.input:
         pose = prior.tokenizer.read(args.input)
         whole = filling.complete(prior, pose, start, stop, tokens, streams)
-        path = Path(args.output) / f"filled{_suffix(whole.skeleton)}"
+        path = Path(args.output) / f"filled{_suffix(prior.tokenizer.model.skeleton)}"
         inference.write(path, whole)
         print(f"{path}: {args.input} with frames {start} to {stop - 1} filled in")
     return 0
