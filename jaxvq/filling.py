@@ -3,8 +3,8 @@
     from jaxvq import filling, generation
     prior = generation.load("PRIOR")
     clip, _ = prior.tokenizer.standardize(prior.tokenizer.read("X.pose"))
-    (tokens,) = filling.fill(prior, clip, 40, 55)  # frames 40 … 54 are drawn anew
-    pose = prior.tokenizer.decode(tokens)
+    candidates = filling.fill(prior, clip, 40, 55)  # tokens; frames 40 … 54 are drawn anew
+    frames = filling.average(prior, clip, 40, 55, candidates)
 
 docs/prior.md compares it with fillings that need no tokens.
 """
@@ -14,11 +14,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxvq.generation import Draw, Prior
+from jaxvq.pose import preprocess
 from jaxvq.pose.reader import Pose
+from jaxvq.pose.resample import resample
 from jaxvq.tokens.tokens import Tokens
 
 TAIL = 2  # steps beyond a gap that tell which candidates fit
 BIT = 0.002  # what a bit of these steps weighs against a mean square of 1
+SHARE = 4  # of the candidates, the best fourth is averaged
 
 
 def fill(
@@ -29,43 +32,25 @@ def fill(
     label: str = "",
     draw: Draw = Draw(),
     candidates: int = 64,
-    num: int = 1,
     streams: Sequence[str] = (),
 ) -> list[Tokens]:
-    """The tokens of a standardised clip whose frames start … stop - 1 are drawn anew: of so many
-    candidates the `num` that fit best, the best first. What the clip has in these frames is not
-    used.
+    """So many tokens of a standardised clip whose frames start … stop - 1 are drawn anew, those
+    that fit best first. What the clip has in these frames is not used.
+
+    The steps of the gap are drawn after those before it. A draw fits if it decodes to the
+    frames of these steps that are known, and makes likely what is known of them and of the
+    steps after the gap.
 
     streams: names of those that are drawn, such as "left_hand"; the others are kept. Default:
     all.
 
     Raises:
-      ValueError: a gap without frames before and after it, more results than candidates, or a
-        stream that is none.
-    """
-    if not 1 <= num <= candidates:
-        raise ValueError(f"{num} of {candidates} candidates: expected 1 or more of them")
-    tokens, misfit = draw_candidates(prior, clip, start, stop, label, draw, candidates, streams)
-    return [tokens[number] for number in np.argsort(misfit, kind="stable")[:num]]
-
-
-def draw_candidates(
-    prior: Prior,
-    clip: Pose,
-    start: int,
-    stop: int,
-    label: str,
-    draw: Draw,
-    count: int,
-    streams: Sequence[str] = (),
-) -> tuple[list[Tokens], np.ndarray]:
-    """`count` draws for a gap, as `fill` has it, and how badly each fits, float (count,).
-
-    The steps of the gap are drawn after those before it. A draw fits if it decodes to the
-    frames of these steps that are known, and makes likely what is known of them and of the
-    steps after the gap.
+      ValueError: a gap without frames before and after it, no candidates, or a stream that is
+        none.
     """
     length, step = len(clip.data), prior.task.rows.frames_per_step
+    if candidates < 1:
+        raise ValueError(f"{candidates} candidates: expected 1 or more")
     if not 0 < start < stop < length:
         raise ValueError(
             f"gap {start}:{stop}: expected frames inside of 1:{length - 1}; a clip is "
@@ -78,9 +63,9 @@ def draw_candidates(
     first, last = start // step, -(-stop // step)
     given = np.ones(known.shape, bool)
     given[first:last] = ~digits
-    many = np.broadcast_to(known[None], (count, *known.shape))
+    many = np.broadcast_to(known[None], (candidates, *known.shape))
     text = np.broadcast_to(
-        prior.task.rows.label_bytes(label)[None], (count, prior.task.rows.label_length)
+        prior.task.rows.label_bytes(label)[None], (candidates, prior.task.rows.label_length)
     )
     drawn = prior.draw(many[:, :last], text, last, draw, given[:last])
     tokens = [
@@ -91,9 +76,57 @@ def draw_candidates(
     counted = given[first : last + TAIL]
     if counted.any():
         short = [_cut(prior, one, 0, last + TAIL) for one in tokens]
-        bits = prior.bits(short, [label] * count)
+        bits = prior.bits(short, [label] * candidates)
         misfit += BIT * np.array([one[first:][counted].sum() for one in bits])
-    return tokens, misfit
+    return [tokens[number] for number in np.argsort(misfit, kind="stable")]
+
+
+def average(
+    prior: Prior, clip: Pose, start: int, stop: int, candidates: Sequence[Tokens]
+) -> np.ndarray:
+    """Frames start … stop - 1 float (n, v, c) of a standardised clip: the mean of what the best
+    quarter of the candidates, as `fill` gives them, decode to, moved so that it meets the frames
+    beside. It errs less than any one of them, and moves less than people do."""
+    best = candidates[: max(len(candidates) // SHARE, 1)]
+    decoded = prior.tokenizer.decode_tokens(best)
+    return meet(np.mean([one[start - 1 : stop + 1] for one in decoded], 0), clip, start, stop)
+
+
+def meet(data: np.ndarray, clip: Pose, start: int, stop: int) -> np.ndarray:
+    """The inner frames of float (stop - start + 2, v, c), moved by what the outer two miss of the
+    clip; by nothing where it does not show them."""
+    share = np.linspace(0, 1, len(data))[:, None, None]
+    seen = ~clip.mask[[start - 1, stop], :, None]
+    ends = np.where(seen, clip.data[[start - 1, stop]] - data[[0, -1]], 0)
+    return (data + ends[0] * (1 - share) + ends[1] * share)[1:-1]
+
+
+def complete(
+    prior: Prior,
+    pose: Pose,
+    start: int,
+    stop: int,
+    candidates: Sequence[Tokens],
+    streams: Sequence[str] = (),
+) -> Pose:
+    """A recorded pose with the `average` in frames start … stop - 1, in its own units and place; at
+    the model's frame rate, as `fill` counts frames. All that is known stays as it was recorded."""
+    tokenizer = prior.tokenizer
+    clip, place = tokenizer.standardize(pose)
+    points, _ = hidden(prior, streams)
+    data, shown = clip.data.copy(), np.ones(clip.confidence.shape, np.float32)
+    data[start:stop, points] = average(prior, clip, start, stop, candidates)[:, points]
+    whole = tokenizer.unstandardize(data, clip.fps).replace(confidence=shown)
+    whole = tokenizer.without_absent(whole, candidates[0].indices)
+    whole = preprocess.split_confidence(preprocess.restore(whole, place))
+    recorded = resample(preprocess.select_points(pose, whole.skeleton), clip.fps)
+    if tokenizer.model.skeleton.is_motion:  # all joints follow the path
+        points = np.ones(len(whole.data[0]), bool)
+    data, shown = recorded.data.copy(), recorded.confidence.copy()
+    inside = meet(whole.data[start - 1 : stop + 1], recorded, start, stop)
+    data[start:stop, points] = inside[:, points]
+    shown[start:stop, points] = whole.confidence[start:stop, points]
+    return recorded.replace(data=data, confidence=shown)
 
 
 def hidden(prior: Prior, streams: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

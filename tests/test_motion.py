@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import motion_files
 import numpy as np
 import pytest
+from test_prior_tools import untrained_prior
 
-from jaxvq import inference, input_pipeline
+from jaxvq import filling, inference, input_pipeline
 from jaxvq.batch import make_batch
 from jaxvq.evaluators import motion as evaluation
 from jaxvq.evaluators import page
@@ -325,6 +326,18 @@ def test_reconstructions_stay_in_their_place(run, walking):
         preprocess.preprocess(pose, tokenizer.model.skeleton)[0].data for pose in (result, decoded)
     ]
     np.testing.assert_allclose(local[0][:, :-1], local[1][:, :-1], atol=2e-3)
+
+
+def test_a_filled_gap_leaves_what_was_recorded_where_it_was(run, walking):
+    """What the tokens of the very clip decode to, moved so that it meets the frames beside."""
+    prior = untrained_prior(run)
+    tokens = prior.tokenizer.encode(walking)
+    filled = filling.complete(prior, walking, 30, 45, [tokens])
+    assert filled.skeleton == walking.skeleton and len(filled.data) == 90
+    np.testing.assert_array_equal(filled.data[:30], walking.data[:30])
+    np.testing.assert_array_equal(filled.data[45:], walking.data[45:])
+    apart = np.linalg.norm(filled.data[30:45] - walking.data[30:45], axis=-1)
+    assert 0 < apart.mean() < 0.15 and apart[[0, -1]].mean() < apart.mean()
 
 
 def test_tools_read_and_write_bvh(run, walking, tmp_path, capsys):

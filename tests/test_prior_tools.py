@@ -11,6 +11,7 @@ from test_token_prior import labels, prior, prior_dir, tokens_dir  # noqa: F401 
 from jaxvq import filling, generation, inference, input_pipeline, pretrained
 from jaxvq.generation import Draw
 from jaxvq.models.prior import TokenPrior
+from jaxvq.pose import preprocess
 from jaxvq.pose.reader import Pose, read_pose
 from jaxvq.pose.skeleton import Component, Skeleton
 from jaxvq.tasks.token_prior import TokenPriorTask
@@ -59,14 +60,48 @@ def test_a_gap_is_filled_and_the_rest_is_kept(prior, corpus):  # noqa: F811
     clip, _ = tokenizer.standardize(read_pose(sorted(corpus.glob("*.pose"))[2]))
     hidden = clip.replace(data=clip.data.copy())
     hidden.data[10:14] = 1e3  # must not be looked at
-    (one,) = filling.fill(prior, clip, 10, 14, candidates=3)
-    (other,) = filling.fill(prior, hidden, 10, 14, candidates=3)
+    one, *rest = filling.fill(prior, clip, 10, 14, candidates=3)
+    other, *_ = filling.fill(prior, hidden, 10, 14, candidates=3)
     np.testing.assert_array_equal(one.indices, other.indices)
+    assert len(rest) == 2
     tokenizer.check_tokens(one)
     closed = filling.interpolate(clip, 10, 14)
     (around,) = tokenizer.encode_clips([closed])
     same = (one.indices == around).all((1, 2))
     assert same[:10].all() and same[14:].all()
+
+
+def test_the_average_of_candidates_meets_the_frames_beside(prior, corpus):  # noqa: F811
+    tokenizer = prior.tokenizer
+    clip, _ = tokenizer.standardize(read_pose(sorted(corpus.glob("*.pose"))[2]))
+    candidates = filling.fill(prior, clip, 10, 14, candidates=8)
+    filled = filling.average(prior, clip, 10, 14, candidates)
+    first, second = (data[9:15] for data in tokenizer.decode_tokens(candidates[:2]))
+    mean = (first + second) / 2  # a quarter of them
+    seen = ~clip.mask[[9, 14], :, None]
+    before, after = seen * (clip.data[[9, 14]] - mean[[0, -1]])
+    for number, share in enumerate((0.8, 0.6, 0.4, 0.2)):
+        expected = mean[1 + number] + share * before + (1 - share) * after
+        np.testing.assert_allclose(filled[number], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_generate_fills_a_gap_and_keeps_what_was_recorded(prior_dir, prior, corpus, tmp_path):  # noqa: F811
+    path = sorted(corpus.glob("*.pose"))[2]
+    arguments = [str(prior_dir), "--input", str(path), "--gap", "10:14", "--candidates", "4"]
+    assert generate.main([*arguments, "--num", "2", "--output", str(tmp_path)]) == 0
+    assert len(csv_file.read(tmp_path / "codes.csv")) == 2
+    clip, filled = prior.tokenizer.read(path), read_pose(tmp_path / "filled.pose")
+    recorded = preprocess.select_points(clip, filled.skeleton)
+    around = np.r_[:10, 14 : len(clip.data)]
+    np.testing.assert_allclose(filled.data[around], recorded.data[around], atol=1e-3)
+    np.testing.assert_array_equal(filled.mask[around], recorded.mask[around])
+    # In the gap it is what `average` says, in pixels, but for wrists that stand at the hands there.
+    standard, place = prior.tokenizer.standardize(clip)
+    candidates = filling.fill(prior, standard, 10, 14, candidates=4)
+    inside = filling.average(prior, standard, 10, 14, candidates)
+    pose = preprocess.restore(prior.tokenizer.unstandardize(inside, clip.fps), place)
+    ends = ~(recorded.mask[9] | recorded.mask[14])
+    np.testing.assert_allclose(filled.data[10:14, ends], pose.data[:, ends], atol=1)
 
 
 def test_lines_are_drawn_between_points_that_are_seen():
@@ -130,7 +165,6 @@ def test_evaluate_prior_writes_what_it_measures(prior_dir, tokens_dir, tmp_path)
     best = min(gap[name] for name in ("linear", "cubic", "pca", "gaussian process"))
     relative = gap["prior and pca, relative to the best simple one"]
     assert relative == pytest.approx(gap["prior and pca"] / best)
-    assert gap["prior and pca"] < max(gap["prior"], gap["pca"])
     assert "| gap_5/linear |" in (tmp_path / "metrics.md").read_text()
     assert (tmp_path / "index.html").exists()
 
@@ -218,23 +252,34 @@ def test_simple_fillings_fill_what_they_have_seen(method, streams):
     np.testing.assert_array_equal(filled[:, ~gap.points], truth[30:45, ~gap.points])
 
 
+def bump(rng: np.random.Generator) -> Pose:
+    """Two points go up or down in frames 16 … 27, which nothing around tells."""
+    up = np.zeros(44)
+    up[16:28] = rng.normal() * np.hanning(12)
+    return clip_of(np.stack([up, 0.1 * rng.normal(size=44), 2 * up], 1))
+
+
 def test_a_hidden_point_follows_from_those_that_are_seen():
-    """It goes up or down in the gap as another does, which nothing around the gap tells."""
     rng = np.random.default_rng(0)
-
-    def clip():
-        bump = np.zeros(44)
-        bump[16:28] = rng.normal() * np.hanning(12)
-        return clip_of(np.stack([bump, 0.1 * rng.normal(size=44), 2 * bump], 1))
-
-    train = [clip() for _ in range(40)]
-    gap = gap_of(clip(), 16, 28, ("b",))
+    train = [bump(rng) for _ in range(40)]
+    gap = gap_of(bump(rng), 16, 28, ("b",))
     fitted = gaps.Fitted(train, gap.points, 12)
     closed = filling.interpolate(gap.pose, 16, 28, gap.points)
     truth = gap.pose.data[16:28, 2]
     told, guessed = (method(closed, gap)[:, 2] for method in (fitted.windows, fitted.processes))
     assert np.abs(told - truth).mean() < 0.2 * np.abs(truth).mean()
     assert np.abs(guessed - truth).mean() > 0.5 * np.abs(truth).mean()
+
+
+def test_a_filling_by_components_leans_towards_another_one():
+    rng = np.random.default_rng(0)
+    train = [bump(rng) for _ in range(40)]
+    gap = gap_of(bump(rng), 16, 28)
+    fitted = gaps.Fitted(train, gap.points, 12)
+    closed = filling.interpolate(gap.pose, 16, 28)
+    truth = gap.pose.data[16:28]
+    told, alone = (fitted.windows(closed, gap, guess)[:, 2] for guess in (truth, None))
+    assert np.abs(told - truth[:, 2]).mean() < 0.5 * np.abs(alone - truth[:, 2]).mean()
 
 
 def test_one_hand_is_drawn_and_the_other_streams_are_kept():
@@ -244,7 +289,7 @@ def test_one_hand_is_drawn_and_the_other_streams_are_kept():
     np.testing.assert_array_equal(np.flatnonzero(points), clip.skeleton.parts["left_hand"])
     assert 0 < digits.sum() < len(digits)
     start, stop = 6, 12
-    (one,) = filling.fill(prior, clip, start, stop, candidates=2, streams=["left_hand"])
+    one, _ = filling.fill(prior, clip, start, stop, candidates=2, streams=["left_hand"])
     closed = filling.interpolate(clip, start, stop, points)
     (around,) = prior.tokenizer.encode_clips([closed])
     same = one.indices == around

@@ -9,6 +9,9 @@
 
 Writes sample_0.pose … (.bvh for motion captured in BVH files, else .npz), codes.csv with the tokens
 of all, codes.jvq where the tokenizer has code tables, and index.html, which plays them.
+
+--input also writes filled.pose: X as it was recorded, with the mean of the candidates that fit best
+in the gap. The samples are what single candidates decode to, in all frames; the best comes first.
 """
 
 from pathlib import Path
@@ -39,11 +42,13 @@ def main(argv=None) -> int:
     args = parser.parse_args(argv)
     if args.num < 1:
         raise ValueError(f"--num {args.num}: expected 1 or more")
+    if args.gap and args.candidates < args.num:
+        raise ValueError(f"--candidates {args.candidates}: expected at least --num {args.num}")
     if Path(args.output).is_file():
         raise ValueError(f"--output {args.output} is a file; give a folder")
     gap = _gap(args)
 
-    from jaxvq import filling, generation
+    from jaxvq import filling, generation, inference
 
     draw = generation.Draw(args.temperature, args.top_p, args.guidance, args.seed)
     with command.stage("loading the models"):
@@ -58,10 +63,14 @@ def main(argv=None) -> int:
     else:
         clip, start, stop = _with_gap(prior, args, gap)
         streams = args.streams.split(",") if args.streams else ()
-        tokens = filling.fill(
-            prior, clip, start, stop, args.label, draw, args.candidates, args.num, streams
-        )
-    write(prior, tokens, args.label, Path(args.output))
+        tokens = filling.fill(prior, clip, start, stop, args.label, draw, args.candidates, streams)
+    write(prior, tokens[: args.num], args.label, Path(args.output))
+    if args.input:
+        pose = prior.tokenizer.read(args.input)
+        whole = filling.complete(prior, pose, start, stop, tokens, streams)
+        path = Path(args.output) / f"filled{_suffix(prior.tokenizer.model.skeleton)}"
+        inference.write(path, whole)
+        print(f"{path}: {args.input} with frames {start} to {stop - 1} filled in")
     return 0
 
 
@@ -120,10 +129,7 @@ def write(prior, tokens: list, label: str, output: Path) -> None:
 
     tokenizer = prior.tokenizer
     output.mkdir(parents=True, exist_ok=True)
-    skeleton = tokenizer.model.skeleton
-    suffix = ".pose"
-    if skeleton.is_motion:
-        suffix = ".bvh" if any(part.offsets for part in skeleton.components) else ".npz"
+    suffix = _suffix(tokenizer.model.skeleton)
     names = [f"sample_{number}" for number in range(len(tokens))]
     for name, pose in zip(names, tokenizer.decode(tokens), strict=True):
         inference.write(output / f"{name}{suffix}", pose)
@@ -144,6 +150,12 @@ def write(prior, tokens: list, label: str, output: Path) -> None:
     title = f"{len(tokens)} clips from a prior"
     player.write(output / "index.html", shown, tokenizer, title=title, captions=captions)
     print(f"{output}: {len(tokens)} clips of {tokens[0].length} frames, index.html plays them")
+
+
+def _suffix(skeleton) -> str:
+    if not skeleton.is_motion:
+        return ".pose"
+    return ".bvh" if any(part.offsets for part in skeleton.components) else ".npz"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxvq.filling import draw_candidates, hidden, interpolate
+from jaxvq import filling
+from jaxvq.filling import hidden, interpolate, meet
 from jaxvq.generation import Draw, Prior
 from jaxvq.losses import HANDS
 from jaxvq.pose.reader import Pose
@@ -20,8 +21,7 @@ GAPS = (5, 15, 30)  # frames
 SIDE = 16  # known frames on either side, of each window that a simple filling is fitted to
 COMPONENTS = 64  # of a frame, each with its own Gaussian process
 WINDOWS = 1500  # of training, at most, for principal components of windows
-SHARE = 4  # of the candidates, the best fourth is averaged
-SHARE_OF_PRIOR = 2 / 3  # of the mean with principal components, the best on validation clips
+TRUST = 1 / 11  # what a filling counts beside what is known, the best on validation clips
 
 
 class Gap(NamedTuple):
@@ -113,33 +113,19 @@ def fills(prior: Prior, gap: Gap, fitted: "Fitted", draw: Draw, candidates: int)
     (indices,) = prior.tokenizer.encode_clips([gap.pose])
     tokens = Tokens(indices, gap.pose.fps, len(gap.pose.data))
     (decoded,) = prior.tokenizer.decode_tokens([tokens])
-    drawn, windows = by_prior(prior, gap, draw, candidates), fitted.windows(closed, gap)
+    made = filling.fill(
+        prior, gap.pose, gap.start, gap.stop, gap.label, draw, candidates, gap.streams
+    )
+    drawn = filling.average(prior, gap.pose, gap.start, gap.stop, made)
     return {
         "linear": closed.data[gap.frames],
         "cubic": cubic(gap.pose, gap.start, gap.stop),
-        "pca": windows,
+        "pca": fitted.windows(closed, gap),
         "gaussian process": fitted.processes(closed, gap),
         "prior": drawn,
-        "prior and pca": SHARE_OF_PRIOR * drawn + (1 - SHARE_OF_PRIOR) * windows,
+        "prior and pca": (drawn + fitted.windows(closed, gap, drawn)) / 2,
         "tokens": decoded[gap.frames],
     }
-
-
-def by_prior(prior: Prior, gap: Gap, draw: Draw, count: int) -> np.ndarray:
-    """The mean of the candidates that fit best, moved so that it meets the frames beside."""
-    tokens, misfit = draw_candidates(
-        prior, gap.pose, gap.start, gap.stop, gap.label, draw, count, gap.streams
-    )
-    best = np.argsort(misfit, kind="stable")[: max(count // SHARE, 1)]
-    decoded = prior.tokenizer.decode_tokens([tokens[number] for number in best])
-    return meet(np.mean([one[gap.start - 1 : gap.stop + 1] for one in decoded], 0), gap)
-
-
-def meet(data: np.ndarray, gap: Gap) -> np.ndarray:
-    """The inner frames of float (stop - start + 2, v, c), moved by what the outer two miss."""
-    share = np.linspace(0, 1, len(data))[:, None, None]
-    ends = gap.pose.data[gap.start - 1] - data[0], gap.pose.data[gap.stop] - data[-1]
-    return (data + ends[0] * (1 - share) + ends[1] * share)[1:-1]
 
 
 def cubic(pose: Pose, start: int, stop: int) -> np.ndarray:
@@ -190,19 +176,22 @@ class Fitted:
         rest = np.square(flat).sum() / len(flat) - self.variances.sum()
         self.noise = max(rest / flat.shape[1], 1e-6)
 
-    def windows(self, closed: Pose, gap: Gap) -> np.ndarray:
+    def windows(self, closed: Pose, gap: Gap, guess: np.ndarray | None = None) -> np.ndarray:
         """The most likely gap if windows are sums of components and noise (Tipping and Bishop
-        1999), given all that is not hidden."""
-        hidden = np.zeros(closed.data[gap.window].shape, bool)
-        hidden[SIDE:-SIDE, gap.points] = True
-        hidden = hidden.reshape(-1)
-        known = closed.data[gap.window].reshape(-1) - self.mean
-        axes = self.axes[~hidden]
-        inner = axes.T @ axes / self.noise + np.diag(1 / self.variances)
-        found = np.linalg.solve(inner, axes.T @ known[~hidden] / self.noise)
-        whole = (self.mean + self.axes @ found).reshape(closed.data[gap.window].shape)
+        1999), given all that is not hidden; and a filling (stop - start, v, c), with more noise.
+        """
+        window = closed.data[gap.window].copy()
+        weight = np.full(window.shape, 1 / self.noise)
+        weight[SIDE:-SIDE, gap.points] = 0 if guess is None else TRUST / self.noise
+        if guess is not None:
+            window[SIDE:-SIDE, gap.points] = guess[:, gap.points]
+        weighted = self.axes * weight.reshape(-1, 1)
+        inner = weighted.T @ self.axes + np.diag(1 / self.variances)
+        found = np.linalg.solve(inner, weighted.T @ (window.reshape(-1) - self.mean))
+        whole = (self.mean + self.axes @ found).reshape(window.shape)
         filled = closed.data[gap.frames].copy()
-        filled[:, gap.points] = meet(whole[SIDE - 1 : len(whole) - SIDE + 1], gap)[:, gap.points]
+        inside = meet(whole[SIDE - 1 : len(whole) - SIDE + 1], gap.pose, gap.start, gap.stop)
+        filled[:, gap.points] = inside[:, gap.points]
         return filled
 
     def _fit_processes(self) -> None:
