@@ -29,9 +29,9 @@ def main(argv=None) -> int:
     print("|---|---|---|---|---|")
     for processes, devices in LAYOUTS:
         count = processes * devices
-        strong = weak = measure(flags, args.rows, processes, devices)
-        if count != 4:
-            weak = measure(flags, args.rows // 4 * count, processes, devices)
+        strong, weak = (
+            measure(flags, rows, processes, devices) for rows in (args.rows, args.rows // 4 * count)
+        )
         reduced = strong.get("all-reduce", "0").split()[0]
         rates = (found["step"].split(", ")[1].split()[0] for found in (strong, weak))
         print(f"| {processes} | {count} | {' | '.join(rates)} | {reduced} |", flush=True)
