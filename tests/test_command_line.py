@@ -1,5 +1,6 @@
 """The command line of jaxvq.train: config and fields, the folder of the run, reporters."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -47,7 +48,8 @@ def test_names_that_fields_had_before_are_read_with_one_warning(caplog):
     words = ["--config.model.patch=8", "--config.quantizer.num_codebooks", "2"]
     config = parse(*words, config=str(REPOSITORY / "configs" / "fsq_pose.py:small")).config
     assert config.model.frames_per_step == 8 and config.quantizer.num_quantizers == 2
-    assert caplog.messages == [
+    warnings = [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
+    assert warnings == [
         "the flags use old field names: model.patch (now model.frames_per_step), "
         "quantizer.num_codebooks (now quantizer.num_quantizers)"
     ]

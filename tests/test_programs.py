@@ -118,7 +118,7 @@ def test_a_training_that_waits_says_so(caplog):
     with caplog.at_level(logging.DEBUG, "jaxvq"), patience("compiling", every=0.05):
         time.sleep(0.2)
     assert caplog.messages[0] == "compiling: 0 s so far" and len(caplog.messages) >= 3
-    took = re.fullmatch(r"compiling: (\d+\.\d\d) s", caplog.messages[-1])
+    (took,) = filter(None, (re.fullmatch(r"compiling: (\d+\.\d\d) s", m) for m in caplog.messages))
     assert float(took[1]) >= 0.2
 
 
