@@ -45,7 +45,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.part_holds.update(body=0.0, hands=0.0)
     config.loss.velocity = 0.0
     config.quantizer.update(bits_per_frame=13.5, num_quantizers=16)
-    if arg == "small":  # Bandai-Namco's 295,000 frames pay for more layers and steps than signing
+    if arg == "small":  # its data reward a larger network and more steps; docs/motion.md
         config.model.update(hidden_dim=64, num_layers=3, ff_dim=256)
         config.optim.warmup_steps = 150
         config.update(total_steps=1500, eval_every=500, checkpoint_every=500)

@@ -175,6 +175,9 @@ def test_other_settings_and_unknown_names_are_refused(tmp_path, data_dir):
         benchmark_rd.main([*arguments, "--methods", "fsq", "--rates", "7x10"])
     with pytest.raises(ValueError, match="--jobs 0: expected 1 or more"):
         benchmark_rd.main([*arguments, "--jobs", "0"])
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="file is a file; give a folder"):
+        benchmark_rd.main([*arguments[:2], "--output", str(tmp_path / "file")])
     path = tmp_path / "new" / "folder" / "settings.json"
     benchmark_rd.check_settings(path, Settings("D", 5))
     with pytest.raises(ValueError, match="was made with steps=5, not 6"):

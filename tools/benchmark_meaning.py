@@ -69,6 +69,8 @@ def main(argv=None) -> int:
     alphabets = sorted({alphabet for alphabet, _ in letters.read_labels(args.labels).values()})
     if not 2 <= args.folds <= len(alphabets):
         raise ValueError(f"--folds {args.folds}: expected 2 to {len(alphabets)}, the alphabets")
+    if args.output.is_file():
+        raise ValueError(f"--output {args.output} is a file; give a folder")
     args.output.mkdir(parents=True, exist_ok=True)
     with atomic.locked(args.output, "comparison"):
         folds = [alphabets[fold :: args.folds] for fold in range(args.folds)]

@@ -53,6 +53,8 @@ def main(argv=None) -> int:
         if rate not in known:
             raise ValueError(f"--rates {rate}: choose from {', '.join(sorted(known))}")
     output = Path(args.output)
+    if output.is_file():
+        raise ValueError(f"--output {output} is a file; give a folder")
     settings = cells.Settings(str(dataset.path), args.steps, args.effort)
     check_settings(output / "settings.json", settings)
 

@@ -56,6 +56,7 @@ class Loader:
         self.plan = FramePlan(self.num_rows, self.seed)
 
     def __len__(self) -> int:
+        """Batches in an epoch."""
         return -(-self.num_rows // self.batch_size)
 
     def __iter__(self) -> Iterator:
@@ -129,9 +130,11 @@ class _HandDataModule:
         return self._loader("train", self.batch_size, self.seed, start)
 
     def val_dataloader(self, start: int = 0) -> Loader:
+        """The validation split, in its order."""
         return self._loader("val", self.val_batch_size, None, start)
 
     def test_dataloader(self, start: int = 0) -> Loader:
+        """The test split, in its order."""
         return self._loader("test", self.val_batch_size, None, start)
 
     def _loader(self, split: str, batch_size: int, seed: int | None, start: int) -> Loader:
@@ -241,6 +244,7 @@ class HandVAEDataModule(_HandDataModule):
         self._statistics = train.statistics_of(wrap_to_pi) if self.wrap_angles else train.statistics
 
     def get_sample_batch(self, split: str = "train", n_samples: int = 8):
+        """A batch of a few random frames."""
         rows = np.random.default_rng().choice(len(self.rows[split]), n_samples, replace=False)
         return self._make_batch(self.rows[split], rows)
 
