@@ -131,12 +131,15 @@ def test_lines_are_drawn_between_points_that_are_seen():
         (["--input", "CLIP", "--gap", "0:5"], "gap 0:5: expected frames inside of 1:"),
         (["--input", "CLIP", "--gap", "5:5"], "gap 5:5: expected frames inside of 1:"),
         (["--input", "CLIP", "--gap", "5:5000"], "gap 5:5000: expected frames inside of 1:"),
+        (["--input", "CLIP", "--gap", "5:END"], "expected frames inside of 1:"),
         (["--tokenizer", "signs"], "the prior has learnt the tokens of"),
     ],
 )
 def test_generate_refuses_in_one_line(arguments, message, prior_dir, corpus, tmp_path):  # noqa: F811
-    clip = str(sorted(corpus.glob("*.pose"))[2])
-    arguments = [clip if word == "CLIP" else word for word in arguments]
+    clip = sorted(corpus.glob("*.pose"))[2]
+    frames = len(read_pose(clip).data)
+    arguments = [str(clip) if word == "CLIP" else word for word in arguments]
+    arguments = [word.replace("END", str(frames)) for word in arguments]
     with pytest.raises(ValueError, match=message) as error:
         generate.main([str(prior_dir), *arguments, "--output", str(tmp_path / "new")])
     assert "\n" not in str(error.value) and not (tmp_path / "new").exists()

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -311,9 +312,14 @@ def test_bad_input_is_one_line(prior, call, message):
     assert "\n" not in str(error.value)
 
 
-def test_another_tokenizer_is_refused(prior_dir, run_dir):
-    with pytest.raises(ValueError, match="the prior has learnt the tokens of"):
-        generation.load(prior_dir, "signs")
+def test_another_tokenizer_is_refused(prior_dir, run_dir, tmp_path):
+    earlier = tmp_path / "earlier"  # has the same codebooks
+    shutil.copytree(run_dir, earlier)
+    steps = sorted((earlier / "checkpoints").glob("[0-9]*"), key=lambda path: int(path.name))
+    shutil.rmtree(steps[-1])
+    for other in ("signs", earlier):
+        with pytest.raises(ValueError, match="the prior has learnt the tokens of"):
+            generation.load(prior_dir, other)
     with pytest.raises(ValueError, match="is a model of task pose_autoencoder, not a prior"):
         generation.load(run_dir)
 

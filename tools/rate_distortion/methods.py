@@ -95,6 +95,11 @@ METHODS: dict[str, Floor | Trained] = {
         "fsq_pose:small", {}, rates=_bits({"1.5": 1, "3": 1, "5": 2, "9.97": 4, "15": 4, "25": 8})
     ),
     "best_real": Trained("fsq_pose:small", REAL, rates=_bits({"3": 4, "5": 6, "8": 8, "12": 12})),
+    "best_long": Trained(  # steps of 32 frames
+        "fsq_pose:small",
+        REAL | {"model.frames_per_step": 32},
+        rates=_bits({"3": 8, "5": 12, "8": 16, "12": 24}),
+    ),
     "best_linear": Trained(  # the linear code alone
         "fsq_pose:small", UNTRAINED, rates=_bits({"3": 1, "5": 2, "9.97": 4, "15": 4})
     ),
