@@ -14,6 +14,9 @@ def test_a_method_is_a_name_a_config_and_fields():
     assert parse("a=fsq_pose:small") == ("a", ("fsq_pose:small", []))
     flags = ["--config.loss.velocity=0.1", "--config.seed=3"]
     assert parse("b=fsq_pose,loss.velocity=0.1,seed=3") == ("b", ("fsq_pose", flags))
+    assert parse("c=fsq_pose,effort=2") == ("c", ("fsq_pose", ["effort=2"]))
+    with pytest.raises(ValueError, match="effort=much: expected a number of passes"):
+        parse("c=fsq_pose,effort=much")
 
 
 @pytest.mark.parametrize("text", ["fsq_pose", "=fsq_pose", "a=", "a=fsq_pose,loss.velocity"])

@@ -9,7 +9,8 @@ from jaxvq import inference, pretrained
 from jaxvq.models.linear_code import BITS_PER_SQUARE
 from jaxvq.tokens import code_tables, effort, token_file
 from jaxvq.tokens.tokens import Tokens
-from tools import poses_to_codes
+from tools import poses_to_codes, probe
+from tools.probes import subjects
 
 
 def tables_of(clips, levels):
@@ -115,6 +116,20 @@ def test_the_command_writes_what_every_decoder_reads(signs, tmp_path):
         np.testing.assert_array_equal(tokens.indices, found, err_msg=name)
     with pytest.raises(ValueError, match="--effort -1: expected 0 or more"):
         poses_to_codes.main([*words, "--effort", "-1"])
+
+
+def test_a_card_can_be_of_such_codes(signs):
+    clips = [signs.standardize(signs.read(f))[0] for f in sorted(pretrained.CLIPS.glob("*.pose"))]
+    poses = [c.replace(data=signs.model.statistics.unstandardize(c.data)) for c in clips]
+    decoded, codes = subjects.decode(signs, poses, 1)
+    tokens = [Tokens(x, c.fps, len(c.data)) for x, c in zip(codes, clips, strict=True)]
+    for found, expected in zip(codes, signs.encode_clips(clips, 1), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    for pose, data in zip(decoded, signs.decode_tokens(tokens), strict=True):
+        whole = signs.model.statistics.unstandardize(data)
+        np.testing.assert_allclose(pose.data[~pose.mask], whole[~pose.mask], atol=1e-4)
+    with pytest.raises(ValueError, match="--effort is for codes of a model; give --model"):
+        probe.main(["--decoded", "X", "--data", "X", "--effort", "1", "--output", "X"])
 
 
 def test_other_models_say_that_effort_is_not_for_them(run_dir, corpus):

@@ -5,9 +5,10 @@
 
 The program splits the alphabets of CSV into --folds groups. For each group and seed, it trains a
 model on all other clips of ZIP, measures it on the clips of the group (jaxvq probe), and joins the
-cards. A method is NAME=CONFIG, followed by FIELD=VALUE for each field that differs. Repeat --method
-to compare several. The baseline without a network, principal components and DPCM
-(tools/rate_distortion/pca_dpcm.py), is NAME=pca_dpcm,size=K,step=X[,dead_zone=Z].
+cards. A method is NAME=CONFIG, followed by FIELD=VALUE for each field that differs; effort=N
+measures codes of jaxvq encode --effort N. Repeat --method to compare several. The baseline without
+a network, principal components and DPCM (tools/rate_distortion/pca_dpcm.py), is
+NAME=pca_dpcm,size=K,step=X[,dead_zone=Z].
 
 OUT gets NAME/seed-S/card (a card for all alphabets), table.md with all methods in OUT, curves.png
 (with matplotlib), and the trainings. The same command resumes where it was interrupted. --jobs N
@@ -41,6 +42,7 @@ ROWS = {  # of the table: measure of the card -> (title, what to multiply by, fo
 }
 PARTS = "letters,error,codes,motion"
 BASELINE = "pca_dpcm"  # in the place of a config
+EFFORT = "effort="  # a field that is no field of a config
 
 
 def main(argv=None) -> int:
@@ -102,12 +104,17 @@ def main(argv=None) -> int:
 
 
 def parse_method(text: str) -> tuple[str, tuple[str, list[str]]]:
-    """NAME=CONFIG,FIELD=VALUE,… -> (NAME, (CONFIG, flags of the training))."""
+    """NAME=CONFIG,FIELD=VALUE,… -> (NAME, (CONFIG, flags of the training)); effort=N stays as it
+    is."""
     name, _, rest = text.partition("=")
     config, *fields = rest.split(",")
     if not name or not config or not all("=" in field for field in fields):
         raise ValueError(f"--method {text}: expected NAME=CONFIG or NAME=CONFIG,FIELD=VALUE")
-    return name, (config, [f"--config.{field}" for field in fields])
+    for field in fields:
+        if field.startswith(EFFORT) and not field.removeprefix(EFFORT).isdigit():
+            raise ValueError(f"--method {text}: {field}: expected a number of passes, such as 1")
+    flags = [field if field.startswith(EFFORT) else f"--config.{field}" for field in fields]
+    return name, (config, flags)
 
 
 def build(args, fold: int, alphabets: list[str]) -> Path:
@@ -144,10 +151,15 @@ def train_and_probe(args, folder: Path, method, seed: int, data: Path, alphabets
         measure_baseline(args, folder, flags, data, alphabets)
         return
     run = folder / "run"
+    effort = [flag.removeprefix(EFFORT) for flag in flags if flag.startswith(EFFORT)]
+    flags = [flag for flag in flags if not flag.startswith(EFFORT)]
     train = ["train", config, "--data", data, "--workdir", run, "--config.eval_videos=0"]
     call(*train, f"--config.seed={seed}", *flags)
     probe = ["probe", "--model", run, "--data", args.input, "--labels", args.labels]
     probe += ["--alphabets", ",".join(alphabets), "--parts", PARTS, "--num_pictures", 0]
+    for passes in effort:
+        call("make", "code-tables", "--model", run, "--data", data, "--effort", passes)
+        probe += ["--effort", passes]
     call(*probe, "--output", folder / "card")
 
 

@@ -35,6 +35,9 @@ def main(argv=None) -> int:
     add("--alphabets", help="only these alphabets count, joined by commas")
     add("--parts", help="some of them, joined by commas (default: all)")
     add("--against", nargs="*", default=[], metavar="OUT", help="cards to compare with")
+    add(
+        "--effort", type=int, default=0, help="measure codes of jaxvq encode --effort N (default 0)"
+    )
     add("--num_pictures", type=int, default=4, metavar="N", help="clips to draw (default: 4)")
     args = parser.parse_args(argv)
     check_sources(args)
@@ -73,8 +76,11 @@ def check_sources(args) -> None:
         raise ValueError(f"{what}: give one of --model, --decoded and --combine")
     if not args.combine and not args.data:
         raise ValueError("--data is missing: the folder or zip of the original .pose files")
-    if args.num_pictures < 0:
-        raise ValueError(f"--num_pictures {args.num_pictures}: expected 0 or more")
+    for name in ("num_pictures", "effort"):
+        if getattr(args, name) < 0:
+            raise ValueError(f"--{name} {getattr(args, name)}: expected 0 or more")
+    if args.effort and not args.model:
+        raise ValueError("--effort is for codes of a model; give --model")
 
 
 def measure(args, parts):
@@ -104,7 +110,7 @@ def measure(args, parts):
     name = args.name or Path(args.model or args.decoded).name  # no folder of this machine
     if tokenizer:
         print(f"encoding and decoding {len(clips.names)} clips", flush=True)
-        subject = subjects.from_model(tokenizer, clips, name)
+        subject = subjects.from_model(tokenizer, clips, name, args.effort)
     else:
         clips, subject = subjects.from_folder(args.decoded, clips)
     counted = subjects.choose(clips, labels, args.split, alphabets)
@@ -123,6 +129,7 @@ def about(args, probe) -> dict:
     if tokenizer:
         said |= {"step": tokenizer.model.step, "config": tokenizer.model.config.task}
         said |= {"fingerprint": code_tables.fingerprint(tokenizer.model)}
+        said |= {"effort": args.effort} if args.effort else {}
     said |= {"data": Path(args.data).name, "split": args.split}
     said |= {"alphabets": args.alphabets} if args.alphabets else {}
     said |= {"clips": int(probe.measured.sum()), "frames": frames}

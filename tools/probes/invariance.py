@@ -189,7 +189,7 @@ def measure_invariance(probe: Probe) -> list[Measure]:
     ):
         rng = np.random.default_rng(number)
         changed = [change.apply(pose, rng) for pose in poses]
-        decoded, after = decode(tokenizer, changed)
+        decoded, after = decode(tokenizer, changed, probe.subject.effort)
         if change.mirrors:
             streams = tokenizer.task.stream_parts
             after = [swap_hands(x, streams) for x in after]

@@ -17,6 +17,7 @@ from jaxvq.pose.reader import Pose, read_pose
 from jaxvq.pose.resample import resample
 from jaxvq.pose.skeleton import HOLISTIC_178, Skeleton
 from jaxvq.pose.spellings import find_points
+from jaxvq.tokens.tokens import Tokens
 from jaxvq.windows import missing_rows
 
 from .measures import Measure
@@ -43,13 +44,15 @@ class Subject:
     """What a tokenizer made of clips.
 
     name: of a run, model or folder. decoded: a Pose per clip, with confidence 0 where decoding
-    leaves a point out. indices: int32 (t', s, q) per clip, and tokenizer: None of a folder.
+    leaves a point out. indices: int32 (t', s, q) per clip, and tokenizer: None of a folder. effort:
+    see `decode`.
     """
 
     name: str
     decoded: tuple[Pose, ...]
     indices: tuple[np.ndarray, ...] | None = None
     tokenizer: PoseTokenizer | None = None
+    effort: int = 0
 
 
 @dataclass(frozen=True)
@@ -139,10 +142,13 @@ def choose(
     return chosen
 
 
-def decode(tokenizer: PoseTokenizer, poses: Sequence[Pose]) -> tuple[list[Pose], list[np.ndarray]]:
+def decode(
+    tokenizer: PoseTokenizer, poses: Sequence[Pose], effort: int = 0
+) -> tuple[list[Pose], list[np.ndarray]]:
     """Poses after encoding and decoding, with as many frames as before, and their codes.
 
-    A model that was trained on one frame rate sees every pose at that rate, as in use.
+    A model that was trained on one frame rate sees every pose at that rate, as in use. effort: see
+    `PoseTokenizer.encode_stream`.
     """
     clips, model = [], tokenizer.model
     for pose in poses:
@@ -155,9 +161,10 @@ def decode(tokenizer: PoseTokenizer, poses: Sequence[Pose]) -> tuple[list[Pose],
         tokenizer.task.frames_per_step,
     )
     filled = clips + [_nothing(model.skeleton, length) for length in lengths]
-    codes = tokenizer.encode_clips(filled)[: len(clips)]
-    results = tokenizer.reconstruct_clips(filled)[: len(clips)]
-    decoded = []
+    codes = tokenizer.encode_clips(filled, effort)
+    pairs = zip(codes, filled, strict=True)
+    results = list(tokenizer.decode_tokens(Tokens(x, c.fps, len(c.data)) for x, c in pairs))
+    codes, results, decoded = codes[: len(clips)], results[: len(clips)], []
     for pose, clip, data, indices in zip(poses, clips, results, codes, strict=True):
         whole = tokenizer.without_absent(tokenizer.unstandardize(data, clip.fps), indices)
         decoded.append(_same_frames(whole, pose))
@@ -169,11 +176,11 @@ def _nothing(skeleton: Skeleton, frames: int) -> Pose:
     return Pose(skeleton, np.zeros((*shape, skeleton.num_dims), np.float32), np.zeros(shape), 25.0)
 
 
-def from_model(tokenizer: PoseTokenizer, clips: Clips, name: str) -> Subject:
+def from_model(tokenizer: PoseTokenizer, clips: Clips, name: str, effort: int = 0) -> Subject:
     """What a model makes of the clips; ValueError for one that does not code poses."""
     tokenizer.require_poses()
-    decoded, codes = decode(tokenizer, clips.poses)
-    return Subject(name, tuple(decoded), tuple(codes), tokenizer)
+    decoded, codes = decode(tokenizer, clips.poses, effort)
+    return Subject(name, tuple(decoded), tuple(codes), tokenizer, effort)
 
 
 def from_folder(folder: str | Path, clips: Clips) -> tuple[Clips, Subject]:
