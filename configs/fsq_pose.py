@@ -93,6 +93,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.loss.type = "l2"  # or l1; distance: Euclidean, in shoulder widths
     config.loss.hand_weight = 5.0  # weight of a hand's point; 2 favours the face, 10 the hands
     config.loss.velocity = 0.0  # weight of the error of differences from frame to frame
+    config.loss.rate = 0.0  # with model.transform: weight of the bits that `.jvq` files will take
 
     changes = {
         "": _linear,

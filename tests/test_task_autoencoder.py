@@ -102,6 +102,20 @@ def test_loss_and_metrics_by_hand(trained):
     np.testing.assert_array_equal(metrics["code_counts"].sum(-1), [24, 24])
 
 
+def test_the_rate_counts_steps_away_from_0():
+    fields = {"model.transform": True, "model.frames_per_step": 4, "model.parts": ""}
+    levels = {"quantizer.levels": ((9, 5), (5,))}
+    task = make(**fields, **levels, **{"loss.rate": 0.1})
+    data = batch(rows=1)
+    latents = jnp.asarray([[[3.0, -1.0, 0.0], [0.0, 0.5, 0.0]]])  # log2 of 4 · 2 and of 1.5
+    quantized = SimpleNamespace(commitment=None)
+    errors = task.errors({}, jnp.zeros_like(data.pose), latents, quantized, data)
+    np.testing.assert_allclose(errors["rate"], [[3 / 4, np.log2(1.5) / 4]], rtol=1e-6)
+    assert task.term_weights["rate"] == 0.1
+    with pytest.raises(ValueError, match="loss.rate=0.1 counts steps, which need model.transform"):
+        make(**{"loss.rate": 0.1})
+
+
 @pytest.mark.skipif(jax.device_count() < 4, reason="needs four devices")
 def test_four_devices_compute_what_one_computes(trained):
     task, params, state = trained

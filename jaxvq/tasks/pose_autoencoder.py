@@ -32,6 +32,8 @@ def make(config, skeleton, statistics) -> "AutoencoderTask":
     bound = "clip" if config.model.get("transform", False) else "tanh"
     if bound == "clip" and bit_allocation.real_bits(config):
         bound = "dead_zone"
+    if config.loss.get("rate", 0.0) and not config.model.get("transform", False):
+        raise ValueError(f"loss.rate={config.loss.rate} counts steps, which need model.transform")
     levels = fsq.levels_per_quantizer(config.quantizer.levels, config.quantizer.num_quantizers)
     first = bit_allocation.presence_digits(config, skeleton)
     quantizer = fsq.Fsq((first + levels[0], *levels[1:]), bound)
@@ -108,7 +110,14 @@ class AutoencoderTask(TokenizerTask):
         return np.append(np.full(first, np.inf), errors)
 
     def errors(self, params, predicted, latents, quantized, batch):
+        """The term "rate" grows with what an entropy coder will write, per frame of a stream: a
+        feature n steps from 0 counts log2(1 + |n|), half the length of a universal code (Elias
+        1975, https://doi.org/10.1109/TIT.1975.1055349), because its tables are not known yet."""
         errors = super().errors(params, predicted, latents, quantized, batch)
+        if "rate" in self.term_weights:
+            features = latents[..., 2 * len(self.model.presence) :].astype(jnp.float32)
+            bits = jnp.log2(1 + jnp.abs(features)).sum(-1)
+            errors["rate"] = bits / self.frames_per_step
         if self.hold:
             target, visible = batch.target
             apart = jnp.where((visible & batch.frames[..., None])[..., None], predicted - target, 0)

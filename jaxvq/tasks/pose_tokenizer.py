@@ -20,7 +20,9 @@ from jaxvq.quantizers import make_quantizer
 from jaxvq.quantizers.base import Quantizer, draw_active
 from jaxvq.tasks.base import NO_LINEAR_CODE, Quantizing, dtype_of, weighted_loss
 
-TERMS = ("reconstruction", "quantization", "velocity", "acceleration", "bone", "perceptual")
+TERMS = (
+    "reconstruction", "quantization", "velocity", "acceleration", "bone", "perceptual", "rate"
+)  # fmt: skip
 LOSSES = ("l1", "l2", "smooth_l1", "distance")
 
 
@@ -208,6 +210,7 @@ class TokenizerTask(Quantizing):
             "acceleration": points * (moved[:, 1:] & moved[:, :-1]),
             "bone": visible[..., self.bones[:, 0]] & visible[..., self.bones[:, 1]],
             "perceptual": steps,
+            "rate": steps,
         }
 
     @functools.cached_property

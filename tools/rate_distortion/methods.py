@@ -56,6 +56,7 @@ CODEBOOKS = {f"{n}x10": {"quantizer.num_quantizers": n} for n in (1, 2, 3, 4)}
 SIGN_VQ = SMALL | {"optim.learning_rate": 3e-4}  # as published
 
 REAL = {"quantizer.real_bits": True}
+BIT_WEIGHTS = {"4": 0.045, "6": 0.03, "9": 0.02, "12": 0.015}  # fall as the error does
 UNTRAINED = {"optim.learning_rate": 0.0, "optim.warmup_steps": 1, "total_steps": 1}
 
 
@@ -94,11 +95,14 @@ METHODS: dict[str, Floor | Trained] = {
     "best": Trained(
         "fsq_pose:small", {}, rates=_bits({"1.5": 1, "3": 1, "5": 2, "9.97": 4, "15": 4, "25": 8})
     ),
-    "best_real": Trained("fsq_pose:small", REAL, rates=_bits({"3": 4, "5": 6, "8": 8, "12": 12})),
-    "best_long": Trained(  # steps of 32 frames
+    # For `.jvq` files: levels dealt by real bits, steps of 32 frames, and bits in the loss.
+    "best_real": Trained(
         "fsq_pose:small",
         REAL | {"model.frames_per_step": 32},
-        rates=_bits({"3": 8, "5": 12, "8": 16, "12": 24}),
+        rates={
+            bits: changes | {"loss.rate": BIT_WEIGHTS[bits]}
+            for bits, changes in _bits({"4": 8, "6": 16, "9": 20, "12": 24}).items()
+        },
     ),
     "best_linear": Trained(  # the linear code alone
         "fsq_pose:small", UNTRAINED, rates=_bits({"3": 1, "5": 2, "9.97": 4, "15": 4})
