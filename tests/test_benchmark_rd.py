@@ -163,8 +163,8 @@ def test_motion_has_methods_of_its_own():
     signing, motion = methods.names(False), methods.names(True)
     assert set(signing) | set(motion) == set(methods.METHODS)
     assert set(signing) & set(motion) == {"pca_dpcm", "pca_dpcm_dead_zone"}
-    assert {"best", "best_real", "best_linear"} < set(signing)
-    assert {"momask", "motion_real", "motion_linear"} < set(motion)
+    assert {"best", "best_rate", "best_linear"} < set(signing)
+    assert {"momask", "motion_rate", "motion_linear"} < set(motion)
 
 
 def test_other_settings_and_unknown_names_are_refused(tmp_path, data_dir):

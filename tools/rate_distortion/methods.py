@@ -55,8 +55,6 @@ SMALL_STGCN = {  # 0.94 million parameters
 CODEBOOKS = {f"{n}x10": {"quantizer.num_quantizers": n} for n in (1, 2, 3, 4)}
 SIGN_VQ = SMALL | {"optim.learning_rate": 3e-4}  # as published
 
-REAL = {"quantizer.real_bits": True}
-BIT_WEIGHTS = {"4": 0.045, "6": 0.03, "9": 0.02, "12": 0.015}  # fall as the error does
 UNTRAINED = {"optim.learning_rate": 0.0, "optim.warmup_steps": 1, "total_steps": 1}
 
 
@@ -66,6 +64,12 @@ def _bits(books: dict[str, int]) -> dict[str, dict]:
         bits: {"quantizer.bits_per_frame": float(bits), "quantizer.num_quantizers": count}
         for bits, count in books.items()
     }
+
+
+def _weighted(books: dict[str, int], weights: tuple[float, ...]) -> dict[str, dict]:
+    """The same with bits in the loss; what they weigh there falls as the error does."""
+    pairs = zip(_bits(books).items(), weights, strict=True)
+    return {bits: changes | {"loss.rate": weight} for (bits, changes), weight in pairs}
 
 
 METHODS: dict[str, Floor | Trained] = {
@@ -95,14 +99,10 @@ METHODS: dict[str, Floor | Trained] = {
     "best": Trained(
         "fsq_pose:small", {}, rates=_bits({"1.5": 1, "3": 1, "5": 2, "9.97": 4, "15": 4, "25": 8})
     ),
-    # For `.jvq` files: levels dealt by real bits, steps of 32 frames, and bits in the loss.
-    "best_real": Trained(
+    "best_rate": Trained(  # with the bits of `.jvq` files in the loss
         "fsq_pose:small",
-        REAL | {"model.frames_per_step": 32},
-        rates={
-            bits: changes | {"loss.rate": BIT_WEIGHTS[bits]}
-            for bits, changes in _bits({"4": 8, "6": 16, "9": 20, "12": 24}).items()
-        },
+        {},
+        rates=_weighted({"3.5": 2, "6": 2, "11": 4, "16": 8}, (0.05, 0.035, 0.02, 0.014)),
     ),
     "best_linear": Trained(  # the linear code alone
         "fsq_pose:small", UNTRAINED, rates=_bits({"3": 1, "5": 2, "9.97": 4, "15": 4})
@@ -110,7 +110,7 @@ METHODS: dict[str, Floor | Trained] = {
 }
 
 # Those of whole-body motion; the others are those of signing. Floors are for both.
-MOTION = ("t2m_gpt", "momask", "motion", "motion_real", "motion_linear")
+MOTION = ("t2m_gpt", "momask", "motion", "motion_rate", "motion_linear")
 RECIPE = {"model.hidden_dim": 192}  # 0.85 million parameters; motion:small has 0.91
 METHODS |= {
     "t2m_gpt": Trained(
@@ -120,8 +120,10 @@ METHODS |= {
     ),
     "momask": Trained("motion:momask_small", RECIPE, layers=6),
     "motion": Trained("motion:small", {}, rates=_bits({"4": 8, "8": 8, "13.5": 16, "20": 16})),
-    "motion_real": Trained(
-        "motion:small", REAL, rates=_bits({"2.5": 6, "4": 12, "6": 16, "9": 24})
+    "motion_rate": Trained(
+        "motion:small",
+        {},
+        rates=_weighted({"4": 8, "8": 8, "13.5": 16, "20": 16}, (0.012, 0.008, 0.005, 0.003)),
     ),
     "motion_linear": Trained(
         "motion:small", UNTRAINED, rates=_bits({"4": 8, "8": 8, "13.5": 16, "20": 16})
