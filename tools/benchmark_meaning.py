@@ -262,14 +262,15 @@ def draw_curves(output: Path, path: Path) -> None:
     rows = ("codes/real bits", "codes/nominal bits, full steps")
     axes = figure.subplots(1, 2, sharey=True)
     for axis, bits in zip(axes, rows, strict=True):
-        for name, seeds in read_cards(output).items():
+        for number, (name, seeds) in enumerate(read_cards(output).items()):
             places = [
                 (one[bits], 100 * one["letters/retention, precision"])
                 for one in seeds
                 if bits in one and "letters/retention, precision" in one
             ]
             if places:
-                axis.plot(*zip(*places, strict=True), "o", label=name)
+                marker = "osv^D"[number // 10 % 5]  # colours repeat after ten
+                axis.plot(*zip(*places, strict=True), marker, label=name)
         axis.set(xscale="log", xlabel=f"{ROWS[bits][0]}, per frame")
         axis.set_xticks([2, 5, 10, 20, 50, 100], ["2", "5", "10", "20", "50", "100"])
         axis.grid(alpha=0.3)
