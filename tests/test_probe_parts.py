@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxvq import windows
+from jaxvq.datasets import splits
 from jaxvq.pose.reader import Pose
 from jaxvq.pose.skeleton import HOLISTIC_178
 from tests.clips import make_pose
@@ -154,6 +155,8 @@ def test_bits_of_the_frames_there_are():
     assert codes.nominal_bits(clips, task).tolist() == [12.0] * 60
     names = [str(i) for i in range(60)]
     assert codes.coded_bits(clips, names, task).mean() == pytest.approx(12, rel=0.1)
+    of_test = [n for n in map(str, range(400)) if splits.default_split(f"{n}.pose") == "test"][:25]
+    assert codes.coded_bits(clips[:25], of_test, task).mean() == pytest.approx(12, rel=0.2)
     same = [np.zeros((2, 1, 2), int)] * 60
     assert codes.coded_bits(same, names, task).mean() < 0.5
     used = codes.usage(same, task)

@@ -34,7 +34,8 @@ def coded_bits(indices: Sequence[np.ndarray], names: Sequence[str], task: TokenT
     Tables are fitted on the clips of the other folds; names decide the fold, so it stays the same
     when clips are added.
     """
-    fold = np.array([int(hashlib.md5(n.encode()).hexdigest(), 16) % FOLDS for n in names])
+    # The last digit decides the split (datasets/splits.py), so clips of one split share it.
+    fold = np.array([int(hashlib.md5(n.encode()).hexdigest(), 16) // 10 % FOLDS for n in names])
     bits = np.zeros(len(indices))
     for number in np.unique(fold):
         others = [x for x, f in zip(indices, fold, strict=True) if f != number]
