@@ -144,18 +144,22 @@ def open_for_training(data) -> ClipDataset | HandDataset:
     return replace(dataset.resampled(fps), mixed=tuple(mixed), **options)
 
 
-def open_for_model(model, data_dir: str | Path | None = None) -> ClipDataset | HandDataset:
+def open_for_model(
+    model, data_dir: str | Path | None = None, flag: str = "--data"
+) -> ClipDataset | HandDataset:
     """The dataset at `data_dir`, by default the one that a model (checkpoint.Model) was trained on,
     at the frame rate of the model. ValueError if it has other points than the model.
+
+    flag: what gives data_dir, for the message where it is needed.
     """
     trained_on = model.config.data.dir
     if not data_dir:
         if not trained_on:
-            raise ValueError(f"{model.path} was not trained on a dataset; give --data DATA")
+            raise ValueError(f"{model.path} was not trained on a dataset; give {flag} DATA")
         if not remote.is_remote(trained_on) and not Path(trained_on).exists():
             raise ValueError(
                 f"the dataset that the model was trained on is not at {Path(trained_on).absolute()}"
-                "; give --data DATA"
+                f"; give {flag} DATA"
             )
     dataset = open_dataset(data_dir or trained_on).resampled(model.fps)
     if dataset.skeleton != model.skeleton:

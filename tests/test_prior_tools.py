@@ -302,6 +302,14 @@ def test_one_hand_is_drawn_and_the_other_streams_are_kept():
         filling.fill(prior, clip, start, stop, candidates=2, streams=["hands"])
 
 
+def test_evaluation_of_pretrained_tokens_asks_for_poses(prior_dir, monkeypatch, tmp_path):  # noqa: F811
+    loaded = generation.load(prior_dir)
+    loaded.tokenizer.model.config.data.dir = ""  # as of the models that come with jaxvq
+    monkeypatch.setattr(generation, "load", lambda *_: loaded)
+    with pytest.raises(ValueError, match="was not trained on a dataset; give --poses DATA"):
+        evaluate_prior.main([str(prior_dir), "--parts", "gaps", "--output", str(tmp_path)])
+
+
 def untrained_prior(name: str) -> generation.Prior:
     """A prior over the tokens of a pretrained model that has learnt nothing."""
     tokenizer = inference.load(name)

@@ -65,7 +65,7 @@ def main(argv=None) -> int:
     output, drawn = Path(args.output), []
     output.mkdir(parents=True, exist_ok=True)
     if {"samples", "gaps"} & set(parts):
-        dataset = input_pipeline.open_for_model(prior.tokenizer.model, args.poses)
+        dataset = input_pipeline.open_for_model(prior.tokenizer.model, args.poses, "--poses")
         train = measures.with_poses(prior, dataset, "train", known)
         test = measures.with_poses(prior, dataset, args.split, clips)[: args.clips]
         if "samples" in parts:
