@@ -110,9 +110,10 @@ class AutoencoderTask(TokenizerTask):
         return np.append(np.full(first, np.inf), errors)
 
     def errors(self, params, predicted, latents, quantized, batch):
-        """The term "rate" grows with what an entropy coder will write, per frame of a stream: a
-        feature n steps from 0 counts log2(1 + |n|), half the length of a universal code (Elias
-        1975, https://doi.org/10.1109/TIT.1975.1055349), because its tables are not known yet."""
+        """As TokenizerTask, and the term "rate", float32 (b, t'): about the bits per frame that an
+        entropy coder writes for this stream. Its tables are not known yet, so a feature n steps
+        from 0 counts log2(1 + |n|), half the length of a universal code (Elias 1975,
+        https://doi.org/10.1109/TIT.1975.1055349)."""
         errors = super().errors(params, predicted, latents, quantized, batch)
         if "rate" in self.term_weights:
             features = latents[..., 2 * len(self.model.presence) :].astype(jnp.float32)

@@ -145,7 +145,8 @@ def choose(
 def decode(
     tokenizer: PoseTokenizer, poses: Sequence[Pose], effort: int = 0
 ) -> tuple[list[Pose], list[np.ndarray]]:
-    """Poses after encoding and decoding, with as many frames as before, and their codes.
+    """Poses after encoding and decoding, with as many frames as before, and their codes, int32
+    (t', s, q) each.
 
     A model that was trained on one frame rate sees every pose at that rate, as in use. effort: see
     `PoseTokenizer.encode_stream`.
