@@ -307,7 +307,8 @@ def test_evaluation_of_pretrained_tokens_asks_for_poses(prior_dir, monkeypatch, 
     loaded.tokenizer.model.config.data.dir = ""  # as of the models that come with jaxvq
     monkeypatch.setattr(generation, "load", lambda *_: loaded)
     with pytest.raises(ValueError, match="was not trained on a dataset; give --poses DATA"):
-        evaluate_prior.main([str(prior_dir), "--parts", "gaps", "--output", str(tmp_path)])
+        evaluate_prior.main([str(prior_dir), "--output", str(tmp_path / "results")])
+    assert not (tmp_path / "results").exists()  # before anything is measured
 
 
 def untrained_prior(name: str) -> generation.Prior:

@@ -57,6 +57,9 @@ def main(argv=None) -> int:
         raise ValueError(f"{tokens.path} holds tokens of another tokenizer than {args.model} knows")
     clips = measures.read_tokens(tokens, prior.task.rows, args.split)
     known = measures.read_tokens(tokens, prior.task.rows, "train")
+    needs_poses = bool({"samples", "gaps"} & set(parts))
+    if needs_poses:  # before minutes are spent on bits
+        dataset = input_pipeline.open_for_model(prior.tokenizer.model, args.poses, "--poses")
     found: dict = {"model": str(prior.model.path), "split": args.split}
     if "bits" in parts:
         with command.stage("fitting code tables"):
@@ -64,8 +67,7 @@ def main(argv=None) -> int:
         found |= measures.likelihood(prior, clips, tables)
     output, drawn = Path(args.output), []
     output.mkdir(parents=True, exist_ok=True)
-    if {"samples", "gaps"} & set(parts):
-        dataset = input_pipeline.open_for_model(prior.tokenizer.model, args.poses, "--poses")
+    if needs_poses:
         train = measures.with_poses(prior, dataset, "train", known)
         test = measures.with_poses(prior, dataset, args.split, clips)[: args.clips]
         if "samples" in parts:

@@ -149,7 +149,8 @@ def write(prior, tokens: list, label: str, output: Path) -> None:
     ]
     title = f"{len(tokens)} clips from a prior"
     player.write(output / "index.html", shown, tokenizer, title=title, captions=captions)
-    print(f"{output}: {len(tokens)} clips of {tokens[0].length} frames, index.html plays them")
+    clips = "1 clip" if len(tokens) == 1 else f"{len(tokens)} clips"
+    print(f"{output}: {clips} of {tokens[0].length} frames, index.html plays them")
 
 
 def _suffix(skeleton) -> str:
