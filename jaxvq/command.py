@@ -111,7 +111,7 @@ def stage(name: str) -> Iterator[None]:
 
 def run(main: Callable[[], int | None], *, level: int = logging.WARNING, lines=None) -> None:
     """Calls `main` and exits: 0 when done, 2 with one line on standard error for a ValueError or
-    OSError or a package that does not fit, 130 when interrupted.
+    OSError or a package that is missing or does not fit, 130 when interrupted.
 
     level, lines: what is logged without --verbose, and where to (default: standard error).
     """
@@ -138,6 +138,11 @@ def run(main: Callable[[], int | None], *, level: int = logging.WARNING, lines=N
         package = _unfit_package(error)
         if not package:
             raise
+        if isinstance(error, ModuleNotFoundError) and error.name == package:
+            _fail(
+                f"the package {package} is not installed: pip install jaxvq, or in a checkout "
+                "pip install ."
+            )
         _fail(
             f"{package} does not fit the other packages: pip install --upgrade {package} ({error})"
         )

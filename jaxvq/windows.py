@@ -83,6 +83,12 @@ def cut_into_windows(
         yield take(frames)
 
 
+def first_frames(frames_per_step: int, count: int) -> list[int]:
+    """The frames, at most `count` of the first step, that copies of a clip begin with. The borders
+    of steps move with them, so the same movement gives other codes."""
+    return sorted({frames_per_step * copy // count for copy in range(count)})
+
+
 def missing_rows(
     lengths: Iterable[int], window: int, context: int, frames_per_step: int
 ) -> list[int]:

@@ -82,6 +82,18 @@ command.run(main)
         assert count == 2 or lines[0].endswith(" 3 rows of 8 frames")
 
 
+def test_a_missing_package_is_named_in_one_line():
+    code = "from jaxvq import command; command.run(lambda: __import__('no_such_package'))"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert result.returncode == 2
+    assert result.stderr == (
+        "error: the package no_such_package is not installed: pip install jaxvq, or in a checkout "
+        "pip install .\n"
+    )
+
+
 def test_an_old_protobuf_is_named_in_one_line(tmp_path, corpus, run_dir):
     """As pip leaves it when another package asked for an old one."""
     (tmp_path / "google" / "protobuf").mkdir(parents=True)

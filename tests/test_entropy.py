@@ -81,6 +81,18 @@ def test_a_repeated_symbol_of_many_is_cheap():
     assert bits < 9 / 10 + 0.5
 
 
+def test_copies_of_a_clip_predict_nothing():
+    """What a copy in another fold knows is no context that saves bits of other clips."""
+    rng = np.random.default_rng(5)
+    clips = [rng.integers(0, 8, (50, 3)) for _ in range(40)]
+    copies = [clip for clip in clips for _ in range(4)]
+    sizes = (8,) * 3
+    taken_for_others = entropy.fit_tables(copies, sizes)
+    assert all(column.sources for column in taken_for_others.columns)
+    tables = entropy.fit_tables(copies, sizes, np.repeat(range(40), 4))
+    assert not any(column.sources for column in tables.columns)
+
+
 def test_constant_symbols_need_no_bytes():
     symbols = np.full((400, 3), 2)
     tables = entropy.fit_tables([symbols] * 5, (4, 5, 6))

@@ -270,7 +270,7 @@ def test_labels_that_fit_nothing(clips, tmp_path):
     path, output = tmp_path / "labels.csv", tmp_path / "card"
     flags = ["--data", clips, "--decoded", clips, "--output", output, "--labels", path]
     path.write_text("clip,alphabet,letter\nnobody,one,A\n")
-    fails("none of the 1 labels names a clip, for example 'nobody'", *flags)
+    fails("none of the labels names a clip, for example 'nobody'", *flags)
     path.write_text("clip,alphabet,letter\none-A,one,A\none-B,one,B\n")
     fails("one alphabet; retrieval needs two", *flags)
     path.write_text("file,sign\none-A,A\n")

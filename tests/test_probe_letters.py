@@ -103,7 +103,7 @@ def test_labels_in_one_line(tmp_path):
     path.write_text("clip,alphabet,letter\na,x,A\nb,y,A\nc,y,B\n")
     labels = letters.read_labels(path)
     assert letters.choose(labels, ["b", "a", "c", "other"]) == ["b", "a"]  # only y has B
-    with pytest.raises(ValueError, match="none of the 3 labels names a clip"):
+    with pytest.raises(ValueError, match="none of the labels names a clip"):
         letters.choose(labels, ["other"])
     with pytest.raises(ValueError, match="one alphabet"):
         letters.choose(labels, ["b", "c"])

@@ -6,9 +6,18 @@ Writes RUN/code_tables.npz, for this checkpoint alone. `poses_to_codes --output 
 `codes_to_poses --codes X.jvq` need it; jaxvq publish model takes it along. With --effort, tables
 are fitted once more to the codes that jaxvq encode --effort finds by the first ones: its files
 become smaller by a few percent, and those of jaxvq encode without it larger.
+
+Few clips make poor tables. So of a small training split, each clip is encoded up to four times,
+begun at four different frames: the same movement gives other codes then.
 """
 
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
 from jaxvq import command
+
+COPIES = 4  # of each clip, at most
+FRAMES = 100_000  # of all copies, at most; more hardly change the tables
 
 
 def main(argv=None) -> int:
@@ -22,35 +31,61 @@ def main(argv=None) -> int:
     if args.effort < 0:
         raise ValueError(f"--effort {args.effort}: expected 0 or more")
 
-    from tqdm import tqdm
-
     from jaxvq import inference, input_pipeline
     from jaxvq.tokens import code_tables
 
     with command.stage("loading the model"):
         tokenizer = inference.load(args.model)
-    model = tokenizer.model
-    dataset = input_pipeline.open_for_model(model, args.data)
-    source = dataset.source("train")
-    path = code_tables.path_for(model)
-    for effort in dict.fromkeys((0, args.effort)):
-        frames, sequences = 0, []
-        numbers = tqdm(range(len(source)), unit="clip", desc="train")
-        clips = ((str(i), tokenizer.from_record(source[i])) for i in numbers)
-        with command.stage("encoding the training split"):
-            for _, tokens in tokenizer.encode_stream(clips, effort):
-                sequences.append(tokens.indices)
-                frames += tokens.length
-        with command.stage(f"fitting tables to {len(sequences)} clips"):
-            fingerprint = code_tables.fingerprint(model)
-            tables = code_tables.fit_code_tables(sequences, tokenizer.task, fingerprint)
-        code_tables.save(path, tables)
-    bits = sum(map(tables.cost, sequences)) / max(frames, 1)
+    dataset = input_pipeline.open_for_model(tokenizer.model, args.data)
+    source, lengths = dataset.source("train"), dataset.lengths["train"].tolist()
+    bits = fit(tokenizer, lambda i: tokenizer.from_record(source[i]), lengths, args.effort)
+
+    path = code_tables.path_for(tokenizer.model)
     print(
-        f"{path}: {bits:.2f} bits per frame on {len(sequences)} training clips, "
+        f"{path}: {bits:.2f} bits per frame on {len(lengths)} training clips, "
         f"{tokenizer.bits_per_frame:.2f} without tables"
     )
     return 0
+
+
+def fit(tokenizer, read: Callable, lengths: Sequence[int], effort: int) -> float:
+    """Fits tables to the codes of training clips and writes them beside the model; returns what
+    these codes cost, in bits per frame.
+
+    read: number of a clip -> Pose, standardised. lengths: frames of each clip. effort: see
+    inference.PoseTokenizer.encode_stream.
+    """
+    from tqdm import tqdm
+
+    from jaxvq import windows
+    from jaxvq.tokens import code_tables
+
+    copies = max(1, min(COPIES, FRAMES // max(sum(lengths), 1)))
+    starts = windows.first_frames(tokenizer.task.frames_per_step, copies)
+    fingerprint = code_tables.fingerprint(tokenizer.model)
+
+    def poses() -> Iterator:
+        for number in tqdm(range(len(lengths)), unit="clip", desc="train"):
+            pose = read(number)
+            for start in starts:
+                if start < len(pose.data):
+                    later = {"data": pose.data[start:], "confidence": pose.confidence[start:]}
+                    yield str(number), pose.replace(**later)
+
+    bits = 0.0
+    for passes in dict.fromkeys((0, effort)):
+        encoder = replace(tokenizer)  # which reads the tables of the pass before
+        sequences, clips, frames = [], [], 0
+        with command.stage("encoding the training split"):
+            for name, tokens in encoder.encode_stream(poses(), passes):
+                sequences.append(tokens.indices)
+                clips.append(int(name))
+                frames += tokens.length
+        with command.stage(f"fitting tables to {len(lengths)} clips"):
+            tables = code_tables.fit_code_tables(sequences, tokenizer.task, fingerprint, clips)
+        code_tables.save(code_tables.path_for(tokenizer.model), tables)
+        bits = sum(map(tables.cost, sequences)) / max(frames, 1)
+    return bits
 
 
 if __name__ == "__main__":

@@ -114,9 +114,14 @@ class CodeTables:
 
 
 def fit_code_tables(
-    sequences: Sequence[np.ndarray], task: TokenTask, fingerprint: str
+    sequences: Sequence[np.ndarray],
+    task: TokenTask,
+    fingerprint: str,
+    clips: Sequence[int] | None = None,
 ) -> CodeTables:
     """Tables for the tokens of a task, fitted on indices int (t', s, q) of clips.
+
+    clips: which clip each sequence is of, by number, where one comes several times.
 
     Raises:
       ValueError: a task without codes, no clips, or codes that are not the task's.
@@ -139,8 +144,8 @@ def fit_code_tables(
         streams=streams,
         frames_per_step=task.frames_per_step,
         rest=rest,
-        flags=entropy.fit_tables(flags, (2,) * streams),
-        symbols=entropy.fit_tables([moving(x, rest, digits, streams) for x in rows], sizes),
+        flags=entropy.fit_tables(flags, (2,) * streams, clips),
+        symbols=entropy.fit_tables([moving(x, rest, digits, streams) for x in rows], sizes, clips),
     )
 
 

@@ -75,7 +75,7 @@ def choose(labels: dict[str, tuple[str, str]], clips: Iterable[str]) -> list[str
     found = [clip for clip in clips if clip in labels]
     if not found:
         example = next(iter(labels))
-        raise ValueError(f"none of the {len(labels)} labels names a clip, for example {example!r}")
+        raise ValueError(f"none of the labels names a clip, for example {example!r}")
     alphabets: dict[str, set[str]] = {}
     for clip in found:
         alphabet, letter = labels[clip]

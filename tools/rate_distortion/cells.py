@@ -182,7 +182,6 @@ def _measure(tokenizers: list, clips: dict, scale, path: Path, effort: int) -> d
     Validation reconstructs whole clips. The values on test are those of jaxvq evaluate.
     """
     from jaxvq.evaluators import motion, reconstruction
-    from jaxvq.tokens import code_tables
 
     from . import coding, floor
 
@@ -199,29 +198,29 @@ def _measure(tokenizers: list, clips: dict, scale, path: Path, effort: int) -> d
     started = time.monotonic()
     indices = best.encode_clips(test)
     values["encode_frames_per_second"] = values["frames"] / (time.monotonic() - started)
-    train = best.encode_clips(clips["train"])
-    fingerprint = code_tables.fingerprint(best.model)
-    tables = code_tables.fit_code_tables(train, best.task, fingerprint)
-    values |= coding.write(path, _tokens(indices, test), tables)
+    values |= coding.write(path, _tokens(indices, test), _fit_tables(best, clips["train"], 0))
     if effort and best.model.config.model.get("transform", False):
-        values |= _with_effort(best, clips, tables, scale, path, effort)
+        values |= _with_effort(best, clips, scale, path, effort)
     values["parameters"] = count_parameters(best.model)
     return values | {"chosen": {"step": best.model.step, "error": min(errors)}}
 
 
-def _with_effort(tokenizer, clips: dict, tables, scale, path: Path, effort: int) -> dict:
-    """effort/… -> the size and the errors of codes that `jaxvq encode --effort N` finds, by tables
-    fitted to such codes."""
+def _fit_tables(tokenizer, train: list, effort: int):
+    """The tables that `jaxvq make code-tables --effort N` writes beside the model."""
     from jaxvq.tokens import code_tables
 
+    from .. import fit_code_tables
+
+    fit_code_tables.fit(tokenizer, train.__getitem__, [len(clip.data) for clip in train], effort)
+    return code_tables.load(tokenizer.model)
+
+
+def _with_effort(tokenizer, clips: dict, scale, path: Path, effort: int) -> dict:
+    """effort/… -> the size and the errors of codes that `jaxvq encode --effort N` finds, by tables
+    fitted to such codes."""
     from . import coding, floor
 
-    task, test = tokenizer.task, clips["test"]
-    place = code_tables.path_for(tokenizer.model)
-    code_tables.save(place, tables)
-    train = replace(tokenizer).encode_clips(clips["train"], effort)  # a copy reads its tables anew
-    tables = code_tables.fit_code_tables(train, task, tables.fingerprint)
-    code_tables.save(place, tables)
+    test, tables = clips["test"], _fit_tables(tokenizer, clips["train"], effort)
     tokens = _tokens(replace(tokenizer).encode_clips(test, effort), test)
     values = coding.write(path.with_suffix(".effort.jvq"), tokens, tables)
     decoded = list(tokenizer.decode_tokens(tokens))

@@ -104,6 +104,13 @@ METHODS: dict[str, Floor | Trained] = {
         {},
         rates=_weighted({"3.5": 2, "6": 2, "11": 4, "16": 8}, (0.05, 0.035, 0.02, 0.014)),
     ),
+    # The same with more of these bits for the face, fewer for the hands: cheaper codes keep as many
+    # letters with fewer bits (docs/rate_distortion.md).
+    "codec": Trained(
+        "fsq_pose:small",
+        {"model.part_weights.hands": 1.3, "model.part_weights.face": 0.55},
+        rates=_weighted({"3.5": 2, "6": 2, "11": 4, "16": 8}, (0.05, 0.035, 0.02, 0.014)),
+    ),
     "best_linear": Trained(  # the linear code alone
         "fsq_pose:small", UNTRAINED, rates=_bits({"3": 1, "5": 2, "9.97": 4, "15": 4})
     ),

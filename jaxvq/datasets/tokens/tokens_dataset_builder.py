@@ -23,6 +23,7 @@ from jaxvq.tasks.base import token_task
 from jaxvq.tokens import code_tables, vocabulary
 from jaxvq.tokens import rows as token_rows
 from jaxvq.tokens.tokens import Tokens
+from jaxvq.windows import first_frames
 
 INPUTS = ("dataset_info.json", "lengths.npz", "layout.json", "pose_normalization.json")
 
@@ -75,7 +76,7 @@ class Builder(building.CorpusBuilder):
                 words = set(label_of(self._labels, name).split())
                 if split == "train" and any(wanted <= words for wanted in held_out):
                     continue
-                for skip in sorted({step * shift // shifts for shift in range(shifts)}):
+                for skip in first_frames(step, shifts):
                     if skip < length:
                         found.append(Clip(f"{name}@{skip}" if skip else name, split, number, skip))
         return found

@@ -27,11 +27,14 @@ MIN_SAVING = 0.002  # bits a symbol, for one more source
 SPLIT_ABOVE = 32  # symbols of a column, for it to be worth a flag
 
 
-def fit_tables(sequences: Sequence[np.ndarray], sizes: Sequence[int]) -> Tables:
+def fit_tables(
+    sequences: Sequence[np.ndarray], sizes: Sequence[int], clips: Sequence[int] | None = None
+) -> Tables:
     """Tables for symbols like these.
 
     sequences: int (t, n) each, column j in 0..sizes[j]-1 or -1 for missing. sizes: up to 2**15.
-    No symbol becomes impossible, seen or not.
+    clips: which clip each sequence is of, by number, so that its likes are in one fold; each of its
+    own by default. No symbol becomes impossible, seen or not.
 
     Raises:
       ValueError: no sequences, other shapes, or a symbol outside of its column's alphabet.
@@ -39,11 +42,12 @@ def fit_tables(sequences: Sequence[np.ndarray], sizes: Sequence[int]) -> Tables:
     sizes = tuple(int(size) for size in sizes)
     sequences = [np.asarray(sequence) for sequence in sequences]
     _check(sequences, sizes)
+    folds = _folds([len(sequence) for sequence in sequences], clips)
     whole = Tables(sizes, (False,) * len(sizes), ())
-    fitted, bits = _fit_columns(sequences, whole)
+    fitted, bits = _fit_columns(sequences, folds, whole)
     split = tuple(size > SPLIT_ABOVE for size in sizes)
     if any(split):
-        columns, split_bits = _fit_columns(sequences, Tables(sizes, split, ()))
+        columns, split_bits = _fit_columns(sequences, folds, Tables(sizes, split, ()))
         pays, at = [], 0
         for j, is_split in enumerate(split):
             # The flag and the rest against the column as it is.
@@ -53,7 +57,7 @@ def fit_tables(sequences: Sequence[np.ndarray], sizes: Sequence[int]) -> Tables:
             return Tables(sizes, split, tuple(columns))
         if any(pays):
             whole = Tables(sizes, tuple(pays), ())
-            fitted, _ = _fit_columns(sequences, whole)
+            fitted, _ = _fit_columns(sequences, folds, whole)
     return Tables(sizes, whole.split, tuple(fitted))
 
 
@@ -81,7 +85,7 @@ class _Rows:
         return self.active[:, j] if column == ACTIVITY else self.recent[back][:, column]
 
 
-def _fit_columns(sequences, tables: Tables) -> tuple[list[Column], list[float]]:
+def _fit_columns(sequences, folds, tables: Tables) -> tuple[list[Column], list[float]]:
     """Columns for the split of `tables`, and the bits of each, cross-validated."""
     sizes = contexts.split_sizes(tables.sizes, tables.split)
     pairs = [contexts.split_columns(sequence, tables.split) for sequence in sequences]
@@ -94,7 +98,7 @@ def _fit_columns(sequences, tables: Tables) -> tuple[list[Column], list[float]]:
             for back in range(3)
         ),
         coded=coded,
-        folds=_folds([len(sequence) for sequence in sequences]),
+        folds=folds,
         active=np.concatenate([contexts.activity(inner, surprises) for inner, _ in pairs]),
         sizes=sizes,
     )
@@ -102,10 +106,11 @@ def _fit_columns(sequences, tables: Tables) -> tuple[list[Column], list[float]]:
     return [column for column, _ in results], [bits for _, bits in results]
 
 
-def _folds(lengths: list[int]) -> np.ndarray:
-    """The fold of each row: sequences in turn, or of few sequences the fifths of each."""
-    if len(lengths) >= FOLDS:
-        return np.repeat(np.arange(len(lengths)) % FOLDS, lengths)
+def _folds(lengths: list[int], clips: Sequence[int] | None) -> np.ndarray:
+    """The fold of each row: clips in turn, or of few clips the fifths of each sequence."""
+    clip = np.arange(len(lengths)) if clips is None else np.asarray(clips)
+    if len(np.unique(clip)) >= FOLDS:
+        return np.repeat(clip % FOLDS, lengths)
     return np.concatenate([np.arange(length) * FOLDS // max(length, 1) for length in lengths])
 
 
