@@ -79,6 +79,8 @@ def test_cells_of_a_floor_and_of_a_training_make_a_table(
     size = os.path.getsize(tmp_path / "runs" / "single-a-0" / "test-a.jvq")
     assert found["single", "a"]["real_bytes"] == size
     assert found["single", "a"]["bits_per_frame"] == 4
+    speeds = ("encode_frames_per_second", "decode_frames_per_second")
+    assert all(cell[speed] > 0 for cell in found.values() for speed in speeds)
 
     text = report.write(tmp_path, settings)
     for part in ("| floor | 40 |", "| single | a |", "against floor", "best of single"):

@@ -11,6 +11,7 @@ Few clips make poor tables. So of a small training split, each clip is encoded u
 begun at four different frames: the same movement gives other codes then.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -31,6 +32,8 @@ def main(argv=None) -> int:
     if args.effort < 0:
         raise ValueError(f"--effort {args.effort}: expected 0 or more")
 
+    from tqdm import tqdm
+
     from jaxvq import inference, input_pipeline
     from jaxvq.tokens import code_tables
 
@@ -38,7 +41,12 @@ def main(argv=None) -> int:
         tokenizer = inference.load(args.model)
     dataset = input_pipeline.open_for_model(tokenizer.model, args.data)
     source, lengths = dataset.source("train"), dataset.lengths["train"].tolist()
-    bits = fit(tokenizer, lambda i: tokenizer.from_record(source[i]), lengths, args.effort)
+    progress = functools.partial(tqdm, unit="clip", desc="train")
+
+    def read(number: int):
+        return tokenizer.from_record(source[number])
+
+    bits = fit(tokenizer, read, lengths, args.effort, progress)
 
     path = code_tables.path_for(tokenizer.model)
     print(
@@ -48,15 +56,15 @@ def main(argv=None) -> int:
     return 0
 
 
-def fit(tokenizer, read: Callable, lengths: Sequence[int], effort: int) -> float:
+def fit(
+    tokenizer, read: Callable, lengths: Sequence[int], effort: int, progress: Callable = iter
+) -> float:
     """Fits tables to the codes of training clips and writes them beside the model; returns what
     these codes cost, in bits per frame.
 
     read: number of a clip -> Pose, standardised. lengths: frames of each clip. effort: see
-    inference.PoseTokenizer.encode_stream.
+    inference.PoseTokenizer.encode_stream. progress: draws a bar while numbers are taken from it.
     """
-    from tqdm import tqdm
-
     from jaxvq import windows
     from jaxvq.tokens import code_tables
 
@@ -65,7 +73,7 @@ def fit(tokenizer, read: Callable, lengths: Sequence[int], effort: int) -> float
     fingerprint = code_tables.fingerprint(tokenizer.model)
 
     def poses() -> Iterator:
-        for number in tqdm(range(len(lengths)), unit="clip", desc="train"):
+        for number in progress(range(len(lengths))):
             pose = read(number)
             for start in starts:
                 if start < len(pose.data):

@@ -194,11 +194,16 @@ def _measure(tokenizers: list, clips: dict, scale, path: Path, effort: int) -> d
     values = reconstruction.evaluate(best, iter(test)).values
     if best.model.skeleton.is_motion:
         values |= motion.evaluate(best, iter(test))
-    best.encode_clips(test)  # compiles
+    tokens = _tokens(best.encode_clips(test), test)
+    list(best.decode_tokens(tokens))  # both have compiled now
     started = time.monotonic()
-    indices = best.encode_clips(test)
-    values["encode_frames_per_second"] = values["frames"] / (time.monotonic() - started)
-    values |= coding.write(path, _tokens(indices, test), _fit_tables(best, clips["train"], 0))
+    best.encode_clips(test)
+    encoded = time.monotonic()
+    list(best.decode_tokens(tokens))
+    decoded = time.monotonic()
+    values["encode_frames_per_second"] = values["frames"] / (encoded - started)
+    values["decode_frames_per_second"] = values["frames"] / (decoded - encoded)
+    values |= coding.write(path, tokens, _fit_tables(best, clips["train"], 0))
     if effort and best.model.config.model.get("transform", False):
         values |= _with_effort(best, clips, scale, path, effort)
     values["parameters"] = count_parameters(best.model)

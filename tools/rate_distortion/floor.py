@@ -108,8 +108,10 @@ def measure(codec: PcaDpcm, train: Sequence[Pose], test: Sequence[Pose], scale, 
     """The values of `reconstruction.evaluate`, and those of the file that it writes to `path`."""
     started = time.monotonic()
     tokens = [codec.encode(clip) for clip in test]
-    seconds = time.monotonic() - started
-    values = distortion(test, [codec.decode(item) for item in tokens], scale)
+    encoded = time.monotonic()
+    poses = [codec.decode(item) for item in tokens]
+    decoded = time.monotonic()
+    values = distortion(test, poses, scale)
     sizes, every = codec.codebook_sizes, np.concatenate([item.indices for item in tokens])
     counts = metrics.code_counts(every[None], np.ones((1, len(every)), bool), sizes)
     frames = len(every)
@@ -119,7 +121,8 @@ def measure(codec: PcaDpcm, train: Sequence[Pose], test: Sequence[Pose], scale, 
         "bits_per_frame": float(np.log2(sizes).sum()),
         "entropy_per_frame": float(metrics.entropy(counts).sum()),
         "parameters": codec.num_parameters,
-        "encode_frames_per_second": frames / seconds,
+        "encode_frames_per_second": frames / (encoded - started),
+        "decode_frames_per_second": frames / (decoded - encoded),
         "clips": len(test),
         "frames": frames,
     }

@@ -41,6 +41,7 @@ COLUMNS = (
     ("M par.", "million parameters", "parameters", 2, 1e-6),
     ("train s", "seconds of training or fitting", "training_seconds", 0, 1),
     ("frames/s", "frames encoded per second", "encode_frames_per_second", 0, 1),
+    ("decoded/s", "frames decoded per second", "decode_frames_per_second", 0, 1),
 )
 RATE, ERROR = "real_bits_per_second", "mpjpe/all"
 # Fields of a cell that have no column.
