@@ -125,6 +125,14 @@ def test_a_finer_step_costs_more_and_errs_less(components, monkeypatch, tmp_path
     assert fine["mpjpe/all"] < coarse["mpjpe/all"]
 
 
+def test_settings_of_many_clips_are_chosen_by_some(monkeypatch):
+    clips = [make_clip(50, seed) for seed in range(12)]
+    monkeypatch.setattr(floor, "FRAMES", 200)  # a third of them
+    chosen = list(map(id, floor.some(clips)))
+    assert chosen == [id(clips[number]) for number in (0, 3, 6, 9)]
+    assert len(floor.some(clips[:4])) == 4
+
+
 def test_the_file_gives_back_the_very_tokens(components, tmp_path):
     codec = pca_dpcm.PcaDpcm(components, size=3, step=0.1)
     tokens = [codec.encode(make_clip(40, seed)) for seed in range(6)]

@@ -127,7 +127,7 @@ def _floor(job: Job, settings: Settings, dataset, folder: Path):
         found = [floor.Setting(**values) for values in reading.read_json(kept)]
     else:
         most = 1.1 * max(map(float, entry.rates))
-        clips = (train, validation, scale)
+        clips = (floor.some(train), floor.some(validation), scale)
         path = folder / "validation.jvq"
         found = floor.sweep(components, entry.dead_zone, *clips, most, path)
         atomic.write_json(kept, [vars(setting) for setting in found])

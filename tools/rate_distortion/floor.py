@@ -19,6 +19,7 @@ from .pca_dpcm import Components, PcaDpcm
 SIZES = (4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48)
 STEPS = tuple(2 ** (-half / 2) for half in range(1, 10))
 ROWS = 16  # clips measured together
+FRAMES = 20_000  # of a split, to choose a setting by
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +66,12 @@ def sweep(
         bits = coding.measure(path, seen, tokens, codec)["real_bits_per_frame"]
         written.append(dataclasses.replace(point, bits_per_frame=bits))
     return hull(written)
+
+
+def some(clips: Sequence[Pose]) -> Sequence[Pose]:
+    """Clips from all over a split with about FRAMES frames, or all of a smaller one: a sweep over a
+    hundred settings takes minutes with them, and hours with whole-body motion's 300,000 frames."""
+    return clips[:: max(1, round(sum(len(clip.data) for clip in clips) / FRAMES))]
 
 
 def _order_0_bits(train, tokens, sizes) -> float:
