@@ -27,9 +27,9 @@ def fitted(model, monkeypatch):
     tokenizer, clips = model
     calls, fit = [], code_tables.fit_code_tables
 
-    def record(sequences, task, fingerprint, numbers):
+    def record(sequences, task, fingerprint, numbers, progress):
         calls.append((sequences, numbers))
-        return fit(sequences, task, fingerprint, numbers)
+        return fit(sequences, task, fingerprint, numbers, progress)
 
     monkeypatch.setattr(code_tables, "fit_code_tables", record)
     lengths = [len(clip.data) for clip in clips]

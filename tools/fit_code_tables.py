@@ -41,12 +41,11 @@ def main(argv=None) -> int:
         tokenizer = inference.load(args.model)
     dataset = input_pipeline.open_for_model(tokenizer.model, args.data)
     source, lengths = dataset.source("train"), dataset.lengths["train"].tolist()
-    progress = functools.partial(tqdm, unit="clip", desc="train")
 
     def read(number: int):
         return tokenizer.from_record(source[number])
 
-    bits = fit(tokenizer, read, lengths, args.effort, progress)
+    bits = fit(tokenizer, read, lengths, args.effort, tqdm)
 
     path = code_tables.path_for(tokenizer.model)
     print(
@@ -56,14 +55,19 @@ def main(argv=None) -> int:
     return 0
 
 
+def quietly(items, **_):
+    """In the place of a progress bar."""
+    return items
+
+
 def fit(
-    tokenizer, read: Callable, lengths: Sequence[int], effort: int, progress: Callable = iter
+    tokenizer, read: Callable, lengths: Sequence[int], effort: int, progress: Callable = quietly
 ) -> float:
     """Fits tables to the codes of training clips and writes them beside the model; returns what
     these codes cost, in bits per frame.
 
     read: number of a clip -> Pose, standardised. lengths: frames of each clip. effort: see
-    inference.PoseTokenizer.encode_stream. progress: draws a bar while numbers are taken from it.
+    inference.PoseTokenizer.encode_stream. progress: tqdm, or what takes the same arguments.
     """
     from jaxvq import windows
     from jaxvq.tokens import code_tables
@@ -71,9 +75,10 @@ def fit(
     copies = max(1, min(COPIES, FRAMES // max(sum(lengths), 1)))
     starts = windows.first_frames(tokenizer.task.frames_per_step, copies)
     fingerprint = code_tables.fingerprint(tokenizer.model)
+    columns = functools.partial(progress, unit="digit", desc="fitting tables")
 
     def poses() -> Iterator:
-        for number in progress(range(len(lengths))):
+        for number in progress(range(len(lengths)), unit="clip", desc="encoding"):
             pose = read(number)
             for start in starts:
                 if start < len(pose.data):
@@ -90,7 +95,9 @@ def fit(
                 clips.append(int(name))
                 frames += tokens.length
         with command.stage(f"fitting tables to {len(lengths)} clips"):
-            tables = code_tables.fit_code_tables(sequences, tokenizer.task, fingerprint, clips)
+            tables = code_tables.fit_code_tables(
+                sequences, tokenizer.task, fingerprint, clips, columns
+            )
         code_tables.save(code_tables.path_for(tokenizer.model), tables)
         bits = sum(map(tables.cost, sequences)) / max(frames, 1)
     return bits

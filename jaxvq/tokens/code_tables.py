@@ -10,7 +10,7 @@ hand that is not in the picture rests, and so costs next to nothing.
 import hashlib
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -118,10 +118,12 @@ def fit_code_tables(
     task: TokenTask,
     fingerprint: str,
     clips: Sequence[int] | None = None,
+    progress: Callable[[Sequence], Iterable] = iter,
 ) -> CodeTables:
     """Tables for the tokens of a task, fitted on indices int (t', s, q) of clips.
 
-    clips: which clip each sequence is of, by number, where one comes several times.
+    clips: which clip each sequence is of, by number, where one comes several times. progress: wraps
+    what takes long, to draw a bar.
 
     Raises:
       ValueError: a task without codes, no clips, or codes that are not the task's.
@@ -145,7 +147,9 @@ def fit_code_tables(
         frames_per_step=task.frames_per_step,
         rest=rest,
         flags=entropy.fit_tables(flags, (2,) * streams, clips),
-        symbols=entropy.fit_tables([moving(x, rest, digits, streams) for x in rows], sizes, clips),
+        symbols=entropy.fit_tables(
+            [moving(x, rest, digits, streams) for x in rows], sizes, clips, progress
+        ),
     )
 
 

@@ -6,7 +6,7 @@ chosen in the same way. Cross-validation finds what saves: each fifth of the seq
 counts of the others. The tables then count all sequences. docs/formats.md has what this gains.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,13 +28,17 @@ SPLIT_ABOVE = 32  # symbols of a column, for it to be worth a flag
 
 
 def fit_tables(
-    sequences: Sequence[np.ndarray], sizes: Sequence[int], clips: Sequence[int] | None = None
+    sequences: Sequence[np.ndarray],
+    sizes: Sequence[int],
+    clips: Sequence[int] | None = None,
+    progress: Callable[[Sequence], Iterable] = iter,
 ) -> Tables:
     """Tables for symbols like these.
 
     sequences: int (t, n) each, column j in 0..sizes[j]-1 or -1 for missing. sizes: up to 2**15.
     clips: which clip each sequence is of, by number, so that its likes are in one fold; each of its
-    own by default. No symbol becomes impossible, seen or not.
+    own by default. progress: wraps the columns, to draw a bar while they are fitted. No symbol
+    becomes impossible, seen or not.
 
     Raises:
       ValueError: no sequences, other shapes, or a symbol outside of its column's alphabet.
@@ -44,10 +48,10 @@ def fit_tables(
     _check(sequences, sizes)
     folds = _folds([len(sequence) for sequence in sequences], clips)
     whole = Tables(sizes, (False,) * len(sizes), ())
-    fitted, bits = _fit_columns(sequences, folds, whole)
+    fitted, bits = _fit_columns(sequences, folds, whole, progress)
     split = tuple(size > SPLIT_ABOVE for size in sizes)
     if any(split):
-        columns, split_bits = _fit_columns(sequences, folds, Tables(sizes, split, ()))
+        columns, split_bits = _fit_columns(sequences, folds, Tables(sizes, split, ()), progress)
         pays, at = [], 0
         for j, is_split in enumerate(split):
             # The flag and the rest against the column as it is.
@@ -57,7 +61,7 @@ def fit_tables(
             return Tables(sizes, split, tuple(columns))
         if any(pays):
             whole = Tables(sizes, tuple(pays), ())
-            fitted, _ = _fit_columns(sequences, folds, whole)
+            fitted, _ = _fit_columns(sequences, folds, whole, progress)
     return Tables(sizes, whole.split, tuple(fitted))
 
 
@@ -85,7 +89,7 @@ class _Rows:
         return self.active[:, j] if column == ACTIVITY else self.recent[back][:, column]
 
 
-def _fit_columns(sequences, folds, tables: Tables) -> tuple[list[Column], list[float]]:
+def _fit_columns(sequences, folds, tables: Tables, progress) -> tuple[list[Column], list[float]]:
     """Columns for the split of `tables`, and the bits of each, cross-validated."""
     sizes = contexts.split_sizes(tables.sizes, tables.split)
     pairs = [contexts.split_columns(sequence, tables.split) for sequence in sequences]
@@ -102,7 +106,7 @@ def _fit_columns(sequences, folds, tables: Tables) -> tuple[list[Column], list[f
         active=np.concatenate([contexts.activity(inner, surprises) for inner, _ in pairs]),
         sizes=sizes,
     )
-    results = [_fit_column(rows, j, surprises) for j in range(len(sizes))]
+    results = [_fit_column(rows, j, surprises) for j in progress(range(len(sizes)))]
     return [column for column, _ in results], [bits for _, bits in results]
 
 
