@@ -87,7 +87,8 @@ def fit(
 
     bits = 0.0
     for passes in dict.fromkeys((0, effort)):
-        encoder = replace(tokenizer)  # which reads the tables of the pass before
+        # A copy reads the tables of the nearest codes, which have just been written.
+        encoder = replace(tokenizer) if passes else tokenizer
         sequences, clips, frames = [], [], 0
         with command.stage("encoding the training split"):
             for name, tokens in encoder.encode_stream(poses(), passes):
