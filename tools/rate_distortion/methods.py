@@ -104,8 +104,8 @@ METHODS: dict[str, Floor | Trained] = {
         {},
         rates=_weighted({"3.5": 2, "6": 2, "11": 4, "16": 8}, (0.05, 0.035, 0.02, 0.014)),
     ),
-    # The same with more of these bits for the face, fewer for the hands: cheaper codes keep as many
-    # letters with fewer bits (docs/rate_distortion.md).
+    # The same with more bits for the face and fewer for the hands, which still keep as many letters
+    # as the default's at equal bits (docs/rate_distortion.md).
     "codec": Trained(
         "fsq_pose:small",
         {"model.part_weights.hands": 1.3, "model.part_weights.face": 0.55},
