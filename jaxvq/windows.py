@@ -84,8 +84,8 @@ def cut_into_windows(
 
 
 def first_frames(frames_per_step: int, count: int) -> list[int]:
-    """The frames, at most `count` of the first step, that copies of a clip begin with. The borders
-    of steps move with them, so the same movement gives other codes."""
+    """The frames of the first step, at most `count`, at which copies of a clip begin. The borders
+    of steps differ between copies, so the same movement gives other codes."""
     return sorted({frames_per_step * copy // count for copy in range(count)})
 
 

@@ -7,8 +7,8 @@ Writes RUN/code_tables.npz, for this checkpoint alone. `poses_to_codes --output 
 are fitted once more to the codes that jaxvq encode --effort finds by the first ones: its files
 become smaller by a few percent, and those of jaxvq encode without it larger.
 
-Few clips make poor tables. So of a small training split, each clip is encoded up to four times,
-begun at four different frames: the same movement gives other codes then.
+Tables of few clips are poor. Each clip of a small training split is therefore encoded up to four
+times, begun at four different frames, which gives other codes for the same movement.
 """
 
 import functools
@@ -18,7 +18,7 @@ from dataclasses import replace
 from jaxvq import command
 
 COPIES = 4  # of each clip, at most
-FRAMES = 100_000  # of all copies, at most; more hardly change the tables
+FRAMES = 100_000  # of all copies together, at most
 
 
 def main(argv=None) -> int:
@@ -45,9 +45,12 @@ def main(argv=None) -> int:
     def read(number: int):
         return tokenizer.from_record(source[number])
 
-    bits = fit(tokenizer, read, lengths, args.effort, tqdm)
-
     path = code_tables.path_for(tokenizer.model)
+    for passes in dict.fromkeys((0, args.effort)):
+        # A copy reads the tables that were written before.
+        encoder = replace(tokenizer) if passes else tokenizer
+        tables, bits = fit(encoder, read, lengths, passes, tqdm)
+        code_tables.save(path, tables)
     print(
         f"{path}: {bits:.2f} bits per frame on {len(lengths)} training clips, "
         f"{tokenizer.bits_per_frame:.2f} without tables"
@@ -62,20 +65,19 @@ def quietly(items, **_):
 
 def fit(
     tokenizer, read: Callable, lengths: Sequence[int], effort: int, progress: Callable = quietly
-) -> float:
-    """Fits tables to the codes of training clips and writes them beside the model; returns what
-    these codes cost, in bits per frame.
+) -> tuple:
+    """(CodeTables, bits): tables fitted to the codes of training clips, and the bits per frame that
+    these codes cost by the tables.
 
     read: number of a clip -> Pose, standardised. lengths: frames of each clip. effort: see
-    inference.PoseTokenizer.encode_stream. progress: tqdm, or what takes the same arguments.
+    inference.PoseTokenizer.encode_stream; above 0, the model needs tables already. progress: tqdm,
+    or what takes the same arguments.
     """
     from jaxvq import windows
     from jaxvq.tokens import code_tables
 
     copies = max(1, min(COPIES, FRAMES // max(sum(lengths), 1)))
     starts = windows.first_frames(tokenizer.task.frames_per_step, copies)
-    fingerprint = code_tables.fingerprint(tokenizer.model)
-    columns = functools.partial(progress, unit="digit", desc="fitting tables")
 
     def poses() -> Iterator:
         for number in progress(range(len(lengths)), unit="clip", desc="encoding"):
@@ -85,23 +87,17 @@ def fit(
                     later = {"data": pose.data[start:], "confidence": pose.confidence[start:]}
                     yield str(number), pose.replace(**later)
 
-    bits = 0.0
-    for passes in dict.fromkeys((0, effort)):
-        # A copy reads the tables of the nearest codes, which have just been written.
-        encoder = replace(tokenizer) if passes else tokenizer
-        sequences, clips, frames = [], [], 0
-        with command.stage("encoding the training split"):
-            for name, tokens in encoder.encode_stream(poses(), passes):
-                sequences.append(tokens.indices)
-                clips.append(int(name))
-                frames += tokens.length
-        with command.stage(f"fitting tables to {len(lengths)} clips"):
-            tables = code_tables.fit_code_tables(
-                sequences, tokenizer.task, fingerprint, clips, columns
-            )
-        code_tables.save(code_tables.path_for(tokenizer.model), tables)
-        bits = sum(map(tables.cost, sequences)) / max(frames, 1)
-    return bits
+    sequences, clips, frames = [], [], 0
+    with command.stage("encoding the training split"):
+        for name, tokens in tokenizer.encode_stream(poses(), effort):
+            sequences.append(tokens.indices)
+            clips.append(int(name))
+            frames += tokens.length
+    fingerprint = code_tables.fingerprint(tokenizer.model)
+    columns = functools.partial(progress, unit="digit", desc="fitting tables")
+    with command.stage(f"fitting tables to {len(lengths)} clips"):
+        tables = code_tables.fit_code_tables(sequences, tokenizer.task, fingerprint, clips, columns)
+    return tables, sum(map(tables.cost, sequences)) / max(frames, 1)
 
 
 if __name__ == "__main__":

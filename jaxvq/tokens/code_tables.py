@@ -122,8 +122,8 @@ def fit_code_tables(
 ) -> CodeTables:
     """Tables for the tokens of a task, fitted on indices int (t', s, q) of clips.
 
-    clips: which clip each sequence is of, by number, where one comes several times. progress: wraps
-    what takes long, to draw a bar.
+    clips: the number of the clip that each sequence comes from, see entropy.fit_tables. progress:
+    wraps what takes long, to draw a bar.
 
     Raises:
       ValueError: a task without codes, no clips, or codes that are not the task's.

@@ -203,29 +203,34 @@ def _measure(tokenizers: list, clips: dict, scale, path: Path, effort: int) -> d
     decoded = time.monotonic()
     values["encode_frames_per_second"] = values["frames"] / (encoded - started)
     values["decode_frames_per_second"] = values["frames"] / (decoded - encoded)
-    values |= coding.write(path, tokens, _fit_tables(best, clips["train"], 0))
+    tables = _fit_tables(best, clips["train"], 0)
+    values |= coding.write(path, tokens, tables)
     if effort and best.model.config.model.get("transform", False):
-        values |= _with_effort(best, clips, scale, path, effort)
+        values |= _with_effort(best, clips, tables, scale, path, effort)
     values["parameters"] = count_parameters(best.model)
     return values | {"chosen": {"step": best.model.step, "error": min(errors)}}
 
 
 def _fit_tables(tokenizer, train: list, effort: int):
-    """The tables that `jaxvq make code-tables --effort N` writes beside the model."""
-    from jaxvq.tokens import code_tables
-
+    """Tables as `jaxvq make code-tables` fits them."""
     from .. import fit_code_tables
 
-    fit_code_tables.fit(tokenizer, train.__getitem__, [len(clip.data) for clip in train], effort)
-    return code_tables.load(tokenizer.model)
+    lengths = [len(clip.data) for clip in train]
+    tables, _ = fit_code_tables.fit(tokenizer, train.__getitem__, lengths, effort)
+    return tables
 
 
-def _with_effort(tokenizer, clips: dict, scale, path: Path, effort: int) -> dict:
+def _with_effort(tokenizer, clips: dict, tables, scale, path: Path, effort: int) -> dict:
     """effort/… -> the size and the errors of codes that `jaxvq encode --effort N` finds, by tables
     fitted to such codes."""
+    from jaxvq.tokens import code_tables
+
     from . import coding, floor
 
-    test, tables = clips["test"], _fit_tables(tokenizer, clips["train"], effort)
+    test, place = clips["test"], code_tables.path_for(tokenizer.model)
+    code_tables.save(place, tables)
+    tables = _fit_tables(replace(tokenizer), clips["train"], effort)  # a copy reads its tables anew
+    code_tables.save(place, tables)
     tokens = _tokens(replace(tokenizer).encode_clips(test, effort), test)
     values = coding.write(path.with_suffix(".effort.jvq"), tokens, tables)
     decoded = list(tokenizer.decode_tokens(tokens))

@@ -69,8 +69,9 @@ def sweep(
 
 
 def some(clips: Sequence[Pose]) -> Sequence[Pose]:
-    """Clips from all over a split with about FRAMES frames, or all of a smaller one: a sweep over a
-    hundred settings takes minutes with them, and hours with whole-body motion's 300,000 frames."""
+    """Clips from all over a split with about FRAMES frames, or all of a smaller one. A single
+    setting takes up to five minutes on 300,000 frames of whole-body motion, and a sweep tries a
+    hundred."""
     return clips[:: max(1, round(sum(len(clip.data) for clip in clips) / FRAMES))]
 
 

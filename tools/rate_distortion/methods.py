@@ -72,6 +72,9 @@ def _weighted(books: dict[str, int], weights: tuple[float, ...]) -> dict[str, di
     return {bits: changes | {"loss.rate": weight} for (bits, changes), weight in pairs}
 
 
+# With the bits of `.jvq` files in the loss, on signing.
+BITS_IN_LOSS = _weighted({"3.5": 2, "6": 2, "11": 4, "16": 8}, (0.05, 0.035, 0.02, 0.014))
+
 METHODS: dict[str, Floor | Trained] = {
     "pca_dpcm": Floor(0.5, ("4", "6", "8", "10", "14", "20", "30", "45")),
     "pca_dpcm_dead_zone": Floor(0.7, ("3", "4", "6", "8", "12", "17", "25", "36")),
@@ -99,17 +102,13 @@ METHODS: dict[str, Floor | Trained] = {
     "best": Trained(
         "fsq_pose:small", {}, rates=_bits({"1.5": 1, "3": 1, "5": 2, "9.97": 4, "15": 4, "25": 8})
     ),
-    "best_rate": Trained(  # with the bits of `.jvq` files in the loss
-        "fsq_pose:small",
-        {},
-        rates=_weighted({"3.5": 2, "6": 2, "11": 4, "16": 8}, (0.05, 0.035, 0.02, 0.014)),
-    ),
-    # The same with more bits for the face and fewer for the hands, which still keep as many letters
-    # as the default's at equal bits (docs/rate_distortion.md).
+    "best_rate": Trained("fsq_pose:small", {}, rates=BITS_IN_LOSS),
+    # More bits for the face and fewer for the hands, which keep as many letters as with the
+    # default at equal bits (docs/rate_distortion.md).
     "codec": Trained(
         "fsq_pose:small",
         {"model.part_weights.hands": 1.3, "model.part_weights.face": 0.55},
-        rates=_weighted({"3.5": 2, "6": 2, "11": 4, "16": 8}, (0.05, 0.035, 0.02, 0.014)),
+        rates=BITS_IN_LOSS,
     ),
     "best_linear": Trained(  # the linear code alone
         "fsq_pose:small", UNTRAINED, rates=_bits({"3": 1, "5": 2, "9.97": 4, "15": 4})

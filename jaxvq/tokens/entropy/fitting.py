@@ -36,9 +36,9 @@ def fit_tables(
     """Tables for symbols like these.
 
     sequences: int (t, n) each, column j in 0..sizes[j]-1 or -1 for missing. sizes: up to 2**15.
-    clips: which clip each sequence is of, by number, so that its likes are in one fold; each of its
-    own by default. progress: wraps the columns, to draw a bar while they are fitted. No symbol
-    becomes impossible, seen or not.
+    clips: the number of the clip that each sequence comes from; sequences of one clip fall into one
+    fold. By default, each sequence is a clip of its own. progress: wraps the columns, to draw a bar
+    while they are fitted. No symbol becomes impossible, seen or not.
 
     Raises:
       ValueError: no sequences, other shapes, or a symbol outside of its column's alphabet.
